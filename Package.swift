@@ -1,0 +1,49 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// No target carries `unsafeFlags`, so a package may depend on this one by version. Instruction sets are
+// chosen per function by `#pragma clang attribute push(target)` in CKernels/isa/foreach.h, not by -m flags,
+// and OpenMP is reached through the runtime's own C ABI (CKernels/parallel.h), not by -fopenmp.
+
+/// Every C call is marked `unsafe` at its one wrapper line, and imports are internal unless said otherwise.
+let swiftSettings: [SwiftSetting] = [
+  .strictMemorySafety(),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+]
+
+let package = Package(
+  name: "swift-moe",
+  products: [
+    .library(name: "MoE", targets: ["MoE"]),
+    .library(name: "MoECheckpoints", targets: ["MoECheckpoints"]),
+    .library(name: "MoEReference", targets: ["MoEReference"]),
+    .executable(name: "moe", targets: ["moe"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+    .package(url: "https://github.com/swiftlang/swift-docc-plugin", from: "1.5.0"),
+  ],
+  targets: [
+    .target(
+      name: "CKernels",
+      path: "CKernels",
+      linkerSettings: [
+        // The `-l:file` form finds the runtime in the default library folder, where `-lomp` does not.
+        .linkedLibrary(":libomp.so.5", .when(platforms: [.linux]))
+      ]),
+    .target(name: "MoECore", swiftSettings: swiftSettings),
+    .target(name: "MoEReference", dependencies: ["MoECore"], swiftSettings: swiftSettings),
+    .target(name: "MoE", dependencies: ["MoECore", "CKernels"], swiftSettings: swiftSettings),
+    .target(name: "MoECheckpoints", dependencies: ["MoE"], swiftSettings: swiftSettings),
+    .systemLibrary(name: "COpenBLAS", path: "Sources/COpenBLAS", providers: [.apt(["libopenblas-dev"])]),
+    .executableTarget(
+      name: "moe",
+      dependencies: [
+        "MoE", "MoECheckpoints", "MoEReference", "COpenBLAS",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
+      swiftSettings: swiftSettings),
+  ],
+  cLanguageStandard: .gnu17
+)

@@ -1,0 +1,75 @@
+/// What a Mixture-of-Experts layer computes; how it is computed is said by `Execution`.
+public struct MoEConfiguration: Sendable, Equatable {
+  /// A dense feed-forward network beside the experts, which every token passes.
+  public enum DenseBranch: Sendable, Equatable {
+    /// Added to the experts' sum (DeepSeek's shared experts, concatenated).
+    case shared(feedForwardSize: Int)
+    /// Added after multiplication by σ(x·wᵀ) (Qwen2-MoE's shared expert).
+    case gatedShared(feedForwardSize: Int)
+    /// output = c₀·experts + c₁·dense with c = softmax(x·Wᵀ + b) (DeepSpeed-MoE §4.1, PR-MoE).
+    case residual(feedForwardSize: Int)
+
+    /// F of the branch.
+    public var feedForwardSize: Int {
+      switch self {
+      case .shared(let size), .gatedShared(let size), .residual(let size): size
+      }
+    }
+
+    /// How many rows the branch's gate has: none, one (sigmoid) or two (softmax).
+    public var gateRows: Int {
+      switch self {
+      case .shared: 0
+      case .gatedShared: 1
+      case .residual: 2
+      }
+    }
+  }
+
+  /// D, the width of a token.
+  public let hiddenSize: Int
+  /// F, the width inside an expert.
+  public let feedForwardSize: Int
+  /// E, the number of experts.
+  public let expertCount: Int
+  /// K, the experts each token passes.
+  public let expertsPerToken: Int
+  /// What an expert applies between its matrix products.
+  public let activation: ActivationFunction
+  /// How tokens find their experts.
+  public let routing: RoutingPolicy
+  /// The dense network beside the experts, if any.
+  public let denseBranch: DenseBranch?
+
+  /// Checks the sizes once; every layer built from the value may rely on them.
+  ///
+  /// - Throws: ``MoEError/invalidConfiguration(_:)`` naming the value that cannot be honoured.
+  public init(
+    hiddenSize: Int, feedForwardSize: Int, expertCount: Int, expertsPerToken: Int,
+    activation: ActivationFunction = .swiGLU, routing: RoutingPolicy = .softmaxTopK(normalized: true),
+    denseBranch: DenseBranch? = nil
+  ) throws(MoEError) {
+    let limit = 1 << 24
+    for (name, size) in [
+      ("the hidden size", hiddenSize), ("the feed-forward size", feedForwardSize),
+      ("the number of experts", expertCount),
+      ("the dense branch's feed-forward size", denseBranch?.feedForwardSize ?? 1),
+    ] where size < 1 || size > limit {
+      throw .invalidConfiguration("\(name) is \(size), expected 1 to \(limit)")
+    }
+    try routing.validate(expertCount: expertCount, expertsPerToken: expertsPerToken)
+    if case .sparseMixer = routing.scoring, routing.groups != nil {
+      throw .invalidConfiguration("SparseMixer chooses one expert after another and has no groups")
+    }
+    if case .clampedSwiGLU(let alpha, let limit) = activation, !(limit > 0 && alpha.isFinite) {
+      throw .invalidConfiguration("a clamped SwiGLU with alpha \(alpha) and limit \(limit) has no meaning")
+    }
+    self.hiddenSize = hiddenSize
+    self.feedForwardSize = feedForwardSize
+    self.expertCount = expertCount
+    self.expertsPerToken = expertsPerToken
+    self.activation = activation
+    self.routing = routing
+    self.denseBranch = denseBranch
+  }
+}
