@@ -10,7 +10,8 @@ public struct Activations: Sendable, Equatable {
   /// - Throws: ``MoEError/shapeMismatch(what:expected:actual:)`` unless `shape` ends in the matrix's columns
   ///   and its leading extents multiply to the matrix's rows.
   public init(shape: [Int], tokens: Matrix) throws(MoEError) {
-    guard let hidden = shape.last, hidden == tokens.columns, shape.dropLast().reduce(1, *) == tokens.rows else {
+    guard let hidden = shape.last, hidden == tokens.columns, shape.dropLast().reduce(1, *) == tokens.rows
+    else {
       throw .shapeMismatch(what: "the token matrix", expected: shape, actual: tokens.shape)
     }
     self.shape = shape

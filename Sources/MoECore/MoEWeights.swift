@@ -52,7 +52,8 @@ public struct FeedForwardWeights: Sendable, Equatable {
     let wide = [feedForwardSize, hiddenSize]
     if isGated != (gate != nil) {
       throw .invalidConfiguration(
-        "\(owner) \(isGated ? "lacks the gate projection its activation needs" : "has a gate its activation lacks")")
+        "\(owner) \(isGated ? "lacks the gate projection its activation needs" : "has a gate its activation lacks")"
+      )
     }
     try check(gate?.shape ?? wide, wide, "the gate projection of \(owner)")
     try check(up.shape, wide, "the up projection of \(owner)")
@@ -160,7 +161,8 @@ extension MoEWeights: MoEWeightSource {
   /// - Throws: ``MoEError/invalidConfiguration(_:)`` where there are fewer experts.
   public func expert(_ index: Int) throws -> FeedForwardWeights {
     guard experts.indices.contains(index) else {
-      throw MoEError.invalidConfiguration("expert \(index) is missing: the weights have \(experts.count) experts")
+      throw MoEError.invalidConfiguration(
+        "expert \(index) is missing: the weights have \(experts.count) experts")
     }
     return experts[index]
   }
@@ -177,7 +179,9 @@ extension MoEWeights: MoEWeightSource {
   ///
   /// - Throws: ``MoEError/invalidConfiguration(_:)`` where there is none.
   public func denseBranchGate() throws -> BranchGateWeights {
-    guard let denseGate else { throw MoEError.invalidConfiguration("the weights have no gate for the dense branch") }
+    guard let denseGate else {
+      throw MoEError.invalidConfiguration("the weights have no gate for the dense branch")
+    }
     return denseGate
   }
 }

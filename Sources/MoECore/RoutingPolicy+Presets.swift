@@ -23,7 +23,9 @@ extension RoutingPolicy {
   public static let topKSoftmax = RoutingPolicy(scoring: .softmaxOverSelected)
 
   /// DeepSeek-V3 (§2.1.2): sigmoid scores, biased for selection only, groups ranked by their two best.
-  public static func deepseekV3(groups: Int, selectedGroups: Int, normalized: Bool, scale: Float) -> RoutingPolicy {
+  public static func deepseekV3(groups: Int, selectedGroups: Int, normalized: Bool, scale: Float)
+    -> RoutingPolicy
+  {
     RoutingPolicy(
       scoring: .sigmoid, normalization: normalized ? .sum(plus: 1e-20) : .none, scale: scale,
       groups: GroupLimit(count: groups, selected: selectedGroups, score: .topTwoSum, mask: .negativeInfinity))

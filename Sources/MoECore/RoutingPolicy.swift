@@ -178,7 +178,8 @@ public struct RoutingPolicy: Sendable, Equatable {
         "groups of one expert have no two best scores to add")
       try require(
         groups.mask == .zero || groups.selected * (expertCount / groups.count) >= expertsPerToken,
-        "\(groups.selected) groups of \(expertCount / groups.count) experts are fewer than top-k \(expertsPerToken)")
+        "\(groups.selected) groups of \(expertCount / groups.count) experts are fewer than top-k \(expertsPerToken)"
+      )
     }
     if let complaint = capacity?.rule.complaint { throw .invalidConfiguration(complaint) }
   }

@@ -1,2 +1,1 @@
 public import MoECore
-

@@ -81,7 +81,7 @@ GPT_OSS = dict(
     SMALL, num_hidden_layers=2, head_dim=4, num_experts_per_tok=2, sliding_window=8,
 )
 LLAMA4_TEXT = dict(
-    SMALL, hidden_size=20, intermediate_size=12, intermediate_size_mlp=14, num_hidden_layers=4, head_dim=4,
+    SMALL, hidden_size=12, intermediate_size=10, intermediate_size_mlp=14, num_hidden_layers=4, head_dim=4,
     num_local_experts=6, num_experts_per_tok=1, interleave_moe_layer_step=2,
 )
 
@@ -102,9 +102,9 @@ FAMILIES = {
     ),
     "qwen3_moe": Family(
         "Qwen3MoeForCausalLM", "Qwen3MoeConfig",
-        dict(SMALL, hidden_size=20, intermediate_size=14, moe_intermediate_size=12, num_hidden_layers=2,
+        dict(SMALL, hidden_size=12, intermediate_size=14, moe_intermediate_size=10, num_hidden_layers=2,
              num_experts=6, num_experts_per_tok=3, norm_topk_prob=True, head_dim=4),
-        router="softmax_top_k", layout="projections", blocks=layers(0, 1), shard_size="9KB",
+        router="softmax_top_k", layout="projections", blocks=layers(0, 1), shard_size="5KB",
     ),
     "qwen3_moe_mixed": Family(
         "Qwen3MoeForCausalLM", "Qwen3MoeConfig",
@@ -115,7 +115,7 @@ FAMILIES = {
     ),
     "olmoe": Family(
         "OlmoeForCausalLM", "OlmoeConfig",
-        dict(SMALL, hidden_size=20, intermediate_size=12, num_hidden_layers=2, num_experts=6,
+        dict(SMALL, hidden_size=12, intermediate_size=10, num_hidden_layers=2, num_experts=6,
              num_experts_per_tok=3, norm_topk_prob=False),
         router="softmax_top_k", layout="projections", blocks=layers(0, 1), dtype=torch.float16,
     ),
@@ -134,13 +134,13 @@ FAMILIES = {
     ),
     "glm4_moe": Family(
         "Glm4MoeForCausalLM", "Glm4MoeConfig",
-        dict(DEEPSEEK_V3, head_dim=8, use_qk_norm=True, n_group=1, topk_group=1, n_shared_experts=1,
+        dict(DEEPSEEK_V3, n_routed_experts=6, head_dim=8, use_qk_norm=True, n_group=1, topk_group=1, n_shared_experts=1,
              routed_scaling_factor=1.5),
         router="deepseek_v3", layout="projections", blocks=layers(1, 2), shared="shared_experts",
     ),
     "dots1": Family(
         "Dots1ForCausalLM", "Dots1Config",
-        dict(DEEPSEEK_V3, head_dim=4, n_group=1, topk_group=1, norm_topk_prob=False, sliding_window=None),
+        dict(DEEPSEEK_V3, n_routed_experts=6, head_dim=4, n_group=1, topk_group=1, norm_topk_prob=False, sliding_window=None),
         router="deepseek_v3", layout="projections", blocks=layers(1, 2), shared="shared_experts",
     ),
     "ernie4_5_moe": Family(
@@ -152,7 +152,7 @@ FAMILIES = {
     ),
     "granitemoe": Family(
         "GraniteMoeForCausalLM", "GraniteMoeConfig",
-        dict(SMALL, hidden_size=20, intermediate_size=12, num_hidden_layers=2, num_local_experts=6,
+        dict(SMALL, hidden_size=12, intermediate_size=10, num_hidden_layers=2, num_local_experts=6,
              num_experts_per_tok=3, residual_multiplier=0.22),
         router="granite", layout="granite", blocks=layers(0, 1), gate="router",
         module="model.layers.{}.block_sparse_moe", disk="model.layers.{}.block_sparse_moe",
@@ -165,13 +165,13 @@ FAMILIES = {
     ),
     "gpt_oss_mxfp4": Family(
         "GptOssForCausalLM", "GptOssConfig",
-        dict(GPT_OSS, hidden_size=64, intermediate_size=32, num_local_experts=4, swiglu_limit=2.5),
+        dict(GPT_OSS, hidden_size=64, intermediate_size=32, num_local_experts=4, swiglu_limit=2.5, head_dim=2),
         router="gpt_oss", layout="mxfp4", blocks=layers(0, 1), gate="router", activation="clamped",
-        scales={"gate_up_proj": 1.5}, mxfp4=True,
+        scales={"gate_up_proj": 1.5}, mxfp4=True, tokens=3,
     ),
     "phimoe": Family(
         "PhimoeForCausalLM", "PhimoeConfig",
-        dict(SMALL, hidden_size=20, intermediate_size=12, num_hidden_layers=2, num_local_experts=6,
+        dict(SMALL, hidden_size=12, intermediate_size=10, num_hidden_layers=2, num_local_experts=6,
              num_experts_per_tok=2, router_jitter_noise=0.1, attention_bias=True, lm_head_bias=True,
              sliding_window=None),
         router="sparsemixer", layout="w123", blocks=layers(0, 1), gate="router",
@@ -179,7 +179,7 @@ FAMILIES = {
     ),
     "jamba": Family(
         "JambaForCausalLM", "JambaConfig",
-        dict(SMALL, hidden_size=12, intermediate_size=10, num_hidden_layers=4, num_experts=6,
+        dict(SMALL, hidden_size=12, intermediate_size=10, num_hidden_layers=4, num_experts=4,
              num_experts_per_tok=2, expert_layer_period=2, expert_layer_offset=1, attn_layer_period=2,
              attn_layer_offset=0, mamba_d_state=2, mamba_expand=1, mamba_dt_rank=2, use_mamba_kernels=False),
         router="jamba", layout="projections", blocks=layers(1, 3), gate="router", dtype=torch.float32,
@@ -193,8 +193,7 @@ FAMILIES = {
     "llama4": Family(
         "Llama4ForConditionalGeneration", "Llama4Config",
         dict(
-            text_config=dict(LLAMA4_TEXT, hidden_size=12, intermediate_size=10, num_hidden_layers=2,
-                             interleave_moe_layer_step=1),
+            text_config=dict(LLAMA4_TEXT, num_hidden_layers=2, interleave_moe_layer_step=1),
             vision_config=dict(hidden_size=4, intermediate_size=16, num_hidden_layers=1, num_attention_heads=1,
                                image_size=4, patch_size=2, vision_output_dim=4, projector_input_dim=4,
                                projector_output_dim=4, pixel_shuffle_ratio=0.5),
@@ -205,7 +204,7 @@ FAMILIES = {
     ),
     "switch_transformers": Family(
         "SwitchTransformersForConditionalGeneration", "SwitchTransformersConfig",
-        dict(vocab_size=8, d_model=20, d_kv=4, d_ff=12, num_heads=2, num_layers=2, num_decoder_layers=2,
+        dict(vocab_size=8, d_model=12, d_kv=4, d_ff=10, num_heads=2, num_layers=2, num_decoder_layers=2,
              num_sparse_encoder_layers=1, num_sparse_decoder_layers=1, num_experts=4, expert_capacity=2,
              dropout_rate=0.0),
         router="switch", layout="switch", blocks={"encoder.1": "encoder.block.1.layer.1",
@@ -283,8 +282,9 @@ def store_as_mxfp4(folder):
             scaled = rows / np.exp2(exponent)
             code = np.abs(np.abs(scaled)[..., None] - FP4).argmin(-1) + np.where(scaled < 0, 8, 0)
             code = code.astype(np.uint8)
-            tensors[name + "_blocks"] = torch.from_numpy(code[..., 0::2] | code[..., 1::2] << 4)
-            tensors[name + "_scales"] = torch.from_numpy((exponent[..., 0] + 127).astype(np.uint8))
+            packed = code[..., 0::2] | code[..., 1::2] << 4  # the even value is in the low half
+            tensors[name + "_blocks"] = torch.from_numpy(np.ascontiguousarray(packed))
+            tensors[name + "_scales"] = torch.from_numpy((exponent[..., 0] + 127).astype(np.uint8, order="C"))
         else:
             tensors[name] = tensor
     save_file(tensors, path, metadata={"format": "pt"})
