@@ -17,6 +17,7 @@ let package = Package(
   products: [
     .library(name: "MoE", targets: ["MoE"]),
     .library(name: "MoECheckpoints", targets: ["MoECheckpoints"]),
+    .library(name: "CKernels", targets: ["CKernels"]),
     .library(name: "MoEReference", targets: ["MoEReference"]),
     .executable(name: "moe", targets: ["moe"]),
   ],
@@ -30,7 +31,8 @@ let package = Package(
       path: "CKernels",
       linkerSettings: [
         // The `-l:file` form finds the runtime in the default library folder, where `-lomp` does not.
-        .linkedLibrary(":libomp.so.5", .when(platforms: [.linux]))
+        .linkedLibrary(":libomp.so.5", .when(platforms: [.linux])),
+        .linkedLibrary("m", .when(platforms: [.linux])),
       ]),
     .target(name: "MoECore", swiftSettings: swiftSettings),
     .target(name: "MoEReference", dependencies: ["MoECore"], swiftSettings: swiftSettings),

@@ -12,10 +12,11 @@
  * half of a 1 MiB L2, at 256 values of k. */
 enum { BLOCK_TILES = 12, BLOCK_PANELS = 16 };
 
-typedef void (*gemm_fn)(bool, const char *, size_t, int64_t, const char *, size_t, int64_t, int64_t, float *);
-typedef void (*activate_fn)(bool, const float *, int64_t, int64_t, int64_t, bool, const float *,
+typedef void (*gemm_fn)(bool, const char *, size_t, int64_t, int64_t, const char *, size_t, int64_t, int64_t,
+                        float *);
+typedef void (*activate_fn)(bool, const float *, int64_t, int64_t, int64_t, int64_t, bool, const float *,
                             const float *, moe_activation, float, float, char *, size_t);
-typedef void (*store_fn)(const float *, int64_t, int64_t, int64_t, const float *, float *, int64_t);
+typedef void (*store_fn)(const float *, int64_t, int64_t, int64_t, int64_t, const float *, float *, int64_t);
 static const gemm_fn gemm_table[MOE_ISA_COUNT] = ISA_TABLE(gemm_rows_by_columns);
 static const activate_fn activate_table[MOE_ISA_COUNT] = ISA_TABLE(activate_block);
 static const store_fn store_table[MOE_ISA_COUNT] = ISA_TABLE(store_block);
@@ -23,7 +24,7 @@ static const store_fn store_table[MOE_ISA_COUNT] = ISA_TABLE(store_block);
 typedef struct {
   moe_execution ex;
   moe_dtype dtype;
-  int64_t E, MR, K, panels; /* panels of one expert */
+  int64_t E, MR, K, panels, width; /* panels of one expert, and of one task */
   const int64_t *offsets;
   const char *rows, *weights;
   size_t row_tile, panel;
@@ -52,32 +53,34 @@ size_t moe_grouped_gemm_scratch_bytes(moe_execution ex, int64_t E) {
 
 static void gemm_task(void *context, int64_t task, int thread) {
   const gemm_args *g = context;
-  const int64_t unit = BLOCK_TILES * g->MR, column_blocks = ceil_div(g->panels, BLOCK_PANELS);
+  const int64_t unit = BLOCK_TILES * g->MR, column_blocks = ceil_div(g->panels, g->width);
   const int64_t e = group_of_task(g->offsets, g->E, unit, column_blocks, task);
   const int64_t within = task - first_unit(g->offsets, e, unit) * column_blocks;
-  const int64_t tiles = ceil_div(g->offsets[e + 1] - g->offsets[e], g->MR),
-                row_blocks = ceil_div(tiles, BLOCK_TILES);
+  const int64_t group_rows = g->offsets[e + 1] - g->offsets[e], tiles = ceil_div(group_rows, g->MR);
+  const int64_t row_blocks = ceil_div(tiles, BLOCK_TILES);
   if (within >= row_blocks * column_blocks) return;
 
-  /* Blocks of equal height, so that the last is not a remnant. */
-  const int64_t height = ceil_div(tiles, row_blocks), tile = within % row_blocks * height;
-  const int64_t row = g->offsets[e] + tile * g->MR;
-  const int64_t rows = min64(height * g->MR, g->offsets[e + 1] - row);
-  const int64_t panel0 = within / row_blocks * BLOCK_PANELS, panels = min64(BLOCK_PANELS, g->panels - panel0);
+  /* Blocks of equal numbers of tiles of equal heights, so that none is a remnant. */
+  const int64_t height = tile_height(group_rows, g->MR), block_tiles = ceil_div(tiles, row_blocks);
+  const int64_t tile = within % row_blocks * block_tiles;
+  const int64_t row = g->offsets[e] + tile * height;
+  const int64_t rows = min64(block_tiles * height, g->offsets[e + 1] - row);
+  if (rows <= 0) return;
+  const int64_t panel0 = within / row_blocks * g->width, panels = min64(g->width, g->panels - panel0);
   const int64_t first_tile = first_unit(g->offsets, e, g->MR) + tile;
   const bool bf16 = g->dtype == MOE_BF16;
   float *sums = (float *)((char *)g->sums + (size_t)thread * sums_bytes(g->ex.isa));
 
-  gemm_table[g->ex.isa](bf16, g->rows + (size_t)first_tile * g->row_tile, g->row_tile, rows,
+  gemm_table[g->ex.isa](bf16, g->rows + (size_t)first_tile * g->row_tile, g->row_tile, rows, height,
                         g->weights + (size_t)(e * g->panels + panel0) * g->panel, g->panel, panels,
                         panel_chunks(g->dtype, g->K), sums);
   if (g->y) {
     const float *bias = g->bias ? g->bias + e * g->panels * MOE_PANEL : NULL;
-    store_table[g->ex.isa](sums, rows, panels, panel0, bias, g->y + row * g->D, g->D);
+    store_table[g->ex.isa](sums, rows, height, panels, panel0, bias, g->y + row * g->D, g->D);
   } else {
     const bool gated = moe_is_gated(g->activation);
     const int64_t features = round_up(g->F, MOE_K_MULTIPLE);
-    activate_table[g->ex.isa](bf16, sums, rows, panels, gated ? panel0 / 2 : panel0, gated,
+    activate_table[g->ex.isa](bf16, sums, rows, height, panels, gated ? panel0 / 2 : panel0, gated,
                               g->gate_bias ? g->gate_bias + e * features : NULL,
                               g->up_bias ? g->up_bias + e * features : NULL, g->activation, g->alpha,
                               g->limit, g->hidden + (size_t)first_tile * g->hidden_tile, g->hidden_tile);
@@ -89,7 +92,10 @@ static void run(gemm_args *g) {
   g->row_tile = tile_bytes(g->ex.isa, g->dtype, g->K);
   g->panel = panel_bytes(g->dtype, g->K);
   const int64_t units = unit_bound(g->offsets[g->E], g->E, BLOCK_TILES * g->MR);
-  moe_parallel_for(g->ex.threads, units * ceil_div(g->panels, BLOCK_PANELS), gemm_task, g);
+  /* Narrower tasks where there are few, so that no thread waits long for the last one. */
+  g->width = BLOCK_PANELS;
+  while (g->width > 4 && units * ceil_div(g->panels, g->width) < 32 * g->ex.threads) g->width /= 2;
+  moe_parallel_for(g->ex.threads, units * ceil_div(g->panels, g->width), gemm_task, g);
 }
 
 void moe_grouped_gemm_up(moe_execution ex, moe_dtype dtype, const void *row_tiles, int64_t E,

@@ -12,27 +12,27 @@
 #include "math.inc.h"
 
 #define gemm_rows_by_columns SUFFIX(gemm_rows_by_columns)
-static void gemm_rows_by_columns(bool bf16, const char *a, size_t a_tile, int64_t rows, const char *b,
-                                 size_t panel, int64_t panels, int64_t chunks, float *sums) {
-  const int64_t block = rows > MR ? 16 : chunks;
+static void gemm_rows_by_columns(bool bf16, const char *a, size_t a_tile, int64_t rows, int64_t height,
+                                 const char *b, size_t panel, int64_t panels, int64_t chunks, float *sums) {
+  const int64_t block = rows > height ? 16 : chunks;
   const size_t a_chunk = bf16 ? BF16_CHUNK_BYTES * MR : 64 * MR;
   for (int64_t c = 0; c < chunks; c += block) {
     const int64_t n = chunks - c < block ? chunks - c : block;
-    const char *then = c + n < chunks ? b + (c + n) * 1024 : NULL;
-    gemm_block(bf16, a + c * a_chunk, a_tile, rows, b + c * 1024, panel, panels, sums, n, c > 0, then);
+    gemm_block(bf16, a + c * a_chunk, a_tile, rows, height, b + c * 1024, panel, panels, sums, n, c > 0,
+               c + n < chunks);
   }
 }
 
 /* Epilogue of the first product: bias, activation, and the rows as tiles of the second. `panel0` is the first
  * feature panel of the block; sums hold `width` panels a tile, pairs (gate, up) where there is a gate. */
 #define activate_block SUFFIX(activate_block)
-static void activate_block(bool bf16, const float *sums, int64_t rows, int64_t width, int64_t panel0,
-                           bool gated, const float *gate_bias, const float *up_bias,
+static void activate_block(bool bf16, const float *sums, int64_t rows, int64_t height, int64_t width,
+                           int64_t panel0, bool gated, const float *gate_bias, const float *up_bias,
                            moe_activation activation, float alpha, float limit, char *hidden,
                            size_t hidden_tile) {
   const int64_t per = gated ? 2 : 1;
-  for (int64_t t = 0; t * MR < rows; t++) {
-    const int64_t mr = rows - t * MR < MR ? rows - t * MR : MR;
+  for (int64_t t = 0; t * height < rows; t++) {
+    const int64_t mr = rows - t * height < height ? rows - t * height : height;
     for (int64_t p = 0; p < width / per; p++) {
       const float *gate = sums + (t * width + p * per) * MR * 16, *up = gated ? gate + MR * 16 : gate;
       const int64_t f = (panel0 + p) * 16;
@@ -56,18 +56,18 @@ static void activate_block(bool bf16, const float *sums, int64_t rows, int64_t w
 
 /* Epilogue of the second product: bias, and the rows row-major. */
 #define store_block SUFFIX(store_block)
-static void store_block(const float *sums, int64_t rows, int64_t width, int64_t panel0, const float *bias,
-                        float *y, int64_t D) {
-  for (int64_t t = 0; t * MR < rows; t++)
-    for (int64_t r = 0; r < MR && t * MR + r < rows; r++)
+static void store_block(const float *sums, int64_t rows, int64_t height, int64_t width, int64_t panel0,
+                        const float *bias, float *y, int64_t D) {
+  for (int64_t t = 0; t * height < rows; t++)
+    for (int64_t r = 0; r < height && t * height + r < rows; r++)
       for (int64_t p = 0; p < width; p++)
         for (int j = 0; j < NV; j++) {
           const int64_t d = (panel0 + p) * 16 + j * W;
           vf v = vload(sums + ((t * width + p) * MR + r) * 16 + j * W);
           if (bias) v = vadd(v, vload(bias + d));
           if (d + W <= D)
-            vstore(y + (t * MR + r) * D + d, v);
+            vstore(y + (t * height + r) * D + d, v);
           else if (d < D)
-            vstore_n(y + (t * MR + r) * D + d, v, (int)(D - d));
+            vstore_n(y + (t * height + r) * D + d, v, (int)(D - d));
         }
 }

@@ -26,6 +26,12 @@ static inline size_t tile_bytes(moe_isa isa, moe_dtype dtype, int64_t K) {
   return (size_t)(moe_tile_rows(isa) * round_up(K, MOE_K_MULTIPLE)) * (narrow ? 2 : 4);
 }
 
+/* Rows of each tile of a group but its last: the group's rows spread evenly over the fewest tiles, because a
+ * tile of one or two rows takes as long as one of four. */
+static inline int64_t tile_height(int64_t rows, int64_t MR) {
+  return rows > 0 ? ceil_div(rows, ceil_div(rows, MR)) : MR;
+}
+
 /* Ragged groups are cut into units of `size` rows, each group beginning a unit of its own. The first unit of
  * group e is offsets[e]/size + min(e, offsets[e]), which leaves room for all groups before it without a table
  * of their sums; some unit numbers belong to no rows. */

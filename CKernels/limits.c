@@ -43,7 +43,7 @@ static void sweep(void *context, int64_t task, int thread) {
 
 double moe_measure_flops(moe_execution ex, moe_dtype dtype, double seconds) {
   limit_args g = {.ex = ex, .bf16 = dtype == MOE_BF16, .iterations = 100000};
-  const double each = 12.0 * 2 * (double)width_table[ex.isa]() * (g.bf16 ? 2 : 1) * ex.threads;
+  const double each = 16.0 * 2 * (double)width_table[ex.isa]() * (g.bf16 ? 2 : 1) * ex.threads;
   double best = 0;
   const double end = now() + seconds;
   do {

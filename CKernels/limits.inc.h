@@ -1,18 +1,18 @@
 /* What the machine can do at most: multiply-adds from registers alone, and bytes read.
  *
- * DEFINITION  flops: sum[i] = sum[i]·x + y for 12 independent vectors, enough to hide a latency of 4 cycles
+ * DEFINITION  flops: sum[i] = sum[i]·x + y for 16 independent vectors, enough to hide a latency of 4 cycles
  * at 2 an instruction each; bytes: the largest float of a range of memory, from four streams of loads */
 
 #define spin_flops SUFFIX(spin_flops)
 static float spin_flops(bool bf16, int64_t iterations) {
-  vf sum[12], x = vset1(0.999f), y = vset1(1e-3f);
-  UNROLL for (int i = 0; i < 12; i++) sum[i] = vset1((float)i);
+  vf sum[16], x = vset1(0.999f), y = vset1(1e-3f);
+  UNROLL for (int i = 0; i < 16; i++) sum[i] = vset1((float)i);
   if (bf16)
-    for (int64_t n = 0; n < iterations; n++) UNROLL for (int i = 0; i < 12; i++) sum[i] = vpair(sum[i], x, y);
+    for (int64_t n = 0; n < iterations; n++) UNROLL for (int i = 0; i < 16; i++) sum[i] = vpair(sum[i], x, y);
   else
-    for (int64_t n = 0; n < iterations; n++) UNROLL for (int i = 0; i < 12; i++) sum[i] = vfma(sum[i], x, y);
+    for (int64_t n = 0; n < iterations; n++) UNROLL for (int i = 0; i < 16; i++) sum[i] = vfma(sum[i], x, y);
   float all = 0;
-  UNROLL for (int i = 0; i < 12; i++) all += vreduce_add(sum[i]);
+  UNROLL for (int i = 0; i < 16; i++) all += vreduce_add(sum[i]);
   return all;
 }
 

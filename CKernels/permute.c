@@ -198,8 +198,9 @@ static void gather_unit(void *context, int64_t unit, int thread) {
   (void)thread;
   const gather_args *g = context;
   const int64_t e = group_of_task(g->offsets, g->E, g->MR, 1, unit);
-  const int64_t row = g->offsets[e] + (unit - first_unit(g->offsets, e, g->MR)) * g->MR;
-  const int64_t rows = min64(g->MR, g->offsets[e + 1] - row);
+  const int64_t height = tile_height(g->offsets[e + 1] - g->offsets[e], g->MR);
+  const int64_t row = g->offsets[e] + (unit - first_unit(g->offsets, e, g->MR)) * height;
+  const int64_t rows = min64(height, g->offsets[e + 1] - row);
   if (rows > 0)
     g->gather(g->bf16, g->x, g->K, rows, g->row_token, row, g->row_weight,
               g->tiles + (size_t)unit * g->tile_bytes);

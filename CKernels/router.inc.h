@@ -136,7 +136,7 @@ static bool route_token(const moe_router_rule *rule, const float *logits, const 
   if (out->margins) {
     float next;
     argmax(rank, padded, &next);
-    out->margins[t] = K == E || next == NONE ? INFINITY : last - next;
+    out->margins[t] = K == E ? INFINITY : next == NONE ? (last == NONE ? 0 : INFINITY) : last - next;
   }
 
   if (rule->scoring == MOE_SOFTMAX_OVER_SELECTED) {
@@ -153,6 +153,7 @@ static bool route_token(const moe_router_rule *rule, const float *logits, const 
               : sum > rule->normalization_term              ? sum
                                                             : rule->normalization_term;
   }
+  if (divisor == 0) divisor = 1; /* weights that all underflowed stay zero */
   for (int64_t k = 0; k < K; k++) weights[k] = weights[k] / divisor * rule->scale;
 
   if (out->logsumexp) out->logsumexp[t] = logsumexp;
@@ -188,8 +189,8 @@ static int64_t route_block(const moe_router_rule *rule, const float *x, const fl
                    left >= W ? vload(from + d)
                              : vload_n(from + (left > 0 ? d : 0), left > 0 ? (int)left : 0));
           }
-      gemm_block(false, (const char *)tiles, CHUNKS * MR * 64, tokens, (const char *)panels + c * 1024,
-                 (size_t)chunks * 1024, width, sums, n, c > 0, NULL);
+      gemm_block(false, (const char *)tiles, CHUNKS * MR * 64, tokens, MR, (const char *)panels + c * 1024,
+                 (size_t)chunks * 1024, width, sums, n, c > 0, false);
     }
   for (int64_t t = 0; t < tokens; t++) {
     const int64_t token = first + t;

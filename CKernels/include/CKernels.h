@@ -38,6 +38,12 @@ enum { MOE_PANEL = 16, MOE_K_MULTIPLE = 32 };
 
 typedef enum { MOE_F32, MOE_BF16 } moe_dtype;
 
+/* ---- memory ---------------------------------------------------------------------------------------------- */
+
+/* At least `bytes` bytes on a cache line or better, not initialised; NULL where there are none. */
+void *moe_allocate(size_t bytes);
+void moe_free(void *memory);
+
 /* ---- pack -----------------------------------------------------------------------------------------------
  */
 

@@ -17,6 +17,12 @@
 #define MOE_JOIN(a, b)  MOE_JOIN_(a, b)
 #define SUFFIX(name)    MOE_JOIN(name, ISA)
 
+/* Memory to bring into L2 while something else is computed: so many lines from `at` with every chunk. */
+typedef struct {
+  const char *at;
+  int64_t lines;
+} fetch;
+
 #define INLINE static inline __attribute__((always_inline, unused))
 #define UNROLL _Pragma("clang loop unroll(full)")
 
