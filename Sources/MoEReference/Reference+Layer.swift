@@ -24,7 +24,8 @@ extension Reference {
   ///
   /// - Parameters:
   ///   - x: `[…, D]`; the extent before D is the sequence, a scope of capacity.
-  ///   - mask: `[T]`, false for a token that takes no part: it gets the dense branch alone.
+  ///   - mask: `[T]`, false for a token that takes no part: it gets the dense branch alone. It still counts
+  ///     among the tokens that the capacity is computed from, so that padding does not change the capacity.
   /// - Throws: ``MoEError/notFinite(what:token:)`` as
   ///   ``route(logits:policy:selectionBias:expertsPerToken:expertCount:mask:)`` says, and
   ///   ``MoEError/invalidConfiguration(_:)`` where parameters are missing.

@@ -15,7 +15,8 @@ public enum Reference {
     /// Nothing is rounded.
     case exact
     /// Expert weights, the input rows (after an input weight has multiplied them) and the activated hidden
-    /// rows are rounded to bfloat16, ties to even. Biases, router and gates are not.
+    /// rows are rounded to bfloat16, ties to even; those of the dense branch's network too. Biases, router
+    /// and gates are not.
     case bfloat16
 
     /// `value` as an operand of a product.
