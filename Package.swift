@@ -16,7 +16,6 @@ let package = Package(
   name: "swift-moe",
   products: [
     .library(name: "MoE", targets: ["MoE"]),
-    .library(name: "MoECheckpoints", targets: ["MoECheckpoints"]),
     .library(name: "CKernels", targets: ["CKernels"]),
     .library(name: "MoEReference", targets: ["MoEReference"]),
     .executable(name: "moe", targets: ["moe"]),
@@ -42,12 +41,14 @@ let package = Package(
       name: "MoEReferenceTests", dependencies: ["MoECore", "MoEReference", "TestSupport"],
       swiftSettings: swiftSettings),
     .target(name: "MoE", dependencies: ["MoECore", "CKernels"], swiftSettings: swiftSettings),
-    .target(name: "MoECheckpoints", dependencies: ["MoE"], swiftSettings: swiftSettings),
+    .testTarget(
+      name: "MoETests", dependencies: ["MoE", "CKernels", "MoEReference", "TestSupport"],
+      swiftSettings: swiftSettings),
     .systemLibrary(name: "COpenBLAS", path: "Sources/COpenBLAS", providers: [.apt(["libopenblas-dev"])]),
     .executableTarget(
       name: "moe",
       dependencies: [
-        "MoE", "MoECheckpoints", "MoEReference", "COpenBLAS",
+        "MoE", "MoEReference", "COpenBLAS",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: swiftSettings),
