@@ -24,7 +24,7 @@ public struct RoutingPolicy: Sendable, Equatable {
     /// Their sum plus this.
     case sum(plus: Float)
     /// Their sum, or this where the sum is smaller.
-    case sum(atLeast: Float)
+    case sumAtLeast(Float)
   }
 
   /// Selection limited to the best groups of consecutive experts (DeepSeek-V2 §2.1.2, DeepSeek-V3 §2.1.2).
@@ -160,7 +160,7 @@ public struct RoutingPolicy: Sendable, Equatable {
     case .none: break
     case .sum(plus: let plus):
       try require(plus >= 0, "the term added to the sum of weights is \(plus), expected at least 0")
-    case .sum(atLeast: let floor):
+    case .sumAtLeast(let floor):
       try require(floor >= 0, "the least sum of weights is \(floor), expected at least 0")
     }
     if case .sparseMixer(let jitter) = scoring {
