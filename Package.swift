@@ -35,7 +35,7 @@ let package = Package(
     .target(name: "MoECore", swiftSettings: swiftSettings),
     .target(name: "MoEReference", dependencies: ["MoECore"], swiftSettings: swiftSettings),
     .target(name: "MoE", dependencies: ["MoECore", "CKernels"], swiftSettings: swiftSettings),
-    .target(name: "MoECheckpoints", dependencies: ["MoE"], swiftSettings: swiftSettings),
+    .target(name: "MoECheckpoints", dependencies: ["MoECore"], swiftSettings: swiftSettings),
     .systemLibrary(name: "COpenBLAS", path: "Sources/COpenBLAS", providers: [.apt(["libopenblas-dev"])]),
     .executableTarget(
       name: "moe",
@@ -43,6 +43,11 @@ let package = Package(
         "MoE", "MoECheckpoints", "MoEReference", "COpenBLAS",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
+      swiftSettings: swiftSettings),
+    .testTarget(
+      name: "MoECheckpointsTests", dependencies: ["MoECheckpoints", "MoECore"], swiftSettings: swiftSettings),
+    .executableTarget(
+      name: "moe-fuzz", dependencies: ["MoECheckpoints", "MoECore"], path: "Tests/Fuzz",
       swiftSettings: swiftSettings),
   ],
   cLanguageStandard: .gnu17
