@@ -34,6 +34,11 @@ let package = Package(
       ]),
     .target(name: "MoECore", swiftSettings: swiftSettings),
     .target(name: "MoEReference", dependencies: ["MoECore"], swiftSettings: swiftSettings),
+    .target(
+      name: "TestSupport", dependencies: ["MoECore"], path: "Tests/Support", swiftSettings: swiftSettings),
+    .testTarget(
+      name: "MoEReferenceTests", dependencies: ["MoECore", "MoEReference", "TestSupport"],
+      swiftSettings: swiftSettings),
     .target(name: "MoE", dependencies: ["MoECore", "CKernels"], swiftSettings: swiftSettings),
     .target(name: "MoECheckpoints", dependencies: ["MoECore"], swiftSettings: swiftSettings),
     .systemLibrary(name: "COpenBLAS", path: "Sources/COpenBLAS", providers: [.apt(["libopenblas-dev"])]),

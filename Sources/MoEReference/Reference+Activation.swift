@@ -1,0 +1,33 @@
+public import MoECore
+
+#if canImport(Darwin)
+  import Darwin
+#else
+  import Glibc
+#endif
+extension Reference {
+  /// What an expert applies between its products, at one element: u of the up projection and, for a gated
+  /// form, g of the gate projection. The formulas are those of ``ActivationFunction``.
+  public static func activation(_ function: ActivationFunction, gate g: Double, up u: Double) -> Double {
+    switch function {
+    case .relu: return max(u, 0)
+    case .gelu: return gelu(u)
+    case .geluTanh: return geluTanh(u)
+    case .swiGLU: return g * sigmoid(g) * u
+    case .geGLU: return gelu(g) * u
+    case .geGLUTanh: return geluTanh(g) * u
+    case .clampedSwiGLU(let alpha, let limit):
+      let clampedGate = min(g, Double(limit))
+      let clampedUp = min(max(u, -Double(limit)), Double(limit))
+      return (clampedUp + 1) * clampedGate * sigmoid(Double(alpha) * clampedGate)
+    }
+  }
+
+  /// x·Φ(x) with Φ(x) = ½·erfc(−x/√2), which keeps its digits where Φ is small (Hendrycks and Gimpel 2016).
+  private static func gelu(_ x: Double) -> Double { x * 0.5 * erfc(-x / 2.0.squareRoot()) }
+
+  /// ½·x·(1 + tanh(√(2/π)·(x + 0.044715·x³))).
+  private static func geluTanh(_ x: Double) -> Double {
+    0.5 * x * (1 + tanh((2 / Double.pi).squareRoot() * (x + 0.044715 * x * x * x)))
+  }
+}

@@ -1,0 +1,26 @@
+public import MoECore
+
+extension Reference {
+  /// out[t] = Σₛ w[t, s]·y[row of (t, s)] over the kept choices in slot order; zero where none is kept.
+  ///
+  /// A dropped choice adds nothing and the others are not made larger for it (Switch Transformer §2.2).
+  /// Weights that multiplied the input are not applied again.
+  ///
+  /// - Parameters:
+  ///   - outputs: y `[M, D]`.
+  ///   - weights: `[T, K]`.
+  ///   - hiddenSize: D.
+  public static func combine(
+    _ outputs: [[Double]], permutation: Permutation, weights: [[Double]], hiddenSize: Int,
+    placement: RoutingPolicy.WeightPlacement = .output
+  ) -> [[Double]] {
+    permutation.slotRow.indices.map { token in
+      var sum = Array(repeating: 0.0, count: hiddenSize)
+      for (choice, row) in permutation.slotRow[token].enumerated() where row >= 0 {
+        let weight = placement == .output ? weights[token][choice] : 1
+        for d in 0..<hiddenSize { sum[d] += weight * outputs[row][d] }
+      }
+      return sum
+    }
+  }
+}

@@ -1,0 +1,49 @@
+public import MoECore
+
+extension Reference {
+  /// One feed-forward network on one row: y = act(x·gateᵀ + b_g, x·upᵀ + b_u)·downᵀ + b_d.
+  ///
+  /// x `[D]`, gate and up `[F, D]`, down `[D, F]`, y `[D]`.
+  public static func feedForward(
+    _ x: [Double], _ weights: FeedForwardWeights, activation function: ActivationFunction,
+    precision: Precision = .exact
+  ) -> [Double] {
+    let u = linear(x, weights.up, bias: weights.upBias, precision: precision)
+    let g = weights.gate.map { linear(x, $0, bias: weights.gateBias, precision: precision) } ?? u
+    let h = u.indices.map { activation(function, gate: g[$0], up: u[$0]) }
+    return linear(h, weights.down, bias: weights.downBias, precision: precision)
+  }
+
+  /// Each kept row through its expert: y `[M, D]` in the rows' order.
+  ///
+  /// Where the policy places weights on the input, a row is multiplied by its weight before anything else
+  /// (Llama 4).
+  ///
+  /// - Parameters:
+  ///   - x: `[T, D]`.
+  ///   - routingWeights: `[T, K]`.
+  public static func experts(
+    _ x: Matrix, permutation: Permutation, routingWeights: [[Double]], experts: [FeedForwardWeights],
+    activation: ActivationFunction, placement: RoutingPolicy.WeightPlacement = .output,
+    precision: Precision = .exact
+  ) -> [[Double]] {
+    let tokens = rows(x)
+    var outputs = Array(repeating: [Double](), count: permutation.rowToken.count)
+    for (token, rowsOfChoices) in permutation.slotRow.enumerated() {
+      for (choice, row) in rowsOfChoices.enumerated() where row >= 0 {
+        let weight = placement == .input ? routingWeights[token][choice] : 1
+        let expert = permutation.expert(ofRow: row)
+        outputs[row] = feedForward(
+          tokens[token].map { weight * $0 }, experts[expert], activation: activation, precision: precision)
+      }
+    }
+    return outputs
+  }
+}
+
+extension Reference.Permutation {
+  /// The expert e with `offsets[e] ≤ row < offsets[e + 1]`.
+  func expert(ofRow row: Int) -> Int {
+    offsets.lastIndex { $0 <= row }!
+  }
+}

@@ -1,0 +1,21 @@
+public import MoECore
+
+extension Reference.Routing {
+  /// E·Σₑ fₑ·Pₑ: fₑ the share of assignments that went to expert e before dropping, Pₑ its mean probability
+  /// (Switch Transformer §2.2, eq. 4). It is 1 when balanced and E when one expert takes all with certainty.
+  public func loadBalanceLoss(_ assignments: RoutingPolicy.LoadBalance) -> Double {
+    guard routedTokenCount > 0 else { return 0 }
+    let assigned = assignments == .firstChoice ? firstChoiceCounts : counts
+    let total = Double(assigned.reduce(0, +))
+    let products = (0..<expertCount).map { expert in
+      Double(assigned[expert]) / total * probabilitySums[expert] / Double(routedTokenCount)
+    }
+    return Double(expertCount) * products.reduce(0, +)
+  }
+
+  /// The mean of (ln Σ exp(logit))² over the routed tokens (ST-MoE §3.3, eq. 5).
+  public var routerZLoss: Double {
+    guard routedTokenCount > 0 else { return 0 }
+    return logSumExp.reduce(0) { $0 + $1 * $1 } / Double(routedTokenCount)
+  }
+}

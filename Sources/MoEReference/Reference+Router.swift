@@ -1,0 +1,207 @@
+public import MoECore
+
+extension Reference {
+  /// Where each token goes and how much of each expert it takes, before anything is dropped.
+  public struct Routing: Sendable, Equatable {
+    /// E.
+    public var expertCount: Int
+    /// `[T, K]`: each token's experts by selection score descending, then index ascending; −1 where masked.
+    public var expertIDs: [[Int]]
+    /// `[T, K]`: normalised and scaled; 0 where masked.
+    public var weights: [[Double]]
+    /// `[T, E]`: the probabilities of the losses: sigmoid scores over their sum plus 1e−20 for sigmoid
+    /// scoring, the softmax over all experts for any other; 0 where masked.
+    public var scores: [[Double]]
+    /// `[T, E]`: what the choice compared, after the selection bias and the group mask; 0 where masked.
+    public var selectionScores: [[Double]]
+    /// `[T]`: the selection score of the last choice less that of the best expert not chosen; +∞ where every
+    /// expert is chosen and where masked.
+    public var margins: [Double]
+    /// `[T]`: ln Σ exp(logit); 0 where masked, so that the z-loss may add all of them.
+    public var logSumExp: [Double]
+    /// `[E]`: choices of each expert.
+    public var counts: [Int]
+    /// `[E]`: first choices of each expert.
+    public var firstChoiceCounts: [Int]
+    /// `[E]`: Σ over tokens of `scores`.
+    public var probabilitySums: [Double]
+    /// Tokens that took part: T less the masked.
+    public var routedTokenCount: Int
+  }
+
+  /// logits = x·Wᵀ + b: x `[T, D]`, W `[E, D]`, b `[E]`, logits `[T, E]`.
+  public static func logits(_ x: Matrix, _ router: RouterWeights) -> [[Double]] {
+    rows(x).map { linear($0, router.weight, bias: router.bias) }
+  }
+
+  /// Applies a policy to logits `[T, E]`, step by step as ``RoutingPolicy`` lists them.
+  ///
+  /// - Parameters:
+  ///   - selectionBias: `[E]`, added to what is compared and to nothing else. SparseMixer has none.
+  ///   - expertsPerToken: K.
+  ///   - expertCount: E, the width of the logits; needed only where there are no tokens to show it.
+  ///   - mask: `[T]`, false for a token that takes no part, whose logits are not looked at.
+  /// - Throws: ``MoEError/notFinite(what:token:)`` where a logit is NaN or +∞, or all of a token's are −∞;
+  ///   a single −∞ is legal and means probability 0.
+  public static func route(
+    logits: [[Double]], policy: RoutingPolicy, selectionBias: [Float]? = nil, expertsPerToken: Int,
+    expertCount: Int? = nil, mask: [Bool]? = nil
+  ) throws(MoEError) -> Routing {
+    let expertCount = expertCount ?? logits.first?.count ?? selectionBias?.count ?? expertsPerToken
+    if case .sparseMixer = policy.scoring, selectionBias != nil {
+      throw .invalidConfiguration("SparseMixer compares logits and has no selection bias")
+    }
+    let bias = selectionBias.map { $0.map(Double.init) } ?? Array(repeating: 0, count: expertCount)
+    var routing = Routing(emptyFor: expertCount)
+    for (token, row) in logits.enumerated() {
+      guard mask?[token] ?? true else {
+        routing.appendMaskedToken(expertsPerToken: expertsPerToken)
+        continue
+      }
+      guard row.allSatisfy({ $0 < .infinity }), row.contains(where: { $0 > -.infinity }) else {
+        throw .notFinite(what: "the router logit", token: token)
+      }
+      let selection = selectionScores(row, policy: policy, bias: bias)
+      let chosen = topK(selection, count: expertsPerToken)
+      routing.append(
+        chosen: chosen, weights: weights(row, chosen: chosen, policy: policy),
+        scores: lossProbabilities(row, policy: policy), selection: selection,
+        logSumExp: logSumExp(row))
+    }
+    return routing
+  }
+
+  /// The indices of the `count` largest values: value descending, then index ascending.
+  static func topK(_ values: [Double], count: Int) -> [Int] {
+    let order = values.indices.sorted { a, b in
+      values[a] != values[b] ? values[a] > values[b] : a < b
+    }
+    return Array(order.prefix(count))
+  }
+
+  /// What one token's experts are compared by: score plus bias, masked outside the best groups.
+  private static func selectionScores(_ logits: [Double], policy: RoutingPolicy, bias: [Double]) -> [Double] {
+    let scores =
+      switch policy.scoring {
+      case .softmax: softmax(logits)
+      case .sigmoid: logits.map(sigmoid)
+      case .softmaxOverSelected, .sparseMixer: logits
+      }
+    let biased = zip(scores, bias).map { $0 + $1 }
+    return policy.groups.map { limited(biased, to: $0) } ?? biased
+  }
+
+  /// Masks the experts outside the best groups of consecutive experts; of equal groups the lower wins.
+  private static func limited(_ scores: [Double], to limit: RoutingPolicy.GroupLimit) -> [Double] {
+    let size = scores.count / limit.count
+    let groupScores = (0..<limit.count).map { group in
+      let descending = scores[group * size..<(group + 1) * size].sorted(by: >)
+      return switch limit.score {
+      case .maximum: descending[0]
+      case .topTwoSum: descending[0] + descending[1]
+      }
+    }
+    let best = topK(groupScores, count: limit.selected)
+    let masked = limit.mask == .zero ? 0 : -Double.infinity
+    return scores.indices.map { best.contains($0 / size) ? scores[$0] : masked }
+  }
+
+  /// The weights of the chosen experts: unbiased scores, normalised, then scaled.
+  private static func weights(_ logits: [Double], chosen: [Int], policy: RoutingPolicy) -> [Double] {
+    let raw =
+      switch policy.scoring {
+      case .softmax:
+        chosen.map { softmax(logits)[$0] }
+      case .sigmoid:
+        chosen.map { sigmoid(logits[$0]) }
+      case .softmaxOverSelected:
+        softmax(chosen.map { logits[$0] })
+      case .sparseMixer(let jitter):
+        sparseMixerWeights(logits, chosen: chosen, jitter: Double(jitter))
+      }
+    return normalized(raw, by: policy.normalization).map { $0 * Double(policy.scale) }
+  }
+
+  /// Weights over their sum as `normalization` defines it. Where the divisor is 0 there is nothing to share,
+  /// and the weights stay 0.
+  private static func normalized(
+    _ weights: [Double], by normalization: RoutingPolicy.Normalization
+  ) -> [Double] {
+    let sum = weights.reduce(0, +)
+    let divisor =
+      switch normalization {
+      case .none: 1.0
+      case .sum(plus: let plus): sum + Double(plus)
+      case .sumAtLeast(let floor): max(sum, Double(floor))
+      }
+    return divisor == 0 ? weights : weights.map { $0 / divisor }
+  }
+
+  /// SparseMixer at evaluation (Liu et al. 2023; `sparsemixer` of Phi-3.5-MoE on the hub).
+  ///
+  /// Choice by choice, m is the best logit among the experts not chosen before. Of these, expert e survives
+  /// unless (m − sₑ)/max(|sₑ|, m) > 2·jitter, and the weight is the choice's softmax over the survivors.
+  private static func sparseMixerWeights(_ logits: [Double], chosen: [Int], jitter: Double) -> [Double] {
+    chosen.indices.map { choice in
+      let best = logits[chosen[choice]]
+      let survivors = logits.indices.map { expert in
+        let excluded = (best - logits[expert]) / max(abs(logits[expert]), best) > 2 * jitter
+        return excluded || chosen[..<choice].contains(expert) ? -.infinity : logits[expert]
+      }
+      return softmax(survivors)[chosen[choice]]
+    }
+  }
+
+  /// What the losses call the probability of each expert.
+  private static func lossProbabilities(_ logits: [Double], policy: RoutingPolicy) -> [Double] {
+    guard case .sigmoid = policy.scoring else { return softmax(logits) }
+    let scores = logits.map(sigmoid)
+    let sum = scores.reduce(0, +)
+    return scores.map { $0 / (sum + 1e-20) }
+  }
+}
+
+extension Reference.Routing {
+  /// A routing of no tokens yet.
+  fileprivate init(emptyFor expertCount: Int) {
+    self.expertCount = expertCount
+    (expertIDs, weights, scores, selectionScores) = ([], [], [], [])
+    (margins, logSumExp) = ([], [])
+    counts = Array(repeating: 0, count: expertCount)
+    firstChoiceCounts = counts
+    probabilitySums = Array(repeating: 0, count: expertCount)
+    routedTokenCount = 0
+  }
+
+  fileprivate mutating func append(
+    chosen: [Int], weights tokenWeights: [Double], scores tokenScores: [Double], selection: [Double],
+    logSumExp tokenLogSumExp: Double
+  ) {
+    expertIDs.append(chosen)
+    weights.append(tokenWeights)
+    scores.append(tokenScores)
+    selectionScores.append(selection)
+    margins.append(Self.margin(selection, chosen: chosen))
+    logSumExp.append(tokenLogSumExp)
+    for expert in chosen { counts[expert] += 1 }
+    firstChoiceCounts[chosen[0]] += 1
+    for expert in 0..<expertCount { probabilitySums[expert] += tokenScores[expert] }
+    routedTokenCount += 1
+  }
+
+  fileprivate mutating func appendMaskedToken(expertsPerToken: Int) {
+    expertIDs.append(Array(repeating: -1, count: expertsPerToken))
+    weights.append(Array(repeating: 0, count: expertsPerToken))
+    scores.append(Array(repeating: 0, count: expertCount))
+    selectionScores.append(Array(repeating: 0, count: expertCount))
+    margins.append(.infinity)
+    logSumExp.append(0)
+  }
+
+  /// Two experts at −∞ are tied, so their margin is 0, not NaN.
+  private static func margin(_ selection: [Double], chosen: [Int]) -> Double {
+    let others = selection.indices.filter { !chosen.contains($0) }
+    guard let last = chosen.last, let best = others.map({ selection[$0] }).max() else { return .infinity }
+    return selection[last] == best ? 0 : selection[last] - best
+  }
+}

@@ -1,0 +1,219 @@
+public import MoECore
+
+#if canImport(Darwin)
+  import Darwin
+#else
+  import Glibc
+#endif
+
+extension Reference {
+  /// What ``tokenByToken(_:weights:configuration:mask:precision:)`` found.
+  public struct TokenByTokenOutput: Sendable, Equatable {
+    /// `[T, D]`.
+    public var output: [[Double]]
+    /// `[T, K]`; −1 where masked.
+    public var expertIDs: [[Int]]
+    /// `[T, K]`: the weights as applied; 0 where dropped or masked.
+    public var appliedWeights: [[Double]]
+    /// `[T, K]`: whether a choice was computed.
+    public var kept: [[Bool]]
+  }
+
+  /// The layer from its definition, one token after another, with nothing grouped, sorted or permuted.
+  ///
+  /// It shares no code with the stages, so that each can show an error of the other, and it prefers a search
+  /// over all pairs to an algorithm: a choice is kept where fewer than C claims on its expert precede it, and
+  /// the best expert is the one that no other beats.
+  public static func tokenByToken(
+    _ x: Activations, weights: MoEWeights, configuration: MoEConfiguration, mask: [Bool]? = nil,
+    precision: Precision = .exact
+  ) throws -> TokenByTokenOutput {
+    var (ids, shares) = ([[Int]](), [[Double]]())
+    for t in 0..<x.tokenCount {
+      if let mask, !mask[t] {
+        ids.append(Array(repeating: -1, count: configuration.expertsPerToken))
+        shares.append(Array(repeating: 0, count: configuration.expertsPerToken))
+        continue
+      }
+      let choices = try naiveChoices(token: t, of: x.tokens, weights.routerWeights, configuration)
+      ids.append(choices.map(\.expert))
+      shares.append(choices.map(\.weight))
+    }
+    let kept = naiveKept(ids: ids, shares: shares, sequenceLength: x.sequenceLength, configuration)
+    var output: [[Double]] = []
+    for t in 0..<x.tokenCount {
+      let row = (0..<configuration.hiddenSize).map { Double(x.tokens[t, $0]) }
+      var y = row.map { _ in 0.0 }
+      for s in ids[t].indices where kept[t][s] {
+        let inside = configuration.routing.weightPlacement == .input ? shares[t][s] : 1
+        let outside = configuration.routing.weightPlacement == .input ? 1 : shares[t][s]
+        let expert = weights.experts[ids[t][s]]
+        let z = naiveNetwork(row.map { $0 * inside }, expert, configuration.activation, precision)
+        for d in y.indices { y[d] += outside * z[d] }
+      }
+      output.append(naiveDense(row, experts: y, weights, configuration, precision))
+    }
+    let applied = shares.indices.map { t in
+      shares[t].indices.map { kept[t][$0] ? shares[t][$0] : 0 }
+    }
+    return TokenByTokenOutput(output: output, expertIDs: ids, appliedWeights: applied, kept: kept)
+  }
+
+  /// The experts of one token, best first, with their weights.
+  private static func naiveChoices(
+    token: Int, of x: Matrix, _ router: RouterWeights, _ configuration: MoEConfiguration
+  ) throws(MoEError) -> [(expert: Int, weight: Double)] {
+    let (policy, count) = (configuration.routing, configuration.expertCount)
+    var l: [Double] = []
+    for e in 0..<count {
+      var sum = 0.0
+      for d in 0..<x.columns { sum += Double(x[token, d]) * Double(router.weight[e, d]) }
+      if let bias = router.bias { sum += Double(bias[e]) }
+      l.append(sum)
+    }
+    if l.contains(where: { $0.isNaN || $0 == .infinity }) || l.allSatisfy({ $0 == -.infinity }) {
+      throw .notFinite(what: "the router logit", token: token)
+    }
+
+    let p =
+      switch policy.scoring {
+      case .softmax: l.map { exp($0 - l.max()!) / l.map { exp($0 - l.max()!) }.reduce(0, +) }
+      case .sigmoid: l.map { 1 / (1 + exp(-$0)) }
+      case .softmaxOverSelected, .sparseMixer: l
+      }
+    var v = p
+    if let bias = router.selectionBias { for e in v.indices { v[e] += Double(bias[e]) } }
+    if let limit = policy.groups {
+      let size = count / limit.count
+      let groupScores = (0..<limit.count).map { g in
+        var members = Array(v[g * size..<g * size + size])
+        let first = members.remove(at: members.firstIndex(of: members.max()!)!)
+        return limit.score == .maximum ? first : first + members.max()!
+      }
+      for e in v.indices {
+        let mine = e / size
+        let ahead = (0..<limit.count).filter {
+          groupScores[$0] > groupScores[mine] || groupScores[$0] == groupScores[mine] && $0 < mine
+        }
+        if ahead.count >= limit.selected { v[e] = limit.mask == .zero ? 0 : -.infinity }
+      }
+    }
+
+    var chosen: [Int] = []
+    while chosen.count < configuration.expertsPerToken {
+      let free = (0..<count).filter { !chosen.contains($0) }
+      chosen.append(free.first { e in free.allSatisfy { v[$0] <= v[e] } }!)
+    }
+    var w = chosen.indices.map { s in
+      switch policy.scoring {
+      case .softmax, .sigmoid: p[chosen[s]]
+      case .softmaxOverSelected: naiveShare(of: l[chosen[s]], among: chosen.map { l[$0] })
+      case .sparseMixer(let jitter):
+        naiveShare(
+          of: l[chosen[s]],
+          among: (0..<count).filter { e in
+            !chosen[..<s].contains(e)
+              && !((l[chosen[s]] - l[e]) / max(abs(l[e]), l[chosen[s]]) > 2 * Double(jitter))
+          }.map { l[$0] })
+      }
+    }
+    let total = w.reduce(0, +)
+    if total != 0 {
+      switch policy.normalization {
+      case .none: break
+      case .sum(plus: let plus): w = w.map { $0 / (total + Double(plus)) }
+      case .sumAtLeast(let floor): w = w.map { $0 / max(total, Double(floor)) }
+      }
+    }
+    return zip(chosen, w).map { ($0, $1 * Double(policy.scale)) }
+  }
+
+  /// e^l over the sum of e^m for all m of `logits`, among which l is; 0 where all are −∞.
+  private static func naiveShare(of l: Double, among logits: [Double]) -> Double {
+    if l == -.infinity { return 0 }
+    return 1 / logits.map { exp($0 - l) }.reduce(0, +)
+  }
+
+  /// For each choice, whether fewer than C claims on its expert in its scope come before it.
+  private static func naiveKept(
+    ids: [[Int]], shares: [[Double]], sequenceLength: Int, _ configuration: MoEConfiguration
+  ) -> [[Bool]] {
+    guard let limit = configuration.routing.capacity else { return ids.map { $0.map { $0 >= 0 } } }
+    let scope = limit.scope == .batch ? ids.count : sequenceLength
+    let capacity = limit.rule.capacity(
+      tokenCount: scope, expertCount: configuration.expertCount,
+      expertsPerToken: configuration.expertsPerToken)
+    return ids.indices.map { t in
+      ids[t].indices.map { s in
+        if ids[t][s] < 0 { return false }
+        var before = 0
+        for u in ids.indices where u / scope == t / scope {
+          for r in ids[u].indices where ids[u][r] == ids[t][s] {
+            let earlier = u < t || u == t && r < s
+            let precedes =
+              switch limit.priority {
+              case .choiceThenToken: r < s || r == s && u < t
+              case .tokenThenChoice: earlier
+              case .weight: shares[u][r] > shares[t][s] || shares[u][r] == shares[t][s] && earlier
+              }
+            if precedes { before += 1 }
+          }
+        }
+        return before < capacity
+      }
+    }
+  }
+
+  /// One network on one row, one output element after another.
+  private static func naiveNetwork(
+    _ x: [Double], _ n: FeedForwardWeights, _ function: ActivationFunction, _ precision: Precision
+  ) -> [Double] {
+    func element(_ row: Int, of w: Matrix, _ x: [Double], _ bias: [Float]?) -> Double {
+      var sum = 0.0
+      for k in x.indices { sum += precision.rounded(x[k]) * precision.rounded(Double(w[row, k])) }
+      return sum + Double(bias.map { $0[row] } ?? 0)
+    }
+    func normal(_ a: Double) -> Double { a * (1 + erf(a * 0.5.squareRoot())) / 2 }
+    func tanhForm(_ a: Double) -> Double {
+      a * (1 + tanh(0.7978845608028654 * (a + 0.044715 * pow(a, 3)))) / 2
+    }
+    let h = (0..<n.up.rows).map { f in
+      let u = element(f, of: n.up, x, n.upBias)
+      let g = n.gate.map { element(f, of: $0, x, n.gateBias) } ?? .nan
+      switch function {
+      case .relu: return u > 0 ? u : 0
+      case .gelu: return normal(u)
+      case .geluTanh: return tanhForm(u)
+      case .swiGLU: return g / (1 + exp(-g)) * u
+      case .geGLU: return normal(g) * u
+      case .geGLUTanh: return tanhForm(g) * u
+      case .clampedSwiGLU(let alpha, let limit):
+        let (c, b) = (min(g, Double(limit)), max(-Double(limit), min(Double(limit), u)))
+        return (b + 1) * c / (1 + exp(-Double(alpha) * c))
+      }
+    }
+    return (0..<n.down.rows).map { element($0, of: n.down, h, n.downBias) }
+  }
+
+  /// `experts` with the dense branch, if any, beside it.
+  private static func naiveDense(
+    _ x: [Double], experts y: [Double], _ weights: MoEWeights, _ configuration: MoEConfiguration,
+    _ precision: Precision
+  ) -> [Double] {
+    guard let branch = configuration.denseBranch else { return y }
+    let z = naiveNetwork(x, weights.dense!, configuration.activation, precision)
+    func gate(_ row: Int) -> Double {
+      var sum = Double(weights.denseGate!.bias?[row] ?? 0)
+      for d in x.indices { sum += x[d] * Double(weights.denseGate!.weight[row, d]) }
+      return sum
+    }
+    let (a, b) =
+      switch branch {
+      case .shared: (1.0, 1.0)
+      case .gatedShared: (1.0, 1 / (1 + exp(-gate(0))))
+      // Of two, the softmax of one is the sigmoid of the difference.
+      case .residual: (1 / (1 + exp(gate(1) - gate(0))), 1 / (1 + exp(gate(0) - gate(1))))
+      }
+    return y.indices.map { a * y[$0] + b * z[$0] }
+  }
+}

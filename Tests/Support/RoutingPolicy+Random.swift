@@ -1,0 +1,61 @@
+public import MoECore
+
+extension RoutingPolicy {
+  /// Whether the policy compares scores to which a selection bias may be added.
+  public var comparesBiasedScores: Bool {
+    if case .sparseMixer = scoring { false } else { true }
+  }
+
+  /// A policy that `MoEConfiguration` accepts for E experts of which K are chosen.
+  public static func random(
+    expertCount: Int, expertsPerToken: Int, using generator: inout SeededGenerator
+  ) -> RoutingPolicy {
+    var policy = RoutingPolicy(
+      scoring: generator.pick([.softmax, .sigmoid, .softmaxOverSelected, .sparseMixer(jitter: 0.01)]),
+      normalization: generator.pick([.none, .sum(plus: 0), .sum(plus: 1e-9), .sumAtLeast(0.25)]),
+      scale: generator.pick([1, 2.5]),
+      weightPlacement: generator.pick([.output, .output, .input]),
+      capacity: generator.pick([nil, .random(using: &generator)]),
+      loadBalance: generator.pick([.firstChoice, .allChoices]))
+    if policy.comparesBiasedScores, let groups = GroupLimit.random(expertCount, using: &generator) {
+      policy.groups = groups
+      if (try? policy.validate(expertCount: expertCount, expertsPerToken: expertsPerToken)) == nil {
+        policy.groups = nil
+      }
+    }
+    return policy
+  }
+}
+
+extension RoutingPolicy.GroupLimit {
+  /// A limit to groups, or none where E has no useful divisor and sometimes elsewhere.
+  fileprivate static func random(_ expertCount: Int, using generator: inout SeededGenerator) -> Self? {
+    let counts = (1...expertCount).filter { expertCount % $0 == 0 }
+    let count = generator.pick(counts)
+    let limit = Self(
+      count: count, selected: Int.random(in: 1...count, using: &generator),
+      score: generator.pick([.maximum, .topTwoSum]), mask: generator.pick([.zero, .negativeInfinity]))
+    return Bool.random(using: &generator) ? limit : nil
+  }
+}
+
+extension RoutingPolicy.Capacity {
+  /// A rule for dropping: of any system, any priority and either scope.
+  fileprivate static func random(using generator: inout SeededGenerator) -> Self {
+    Self(
+      rule: generator.pick([
+        .fixed(0), .fixed(2), .exact(numerator: 5, denominator: 4, minimum: 0),
+        .exact(numerator: 1, denominator: 2, minimum: 1), .meshTensorFlow(factor: 1), .lingvo(factor: 1),
+        .flaxformer(factor: 1.25), .deepSpeed(factor: 1, minimum: 0), .megatron(factor: 0.75),
+      ]),
+      priority: generator.pick([.choiceThenToken, .tokenThenChoice, .weight]),
+      scope: generator.pick([.batch, .sequence]))
+  }
+}
+
+extension ActivationFunction {
+  /// Each activation once; the clamped one as in gpt-oss.
+  public static let samples: [ActivationFunction] = [
+    .relu, .gelu, .geluTanh, .swiGLU, .geGLU, .geGLUTanh, .clampedSwiGLU(alpha: 1.702, limit: 7),
+  ]
+}
