@@ -50,7 +50,8 @@ let package = Package(
       ],
       swiftSettings: swiftSettings),
     .testTarget(
-      name: "MoECheckpointsTests", dependencies: ["MoECheckpoints", "MoECore"], swiftSettings: swiftSettings),
+      name: "MoECheckpointsTests", dependencies: ["MoECheckpoints", "MoECore", "MoEReference"],
+      swiftSettings: swiftSettings),
     .executableTarget(
       name: "moe-fuzz", dependencies: ["MoECheckpoints", "MoECore"], path: "Tests/Fuzz",
       swiftSettings: swiftSettings),
