@@ -83,8 +83,13 @@ public struct SafetensorsFile: Sendable {
   ///
   /// - Throws: ``CheckpointError`` where there is none, or it is not F32, F16 or BF16.
   public func floats(named name: String) throws(CheckpointError) -> [Float] {
-    let count = try tensor(name).count
-    return try matrix(named: name, StridedView(start: 0, rows: 1, columns: count, rowStride: count)).elements
+    let tensor = try tensor(name)
+    guard tensor.type.isFloat else { throw wrongType(name, tensor, "F32, F16 or BF16") }
+    let whole = StridedView(start: 0, rows: 1, columns: tensor.count, rowStride: tensor.count)
+    return unsafe [Float](unsafeUninitializedCapacity: tensor.count) { target, count in
+      unsafe storage.withBytes(tensor.bytes) { unsafe decode($0, as: tensor.type, whole, into: target) }
+      count = tensor.count
+    }
   }
 
   /// The elements of an I32 tensor of any shape, slowest dimension first.
