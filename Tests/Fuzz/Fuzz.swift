@@ -49,7 +49,13 @@ import MoECore
     do {
       for (name, bytes) in files where name.hasSuffix(".safetensors") {
         let file = try SafetensorsFile(bytes: bytes, name: name)
-        for name in file.names { _ = try file.bytes(named: name) }
+        for name in file.names {
+          _ = try file.bytes(named: name)
+          // Most tensors suit only some of these.
+          _ = try? file.matrix(named: name)
+          _ = try? file.floats(named: name)
+          _ = try? file.integers(named: name)
+        }
       }
       let checkpoint = try Checkpoint(files: files)
       for name in checkpoint.moeLayers.prefix(3) {
