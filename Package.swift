@@ -16,6 +16,7 @@ let package = Package(
   name: "swift-moe",
   products: [
     .library(name: "MoE", targets: ["MoE"]),
+    .library(name: "CKernels", targets: ["CKernels"]),
     .library(name: "MoECheckpoints", targets: ["MoECheckpoints"]),
     .library(name: "MoEReference", targets: ["MoEReference"]),
     .executable(name: "moe", targets: ["moe"]),
@@ -30,7 +31,8 @@ let package = Package(
       path: "CKernels",
       linkerSettings: [
         // The `-l:file` form finds the runtime in the default library folder, where `-lomp` does not.
-        .linkedLibrary(":libomp.so.5", .when(platforms: [.linux]))
+        .linkedLibrary(":libomp.so.5", .when(platforms: [.linux])),
+        .linkedLibrary("m", .when(platforms: [.linux])),
       ]),
     .target(name: "MoECore", swiftSettings: swiftSettings),
     .target(name: "MoEReference", dependencies: ["MoECore"], swiftSettings: swiftSettings),
@@ -40,7 +42,16 @@ let package = Package(
       name: "MoEReferenceTests", dependencies: ["MoECore", "MoEReference", "TestSupport"],
       swiftSettings: swiftSettings),
     .target(name: "MoE", dependencies: ["MoECore", "CKernels"], swiftSettings: swiftSettings),
+    .testTarget(
+      name: "MoETests", dependencies: ["MoE", "CKernels", "MoEReference", "TestSupport"],
+      swiftSettings: swiftSettings),
     .target(name: "MoECheckpoints", dependencies: ["MoECore"], swiftSettings: swiftSettings),
+    .testTarget(
+      name: "MoECheckpointsTests", dependencies: ["MoECheckpoints", "MoECore", "MoEReference"],
+      swiftSettings: swiftSettings),
+    .executableTarget(
+      name: "moe-fuzz", dependencies: ["MoECheckpoints", "MoECore"], path: "Tests/Fuzz",
+      swiftSettings: swiftSettings),
     .systemLibrary(name: "COpenBLAS", path: "Sources/COpenBLAS", providers: [.apt(["libopenblas-dev"])]),
     .executableTarget(
       name: "moe",
@@ -48,12 +59,6 @@ let package = Package(
         "MoE", "MoECheckpoints", "MoEReference", "COpenBLAS",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
-      swiftSettings: swiftSettings),
-    .testTarget(
-      name: "MoECheckpointsTests", dependencies: ["MoECheckpoints", "MoECore", "MoEReference"],
-      swiftSettings: swiftSettings),
-    .executableTarget(
-      name: "moe-fuzz", dependencies: ["MoECheckpoints", "MoECore"], path: "Tests/Fuzz",
       swiftSettings: swiftSettings),
   ],
   cLanguageStandard: .gnu17

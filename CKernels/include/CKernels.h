@@ -1,1 +1,185 @@
+/* The kernels of swift-moe: the only public header of the C target.
+ *
+ * LETTERS  T tokens · E experts · K experts per token · D hidden size · F feed-forward size · M rows, one for
+ *          each kept choice, ordered by expert. All matrices are row-major; the shape stands beside the
+ * pointer. CONTRACT Arguments were checked by the Swift wrappers; a kernel trusts shapes and never allocates.
+ * Scratch is the caller's, 64-byte aligned, of the size the matching _bytes function says. BITS     For one
+ * instruction set every output has the same bits for any number of threads: an output element is one chain of
+ * multiply-adds in the order of its sum, and what is summed over tokens is integers. */
+#ifndef CKERNELS_H
+#define CKERNELS_H
 
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* ---- machines -------------------------------------------------------------------------------------------
+ */
+
+typedef enum { MOE_SCALAR, MOE_AVX2, MOE_AVX512, MOE_AVX512BF16, MOE_ISA_COUNT } moe_isa;
+
+/* Whether this CPU and operating system run the instruction set. */
+bool moe_isa_supported(moe_isa isa);
+
+/* The best supported instruction set. */
+moe_isa moe_isa_best(void);
+
+/* How to compute: an instruction set and a number of threads, at least 1. */
+typedef struct {
+  moe_isa isa;
+  int threads;
+} moe_execution;
+
+/* What OpenMP would use: OMP_NUM_THREADS, or the processors this process may run on. */
+int moe_default_threads(void);
+
+/* The columns of a weight panel, and the multiple to which reduced dimensions are padded with zeros. */
+enum { MOE_PANEL = 16, MOE_K_MULTIPLE = 32 };
+
+typedef enum { MOE_F32, MOE_BF16 } moe_dtype;
+
+/* ---- memory ---------------------------------------------------------------------------------------------- */
+
+/* At least `bytes` bytes on a cache line or better, not initialised; NULL where there are none. */
+void *moe_allocate(size_t bytes);
+void moe_free(void *memory);
+
+/* ---- pack -----------------------------------------------------------------------------------------------
+ */
+
+/* Bytes of `panels` packed panels over K. */
+size_t moe_panels_bytes(moe_dtype dtype, int64_t panels, int64_t K);
+
+/* Packs W [N,K] into ⌈N/16⌉ panels at dst, each [K'/1][16] floats or [K'/2][16][2] bfloat16 with K' = K
+ * rounded up to 32; what lies beyond N or K is zero. `stride` is the distance in panels between consecutive
+ * panels of this matrix, so that gate and up panels can alternate. bfloat16 rounds to nearest even. */
+void moe_pack_panels(moe_execution ex, moe_dtype dtype, const float *W, int64_t N, int64_t K, void *dst,
+                     int64_t stride);
+
+/* ---- router ---------------------------------------------------------------------------------------------
+ */
+
+typedef enum { MOE_SOFTMAX, MOE_SIGMOID, MOE_SOFTMAX_OVER_SELECTED, MOE_SPARSE_MIXER } moe_scoring;
+typedef enum { MOE_NORMALIZE_NONE, MOE_NORMALIZE_SUM_PLUS, MOE_NORMALIZE_SUM_AT_LEAST } moe_normalization;
+typedef enum { MOE_GROUP_MAXIMUM, MOE_GROUP_TOP_TWO_SUM } moe_group_score;
+
+typedef struct {
+  moe_scoring scoring;
+  moe_normalization normalization;
+  float normalization_term; /* added to the sum, or the least sum */
+  float scale;
+  float jitter;                    /* of SparseMixer */
+  int32_t groups, groups_selected; /* 0: no limit */
+  moe_group_score group_score;
+  float group_mask; /* what an expert outside the selected groups scores: 0 or −∞ */
+} moe_router_rule;
+
+/* Where the router writes; NULL where something is not wanted, expert_ids and weights excepted. */
+typedef struct {
+  int32_t *expert_ids;       /* [T,K] best first, ties to the lower index; −1 for a masked token */
+  float *weights;            /* [T,K] */
+  float *margins;            /* [T] last chosen selection score − best not chosen */
+  float *logsumexp;          /* [T] */
+  float *scores;             /* [T,E] probabilities */
+  int64_t *counts;           /* [E] choices */
+  int64_t *first_counts;     /* [E] first choices */
+  int64_t *probability_sums; /* [E] Σ probability in units of 2^−30 */
+} moe_router_output;
+
+size_t moe_router_scratch_bytes(moe_execution ex, int64_t D, int64_t E);
+
+/* Routes T tokens x [T,D] with weights packed as fp32 panels of [E,D]. bias [E] is added to the logits,
+ * selection_bias [E] to the scores for selection only, mask [T] holds 0 for tokens to leave out; each may be
+ * NULL. Returns −1, or the first token with a NaN or +∞ logit, or with none above −∞; the outputs then have
+ * no meaning. */
+int64_t moe_router(moe_execution ex, const moe_router_rule *rule, const float *x, int64_t T, int64_t D,
+                   const float *panels, const float *bias, const float *selection_bias, const uint8_t *mask,
+                   int64_t E, int64_t K, const moe_router_output *out, void *scratch);
+
+/* The same from logits [T,E] instead of tokens. */
+int64_t moe_router_from_logits(moe_execution ex, const moe_router_rule *rule, const float *logits, int64_t T,
+                               const float *selection_bias, const uint8_t *mask, int64_t E, int64_t K,
+                               const moe_router_output *out, void *scratch);
+
+/* ---- permute --------------------------------------------------------------------------------------------
+ */
+
+typedef enum { MOE_TOKEN_THEN_CHOICE, MOE_CHOICE_THEN_TOKEN, MOE_BY_WEIGHT } moe_priority;
+
+typedef struct {
+  int64_t *offsets;    /* [E+1] first row of each expert */
+  int32_t *row_token;  /* [T·K] the token of each row */
+  float *row_weight;   /* [T·K] its weight; may be NULL */
+  int32_t *choice_row; /* [T,K] the row of each choice, −1 where dropped or masked */
+  int32_t *slots;   /* [T,K] its position within expert and scope, −1 where dropped or masked; may be NULL */
+  int64_t *dropped; /* [E] choices over capacity; may be NULL */
+} moe_permutation;
+
+size_t moe_permute_scratch_bytes(int64_t T, int64_t K, int64_t E, int64_t scope);
+
+/* Orders the choices expert_ids [T,K] by expert: a stable counting sort. With capacity ≥ 0 at most that many
+ * choices of each `scope` consecutive tokens keep a row of an expert, claimed in the order of `priority`; the
+ * weights [T,K] of the others become 0. Returns M, the rows kept. */
+int64_t moe_permute(moe_execution ex, const int32_t *expert_ids, float *weights, int64_t T, int64_t K,
+                    int64_t E, int64_t capacity, moe_priority priority, int64_t scope,
+                    const moe_permutation *out, void *scratch);
+
+/* Bytes of M rows of width K packed as row tiles for E groups. */
+size_t moe_rows_bytes(moe_isa isa, moe_dtype dtype, int64_t M, int64_t E, int64_t K);
+
+/* Gathers row row_token[m] of x [·,K] into row tiles ordered by expert, each times row_weight[m] where that
+ * is not NULL. row_token may be NULL for the identity. */
+void moe_gather_rows(moe_execution ex, moe_dtype dtype, const float *x, int64_t K, int64_t E,
+                     const int64_t *offsets, const int32_t *row_token, const float *row_weight, void *tiles);
+
+/* ---- grouped GEMM ---------------------------------------------------------------------------------------
+ */
+
+typedef enum {
+  MOE_RELU,
+  MOE_GELU,
+  MOE_GELU_TANH,
+  MOE_SWIGLU,
+  MOE_GEGLU,
+  MOE_GEGLU_TANH,
+  MOE_CLAMPED_SWIGLU
+} moe_activation;
+
+static inline bool moe_is_gated(moe_activation activation) { return activation >= MOE_SWIGLU; }
+
+size_t moe_grouped_gemm_scratch_bytes(moe_execution ex, int64_t E);
+
+/* First product of the experts: h = act(rows·Wᵀ + bias) for each group, written as row tiles for the second.
+ * panels: for each expert F'/16 panels of the up projection, or pairs (gate, up) where the activation is
+ * gated, F' = F rounded up to 32; biases are [E,F'] or NULL. */
+void moe_grouped_gemm_up(moe_execution ex, moe_dtype dtype, const void *row_tiles, int64_t E,
+                         const int64_t *offsets, int64_t D, int64_t F, const void *panels,
+                         const float *gate_bias, const float *up_bias, moe_activation activation, float alpha,
+                         float limit, void *hidden_tiles, void *scratch);
+
+/* Second product: y [M,D] = hidden·Wᵀ + bias for each group. panels: ⌈D/16⌉ an expert; bias [E,D'] with D'
+ * the columns of those panels, or NULL. */
+void moe_grouped_gemm_down(moe_execution ex, moe_dtype dtype, const void *hidden_tiles, int64_t E,
+                           const int64_t *offsets, int64_t F, int64_t D, const void *panels,
+                           const float *bias, float *y, void *scratch);
+
+/* ---- combine --------------------------------------------------------------------------------------------
+ */
+
+/* out [T,D] = a_t · Σ_k weights[t,k] · y[choice_row[t,k]] + b_t · branch[t], in the order of k; choices with
+ * row −1 are left out. weights NULL means 1; branch NULL means none. gates [T,gate_columns]: NULL means a = b
+ * = 1, one column is b, two columns are a, b. */
+void moe_combine(moe_execution ex, const float *y, const int32_t *choice_row, const float *weights, int64_t T,
+                 int64_t K, int64_t D, const float *branch, const float *gates, int64_t gate_columns,
+                 float *out);
+
+/* ---- limits ---------------------------------------------------------------------------------------------
+ */
+
+/* Multiply-add rate in FLOP/s that registers alone allow, measured over about `seconds`. */
+double moe_measure_flops(moe_execution ex, moe_dtype dtype, double seconds);
+
+/* Rate in bytes/s at which the threads read `bytes` bytes at `memory`, best of `rounds`. */
+double moe_measure_read(moe_execution ex, const void *memory, size_t bytes, int rounds);
+
+#endif

@@ -1,1 +1,187 @@
-import MoECore
+public import MoECore
+
+/// A Mixture-of-Experts layer: any routing policy, any activation, with or without a dense branch.
+///
+/// The layer is a value that may be shared between tasks; each task passes a `Workspace` of its own. To read
+/// on into the kernels: this file → `Kernels+GroupedGEMM.swift` → `CKernels/grouped_gemm.c` and its inner loop
+/// `gemm_tile.inc.h`.
+public struct MoELayer: Sendable {
+  /// What the layer computes.
+  public let configuration: MoEConfiguration
+  /// The router's parameters.
+  public let router: PackedRouter
+  /// The experts' parameters.
+  public let experts: PackedExperts
+  private let branch: PackedExperts?
+  private let branchGate: PackedRouter?
+
+  /// Packs the parameters of `source`, one expert at a time.
+  ///
+  /// - Parameters:
+  ///   - configuration: what the layer computes.
+  ///   - source: `MoEWeights`, or a layer of a checkpoint.
+  ///   - precision: what the experts' weights are stored in.
+  ///   - execution: the threads that pack; nil for ``Execution/automatic()``.
+  /// - Throws: what `source` throws, and `MoEError` for parameters that do not fit the configuration.
+  public init(
+    _ configuration: MoEConfiguration, weights source: some MoEWeightSource,
+    precision: Precision = .float32, execution: Execution? = nil
+  ) throws {
+    let execution = try execution ?? .automatic()
+    self.configuration = configuration
+    router = try PackedRouter(
+      source.router(), hiddenSize: configuration.hiddenSize, expertCount: configuration.expertCount,
+      expertsPerToken: configuration.expertsPerToken, policy: configuration.routing, execution: execution)
+    experts = try PackedExperts(
+      hiddenSize: configuration.hiddenSize, feedForwardSize: configuration.feedForwardSize,
+      expertCount: configuration.expertCount, activation: configuration.activation, precision: precision,
+      execution: execution, expert: source.expert)
+    branch = try configuration.denseBranch.map { dense in
+      try PackedExperts(
+        hiddenSize: configuration.hiddenSize, feedForwardSize: dense.feedForwardSize, expertCount: 1,
+        activation: configuration.activation, precision: precision, execution: execution,
+        owner: "the dense branch", expert: { _ in try source.denseBranch() })
+    }
+    guard let dense = configuration.denseBranch, dense.gateRows > 0 else {
+      branchGate = nil
+      return
+    }
+    let gate = try source.denseBranchGate()
+    branchGate = try PackedRouter(
+      RouterWeights(weight: gate.weight, bias: gate.bias), hiddenSize: configuration.hiddenSize,
+      expertCount: dense.gateRows, expertsPerToken: dense.gateRows,
+      policy: RoutingPolicy(scoring: dense.gateRows == 1 ? .sigmoid : .softmax), execution: execution)
+  }
+
+  /// Applies the layer to activations `[…, D]`.
+  ///
+  /// - Parameters:
+  ///   - input: the activations; `shape[-2]` is the length of a sequence, for capacities per sequence.
+  ///   - mask: one value a token, false for padding: no expert computes it and nothing counts it.
+  ///   - execution: nil for ``Execution/automatic()``.
+  /// - Returns: the output in the shape of the input, and what happened to the tokens.
+  /// - Throws: ``MoEError/shapeMismatch(what:expected:actual:)`` for another hidden size or mask length,
+  ///   ``MoEError/notFinite(what:token:)`` for a token that cannot be routed.
+  public func callAsFunction(
+    _ input: Activations, mask: [Bool]? = nil, execution: Execution? = nil
+  ) throws(MoEError) -> (output: Activations, record: RoutingRecord) {
+    var output = input
+    var record = RoutingRecord()
+    var workspace = Workspace()
+    try forward(
+      input, mask: mask, into: &output, record: &record, workspace: &workspace, execution: execution)
+    return (output, record)
+  }
+
+  /// The same into storage of the caller's: a pass no larger than an earlier one allocates nothing.
+  ///
+  /// - Parameters:
+  ///   - input: the activations.
+  ///   - mask: one value a token, false for padding.
+  ///   - output: activations of the input's shape, overwritten.
+  ///   - record: overwritten.
+  ///   - workspace: scratch.
+  ///   - execution: nil for ``Execution/automatic()``.
+  /// - Throws: as ``callAsFunction(_:mask:execution:)``; the output then has no meaning.
+  public func forward(
+    _ input: Activations, mask: [Bool]? = nil, into output: inout Activations, record: inout RoutingRecord,
+    workspace: inout Workspace, execution: Execution? = nil
+  ) throws(MoEError) {
+    let execution = if let execution { execution } else { try Execution.automatic() }
+    guard input.tokens.columns == configuration.hiddenSize else {
+      throw .shapeMismatch(
+        what: "the input", expected: input.shape.dropLast() + [configuration.hiddenSize], actual: input.shape)
+    }
+    if output.shape != input.shape {
+      throw .shapeMismatch(what: "the output", expected: input.shape, actual: output.shape)
+    }
+    if let mask, mask.count != input.tokenCount {
+      throw .shapeMismatch(what: "the token mask", expected: [input.tokenCount], actual: [mask.count])
+    }
+    if input.tokenCount * configuration.expertsPerToken >= Int(Int32.max) {
+      throw .unsupported(
+        "\(input.tokenCount) tokens of \(configuration.expertsPerToken) experts are more than 2^31 − 2 rows")
+    }
+    unsafe try input.tokens.withUnsafeBufferPointer { tokens throws(MoEError) in
+      unsafe try output.tokens.withUnsafeMutableBufferPointer { result throws(MoEError) in
+        unsafe try forward(
+          tokens.baseAddress!, shape: (input.tokenCount, input.sequenceLength), mask: mask,
+          into: result.baseAddress!, record: &record, workspace: &workspace, execution: execution)
+      }
+    }
+  }
+
+  /// 1. Route: each token's experts and weights.
+  /// 2. Permute: order the choices by expert, drop what exceeds the capacity, and gather the rows.
+  /// 3. Compute the experts: up with the activation, down.
+  /// 4. Compute the dense branch on all tokens, if there is one, and its gate.
+  /// 5. Combine: add each token's rows in slot order, and the branch.
+  private func forward(
+    _ tokens: UnsafePointer<Float>, shape: (tokenCount: Int, sequenceLength: Int), mask: [Bool]?,
+    into output: UnsafeMutablePointer<Float>, record: inout RoutingRecord, workspace: inout Workspace,
+    execution: Execution
+  ) throws(MoEError) {
+    let policy = configuration.routing
+    let expertCount = configuration.expertCount
+    let expertsPerToken = configuration.expertsPerToken
+    unsafe try Kernels.route(
+      .tokens(tokens, router), tokenCount: shape.tokenCount, expertCount: expertCount,
+      expertsPerToken: expertsPerToken, policy: policy, selectionBias: router.selectionBias, mask: mask,
+      execution: execution, workspace: &workspace)
+
+    let dispatch = Dispatch(
+      policy, expertCount: expertCount, expertsPerToken: expertsPerToken, tokenCount: shape.tokenCount,
+      sequenceLength: shape.sequenceLength)
+    let rowCount = try Kernels.permute(
+      tokenCount: shape.tokenCount, expertCount: expertCount, expertsPerToken: expertsPerToken,
+      capacity: dispatch.capacity, priority: dispatch.priority, scope: dispatch.scope, execution: execution,
+      workspace: &workspace)
+    let weighsInput = policy.weightPlacement == .input
+    let offsets = unsafe UnsafePointer(try workspace.offsets.reserve(expertCount + 1, of: Int64.self))
+    unsafe try Kernels.gatherRows(
+      tokens, order: workspace.rowToken.reserve(rowCount, of: Int32.self),
+      weights: weighsInput ? workspace.rowWeight.reserve(rowCount, of: Float.self) : nil, offsets: offsets,
+      rowCount: rowCount, experts: experts, execution: execution, workspace: &workspace)
+
+    let rows = unsafe try workspace.rows.reserve(rowCount * configuration.hiddenSize, of: Float.self)
+    unsafe try Kernels.groupedGEMMUp(
+      experts, offsets: offsets, rowCount: rowCount, execution: execution, workspace: &workspace)
+    unsafe try Kernels.groupedGEMMDown(
+      experts, offsets: offsets, into: rows, execution: execution, workspace: &workspace)
+
+    let branch = unsafe try denseBranch(
+      tokens, tokenCount: shape.tokenCount, execution: execution, workspace: &workspace)
+    let choices = shape.tokenCount * expertsPerToken
+    unsafe Kernels.combine(
+      rows, choiceRow: try workspace.choiceRow.reserve(choices, of: Int32.self),
+      weights: weighsInput ? nil : try workspace.expertWeights.reserve(choices, of: Float.self),
+      tokenCount: shape.tokenCount, expertsPerToken: expertsPerToken, hiddenSize: configuration.hiddenSize,
+      branch: branch, into: output, execution: execution)
+    try record.update(
+      from: &workspace, tokenCount: shape.tokenCount, expertCount: expertCount,
+      expertsPerToken: expertsPerToken, mask: mask, capacity: dispatch.capacity,
+      loadBalance: policy.loadBalance)
+  }
+
+  /// The dense branch on all tokens: one group whose rows are the tokens.
+  private func denseBranch(
+    _ tokens: UnsafePointer<Float>, tokenCount: Int, execution: Execution, workspace: inout Workspace
+  ) throws(MoEError) -> Kernels.Branch? {
+    guard let branch else { return nil }
+    let rows = unsafe try workspace.branch.reserve(tokenCount * configuration.hiddenSize, of: Float.self)
+    let offsets = unsafe try workspace.branchOffsets.reserve(2, of: Int64.self)
+    unsafe offsets[0] = 0
+    unsafe offsets[1] = Int64(tokenCount)
+    unsafe try Kernels.gatherRows(
+      tokens, order: nil, weights: nil, offsets: offsets, rowCount: tokenCount, experts: branch,
+      execution: execution, workspace: &workspace)
+    unsafe try Kernels.groupedGEMMUp(
+      branch, offsets: offsets, rowCount: tokenCount, execution: execution, workspace: &workspace)
+    unsafe try Kernels.groupedGEMMDown(
+      branch, offsets: offsets, into: rows, execution: execution, workspace: &workspace)
+    guard let branchGate else { return unsafe Kernels.Branch(rows: rows, gates: nil, gateColumns: 0) }
+    let gates = unsafe try Kernels.routeBranchGate(
+      tokens, tokenCount: tokenCount, gate: branchGate, execution: execution, workspace: &workspace)
+    return unsafe Kernels.Branch(rows: rows, gates: gates, gateColumns: branchGate.expertCount)
+  }
+}

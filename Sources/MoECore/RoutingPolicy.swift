@@ -177,7 +177,7 @@ public struct RoutingPolicy: Sendable, Equatable {
         groups.score == .maximum || expertCount / groups.count >= 2,
         "groups of one expert have no two best scores to add")
       try require(
-        groups.mask == .zero || groups.selected * (expertCount / groups.count) >= expertsPerToken,
+        groups.selected * (expertCount / groups.count) >= expertsPerToken,
         "\(groups.selected) groups of \(expertCount / groups.count) experts are fewer than top-k \(expertsPerToken)"
       )
     }

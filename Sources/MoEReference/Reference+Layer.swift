@@ -55,7 +55,7 @@ extension Reference {
       expertsPerToken: configuration.expertsPerToken)
     let permutation = permutation(
       expertIDs: routing.expertIDs, weights: routing.weights, expertCount: configuration.expertCount,
-      capacity: capacity, priority: policy.capacity?.priority ?? .choiceThenToken, scopeLength: scopeLength)
+      capacity: capacity, priority: policy.capacity?.priority ?? .tokenThenChoice, scopeLength: scopeLength)
     let outputs = experts(
       x.tokens, permutation: permutation, routingWeights: routing.weights, experts: weights.experts,
       activation: configuration.activation, placement: policy.weightPlacement, precision: precision)

@@ -2,7 +2,7 @@
 """Make tiny random Hugging Face checkpoints and the outputs their Mixture-of-Experts blocks must give.
 
 For every entry of FAMILIES this writes a folder next to this script with
-  config.json           as `save_pretrained` writes it
+  config.json           as `save_pretrained` writes it (in qwen3_moe_mixed with the hub's key num_experts)
   model.safetensors     the weights in the layout of the hub (or shards and model.safetensors.index.json)
   expected.safetensors  for every MoE block, with the label `layers.L`, or `encoder.B` / `decoder.B`:
       LABEL.input           [B, S, D] F32   random normal
@@ -10,9 +10,9 @@ For every entry of FAMILIES this writes a folder next to this script with
       LABEL.expert_ids      [T, k]    I32   T = B * S, in the order in which the library returned them
       LABEL.expert_weights  [T, k]    F32   as applied to the experts; 0 where capacity dropped the token
 
-The expected values come from the transformers library, in float32, from the weights as saved. Each block is then
-recomputed in float64 by the NumPy code below, which reads the files itself. So the script fails if the library,
-the files and the rules written here disagree, or if a routing decision is so close that rounding could flip it.
+The expected values come from the transformers library, in float32, from the weights as saved. Each block is
+then recomputed in float64 by the NumPy code below, which reads the files itself. The script fails if library,
+files and the rules written here disagree, or if a routing decision is so close that rounding could flip it.
 
 Made with Python 3.11, torch 2.13.0 (CPU), transformers 5.23.0, safetensors 0.8.0 and numpy 2.4.6:
   pip install torch==2.13.0 transformers==5.23.0 safetensors==0.8.0 numpy==2.4.6
@@ -58,6 +58,7 @@ class Family:
     activation: str = "swiglu"
     tokens: int = TOKENS
     mxfp4: bool = False
+    rename: dict = field(default_factory=dict)  # keys of config.json to write under another name
     scales: dict = field(default_factory=dict)  # name ending -> extra factor on the random weights
 
 
@@ -69,17 +70,13 @@ SMALL = dict(
     vocab_size=8, num_attention_heads=2, num_key_value_heads=2, max_position_embeddings=64, pad_token_id=0,
     bos_token_id=1, eos_token_id=2, hidden_act="silu",
 )
-LATENT_ATTENTION = dict(
-    q_lora_rank=6, kv_lora_rank=4, qk_nope_head_dim=4, qk_rope_head_dim=4, v_head_dim=4, attention_bias=False,
-)
+LATENT_ATTENTION = dict(q_lora_rank=6, kv_lora_rank=4, qk_nope_head_dim=4, qk_rope_head_dim=4, v_head_dim=4)
 DEEPSEEK_V3 = dict(
-    **SMALL, hidden_size=12, intermediate_size=14, moe_intermediate_size=10, num_hidden_layers=3,
-    first_k_dense_replace=1, n_shared_experts=2, n_routed_experts=8, num_experts_per_tok=3, n_group=2, topk_group=1,
-    norm_topk_prob=True, routed_scaling_factor=2.5,
+    SMALL, hidden_size=12, intermediate_size=14, moe_intermediate_size=10, num_hidden_layers=3,
+    first_k_dense_replace=1, n_shared_experts=2, n_routed_experts=8, num_experts_per_tok=3, n_group=2,
+    topk_group=1, norm_topk_prob=True, routed_scaling_factor=2.5,
 )
-GPT_OSS = dict(
-    SMALL, num_hidden_layers=2, head_dim=4, num_experts_per_tok=2, sliding_window=8,
-)
+GPT_OSS = dict(SMALL, num_hidden_layers=2, head_dim=2, num_experts_per_tok=2, sliding_window=8)
 LLAMA4_TEXT = dict(
     SMALL, hidden_size=12, intermediate_size=10, intermediate_size_mlp=14, num_hidden_layers=4, head_dim=4,
     num_local_experts=6, num_experts_per_tok=1, interleave_moe_layer_step=2,
@@ -112,6 +109,7 @@ FAMILIES = {
              num_experts=6, num_experts_per_tok=2, norm_topk_prob=True, head_dim=4, decoder_sparse_step=2,
              mlp_only_layers=[1]),
         router="softmax_top_k", layout="projections", blocks=layers(3, 5),
+        rename={"num_local_experts": "num_experts"},  # the hub's files, and earlier releases, say num_experts
     ),
     "olmoe": Family(
         "OlmoeForCausalLM", "OlmoeConfig",
@@ -134,13 +132,14 @@ FAMILIES = {
     ),
     "glm4_moe": Family(
         "Glm4MoeForCausalLM", "Glm4MoeConfig",
-        dict(DEEPSEEK_V3, n_routed_experts=6, head_dim=8, use_qk_norm=True, n_group=1, topk_group=1, n_shared_experts=1,
-             routed_scaling_factor=1.5),
+        dict(DEEPSEEK_V3, n_routed_experts=6, n_shared_experts=1, n_group=1, topk_group=1,
+             routed_scaling_factor=1.5, head_dim=8, use_qk_norm=True),
         router="deepseek_v3", layout="projections", blocks=layers(1, 2), shared="shared_experts",
     ),
     "dots1": Family(
         "Dots1ForCausalLM", "Dots1Config",
-        dict(DEEPSEEK_V3, n_routed_experts=6, head_dim=4, n_group=1, topk_group=1, norm_topk_prob=False, sliding_window=None),
+        dict(DEEPSEEK_V3, n_routed_experts=6, n_group=1, topk_group=1, norm_topk_prob=False, head_dim=4,
+             sliding_window=None),
         router="deepseek_v3", layout="projections", blocks=layers(1, 2), shared="shared_experts",
     ),
     "ernie4_5_moe": Family(
@@ -161,11 +160,11 @@ FAMILIES = {
         "GptOssForCausalLM", "GptOssConfig",
         dict(GPT_OSS, hidden_size=20, intermediate_size=12, num_local_experts=6),
         router="gpt_oss", layout="gpt_oss", blocks=layers(0, 1), gate="router", activation="clamped",
-        scales={"gate_up_proj": 3.0},
+        scales={"gate_up_proj": 2.0, "down_proj": 0.4},
     ),
     "gpt_oss_mxfp4": Family(
         "GptOssForCausalLM", "GptOssConfig",
-        dict(GPT_OSS, hidden_size=64, intermediate_size=32, num_local_experts=4, swiglu_limit=2.5, head_dim=2),
+        dict(GPT_OSS, hidden_size=64, intermediate_size=32, num_local_experts=4, swiglu_limit=2.5),
         router="gpt_oss", layout="mxfp4", blocks=layers(0, 1), gate="router", activation="clamped",
         scales={"gate_up_proj": 1.5}, mxfp4=True, tokens=3,
     ),
@@ -194,13 +193,14 @@ FAMILIES = {
         "Llama4ForConditionalGeneration", "Llama4Config",
         dict(
             text_config=dict(LLAMA4_TEXT, num_hidden_layers=2, interleave_moe_layer_step=1),
-            vision_config=dict(hidden_size=4, intermediate_size=16, num_hidden_layers=1, num_attention_heads=1,
-                               image_size=4, patch_size=2, vision_output_dim=4, projector_input_dim=4,
-                               projector_output_dim=4, pixel_shuffle_ratio=0.5),
+            vision_config=dict(hidden_size=4, intermediate_size=16, num_hidden_layers=1,
+                               num_attention_heads=1, image_size=4, patch_size=2, vision_output_dim=4,
+                               projector_input_dim=4, projector_output_dim=4, pixel_shuffle_ratio=0.5),
             boi_token_index=3, eoi_token_index=4, image_token_index=5,
         ),
         router="llama4", layout="llama4", blocks=layers(0, 1), gate="router", shared="shared_expert",
-        module="language_model.model.layers.{}.feed_forward", disk="language_model.model.layers.{}.feed_forward",
+        module="language_model.model.layers.{}.feed_forward",
+        disk="language_model.model.layers.{}.feed_forward",
     ),
     "switch_transformers": Family(
         "SwitchTransformersForConditionalGeneration", "SwitchTransformersConfig",
@@ -265,6 +265,15 @@ def make_checkpoint(family, folder, generator):
     (folder / "generation_config.json").unlink(missing_ok=True)
     if family.mxfp4:
         store_as_mxfp4(folder)
+    edit_config(folder, lambda config: {family.rename.get(key, key): value for key, value in config.items()})
+    for path in folder.iterdir():
+        path.chmod(0o644)
+
+
+def edit_config(folder, change):
+    path = folder / "config.json"
+    config = change(json.loads(path.read_text()))
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
 FP4 = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6], dtype=np.float32)
@@ -288,14 +297,13 @@ def store_as_mxfp4(folder):
         else:
             tensors[name] = tensor
     save_file(tensors, path, metadata={"format": "pt"})
-    config = json.loads((folder / "config.json").read_text())
-    config["quantization_config"] = {
+    quantization = {
         "modules_to_not_convert": [
             "model.layers.*.self_attn", "model.layers.*.mlp.router", "model.embed_tokens", "lm_head",
         ],
         "quant_method": "mxfp4",
     }
-    (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    edit_config(folder, lambda config: config | {"quantization_config": quantization})
 
 
 # Running the library
@@ -307,7 +315,8 @@ def load_model(family, folder):
         options.pop("experts_implementation")  # this family has no such choice
     if family.mxfp4:
         options["quantization_config"] = transformers.Mxfp4Config(dequantize=True)
-    model, info = getattr(transformers, family.model).from_pretrained(folder, output_loading_info=True, **options)
+    loader = getattr(transformers, family.model)
+    model, info = loader.from_pretrained(folder, output_loading_info=True, **options)
     for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         assert not info[problem], (problem, info[problem])
     for name, tensor in model.named_parameters():
@@ -387,6 +396,12 @@ def top(scores, k):
     return order[:, :k]
 
 
+def differ(scores, others, k):
+    """Whether two tables of scores lead to other experts for some token."""
+    chosen = [np.sort(np.argsort(-s, axis=-1)[:, :k]) for s in (scores, others)]
+    return (chosen[0] != chosen[1]).any()
+
+
 def gather(scores, ids):
     return np.take_along_axis(scores, ids, axis=-1)
 
@@ -431,10 +446,9 @@ def deepseek_v3(config, t, x):
         allowed = in_top_groups(
             choice, lambda s: np.sort(s, -1)[..., -2:].sum(-1), config["n_group"], config["topk_group"]
         )
-        zeroed = np.argsort(-np.where(allowed, choice, 0), axis=-1)[:, :config["num_experts_per_tok"]]
-        choice = np.where(allowed, choice, -np.inf)
-        ids = top(choice, config["num_experts_per_tok"])
-        assert (np.sort(ids) != np.sort(zeroed)).any(), "a mask of zero would do as well as -inf"
+        zeroed, choice = np.where(allowed, choice, 0), np.where(allowed, choice, -np.inf)
+        assert differ(choice, zeroed, config["num_experts_per_tok"]), "a mask of zero would do as well"
+    assert differ(choice, scores, config["num_experts_per_tok"]), "the bias changes nothing"
     ids = top(choice, config["num_experts_per_tok"])
     weights = gather(scores, ids)
     if config["norm_topk_prob"]:
@@ -444,7 +458,9 @@ def deepseek_v3(config, t, x):
 
 def ernie(config, t, x):
     scores = softmax(flat(x) @ t["gate.weight"].T)
-    ids = top(scores + t["moe_statics.e_score_correction_bias"], config["moe_k"])
+    choice = scores + t["moe_statics.e_score_correction_bias"]
+    assert differ(choice, scores, config["moe_k"]), "the bias changes nothing"
+    ids = top(choice, config["moe_k"])
     weights = gather(scores, ids)
     return ids, weights / np.maximum(weights.sum(-1, keepdims=True), config["moe_norm_min"])
 
@@ -504,13 +520,19 @@ ROUTERS = {
 }
 
 
-# Each layout gives for all experts gate [E, I, D], up [E, I, D] (None if there is none), down [E, D, I] and biases.
+# Each layout gives for all experts gate [E, I, D], up [E, I, D] (None if there is none), down [E, D, I] and
+# biases (None, or those of gate, up and down).
 
 
-def per_expert(t, gate, up, down):
-    count = sum(name.startswith("experts.") and name.endswith(down + ".weight") for name in t)
-    stack = lambda part: np.stack([t[f"experts.{e}.{part}.weight"] for e in range(count)])
-    return stack(gate), stack(up), stack(down), None
+def stack(t, pattern):
+    """The tensors of all experts under one name, as one array."""
+    names = [pattern.format(e) for e in range(len(t))]
+    return np.stack([t[name] for name in names if name in t])
+
+
+def per_expert(t, *parts):
+    gate, up, down = (stack(t, f"experts.{{}}.{part}.weight") for part in parts)
+    return gate, up, down, None
 
 
 def granite_experts(t):
@@ -546,9 +568,7 @@ def unpack_mxfp4(t, name):
 
 
 def switch_experts(t):
-    count = sum(name.endswith(".wi.weight") for name in t)
-    stack = lambda part: np.stack([t[f"experts.expert_{e}.{part}.weight"] for e in range(count)])
-    return stack("wi"), None, stack("wo"), None
+    return stack(t, "experts.expert_{}.wi.weight"), None, stack(t, "experts.expert_{}.wo.weight"), None
 
 
 LAYOUTS = {
@@ -582,7 +602,7 @@ def reference(family, config, t, x, ids, weights):
     gates, ups, downs, biases = LAYOUTS[family.layout](t)
     output = np.zeros_like(rows)
     hit_limit = 0
-    for row, slot in np.ndindex(*ids.shape):
+    for row, slot in np.ndindex(ids.shape):
         e, weight, value = ids[row, slot], weights[row, slot], rows[row]
         if family.router == "llama4":
             value, weight = value * weight, 1
@@ -597,8 +617,8 @@ def reference(family, config, t, x, ids, weights):
         output[row] += weight * result
     assert hit_limit or family.activation != "clamped", "no value reaches the limit"
     if family.shared:
-        part = lambda name: t[f"{family.shared}.{name}_proj.weight"]
-        extra = swiglu(rows @ part("gate").T, rows @ part("up").T) @ part("down").T
+        gate, up, down = (t[f"{family.shared}.{part}_proj.weight"] for part in ("gate", "up", "down"))
+        extra = swiglu(rows @ gate.T, rows @ up.T) @ down.T
         if "shared_expert_gate.weight" in t:
             extra = sigmoid(rows @ t["shared_expert_gate.weight"].T) * extra
         output += extra
@@ -655,13 +675,15 @@ def make(name, family):
                 output, ids, weights = run_block(family, model, where, x)
                 worst = max(worst, verify(family, config, tensors, where, x, output, ids, weights))
                 values = dict(input=x, output=output, expert_ids=ids, expert_weights=weights)
-                expected.update({f"{label}.{k}": np.ascontiguousarray(v.numpy()) for k, v in values.items()})
+                for key, value in values.items():
+                    expected[f"{label}.{key}"] = value.contiguous().numpy()
         except AssertionError as error:
             print(f"{name}: attempt {attempt}: {error}", file=sys.stderr)
             continue
         save_numpy(expected, folder / "expected.safetensors")
+        (folder / "expected.safetensors").chmod(0o644)
         size = sum(f.stat().st_size for f in folder.iterdir())
-        print(f"{name}: {len(family.blocks)} blocks, relative error {worst:.1e}, {size} bytes, attempt {attempt}")
+        print(f"{name}: relative error {worst:.1e}, {size} bytes, attempt {attempt}")
         return
     sys.exit(f"{name}: no seed gives a usable checkpoint")
 

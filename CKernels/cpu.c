@@ -1,1 +1,0 @@
-int moe_placeholder;

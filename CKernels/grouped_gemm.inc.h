@@ -1,0 +1,73 @@
+/* Grouped GEMM over ragged expert groups: one task is a block of rows of one expert times a block of columns.
+ *
+ * SHAPES      row tiles of group e (permute.inc.h) · panels of expert e (pack.c) → sums [tile][panel][MR][16]
+ * DEFINITION  up:   h[m][f] = act(Σ_d gate[e][f][d]·x[m][d] + b, Σ_d up[e][f][d]·x[m][d] + b)
+ *             down: y[m][d] = Σ_f down[e][d][f]·h[m][f] + b
+ * REGULARITIES Rows per expert range from 1 (decoding) to thousands. A weight is read from memory once for a
+ * block of rows, a row from L2 once for a block of columns. With several tiles k is blocked so that a group
+ * of panels stays in L1; with one tile nothing is reused and the panels stream whole. EXAMPLE Mixtral-like
+ * 1024×3584, 128 rows an expert, AVX-512: 11 tiles, 16 panels (8 gate + 8 up) a task. */
+
+#include "gemm_tile.inc.h"
+#include "math.inc.h"
+
+#define gemm_rows_by_columns SUFFIX(gemm_rows_by_columns)
+static void gemm_rows_by_columns(bool bf16, const char *a, size_t a_tile, int64_t rows, int64_t height,
+                                 const char *b, size_t panel, int64_t panels, int64_t chunks, float *sums) {
+  const int64_t block = rows > height ? 16 : chunks;
+  const size_t a_chunk = bf16 ? BF16_CHUNK_BYTES * MR : 64 * MR;
+  for (int64_t c = 0; c < chunks; c += block) {
+    const int64_t n = chunks - c < block ? chunks - c : block;
+    gemm_block(bf16, a + c * a_chunk, a_tile, rows, height, b + c * 1024, panel, panels, sums, n, c > 0,
+               c + n < chunks);
+  }
+}
+
+/* Epilogue of the first product: bias, activation, and the rows as tiles of the second. `panel0` is the first
+ * feature panel of the block; sums hold `width` panels a tile, pairs (gate, up) where there is a gate. */
+#define activate_block SUFFIX(activate_block)
+static void activate_block(bool bf16, const float *sums, int64_t rows, int64_t height, int64_t width,
+                           int64_t panel0, bool gated, const float *gate_bias, const float *up_bias,
+                           moe_activation activation, float alpha, float limit, char *hidden,
+                           size_t hidden_tile) {
+  const int64_t per = gated ? 2 : 1;
+  for (int64_t t = 0; t * height < rows; t++) {
+    const int64_t mr = rows - t * height < height ? rows - t * height : height;
+    for (int64_t p = 0; p < width / per; p++) {
+      const float *gate = sums + (t * width + p * per) * MR * 16, *up = gated ? gate + MR * 16 : gate;
+      const int64_t f = (panel0 + p) * 16;
+      for (int64_t r = 0; r < mr; r++) {
+        vf h[NV];
+        for (int j = 0; j < NV; j++) {
+          vf g = vload(gate + r * 16 + j * W), u = vload(up + r * 16 + j * W);
+          if (gate_bias) g = vadd(g, vload(gate_bias + f + j * W));
+          if (up_bias) u = vadd(u, vload(up_bias + f + j * W));
+          h[j] = vactivate(activation, g, u, alpha, limit);
+        }
+        if (bf16)
+          row16_store_bf16(hidden + t * hidden_tile, f, (int)r, h);
+        else
+          for (int j = 0; j < NV; j++)
+            vstore((float *)(hidden + t * hidden_tile) + (f / 16 * MR + r) * 16 + j * W, h[j]);
+      }
+    }
+  }
+}
+
+/* Epilogue of the second product: bias, and the rows row-major. */
+#define store_block SUFFIX(store_block)
+static void store_block(const float *sums, int64_t rows, int64_t height, int64_t width, int64_t panel0,
+                        const float *bias, float *y, int64_t D) {
+  for (int64_t t = 0; t * height < rows; t++)
+    for (int64_t r = 0; r < height && t * height + r < rows; r++)
+      for (int64_t p = 0; p < width; p++)
+        for (int j = 0; j < NV; j++) {
+          const int64_t d = (panel0 + p) * 16 + j * W;
+          vf v = vload(sums + ((t * width + p) * MR + r) * 16 + j * W);
+          if (bias) v = vadd(v, vload(bias + d));
+          if (d + W <= D)
+            vstore(y + (t * height + r) * D + d, v);
+          else if (d < D)
+            vstore_n(y + (t * height + r) * D + d, v, (int)(D - d));
+        }
+}

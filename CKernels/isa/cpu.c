@@ -1,0 +1,31 @@
+/* Which machines this CPU is. */
+#include "../include/CKernels.h"
+
+bool moe_isa_supported(moe_isa isa) {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  switch (isa) {
+  case MOE_SCALAR:
+    return true;
+  case MOE_AVX2:
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  case MOE_AVX512:
+    return avx512;
+  case MOE_AVX512BF16:
+    return avx512 && __builtin_cpu_supports("avx512bf16");
+  default:
+    return false;
+  }
+#else
+  return isa == MOE_SCALAR;
+#endif
+}
+
+moe_isa moe_isa_best(void) {
+  moe_isa best = MOE_SCALAR;
+  for (int isa = MOE_SCALAR; isa < MOE_ISA_COUNT; isa++)
+    if (moe_isa_supported((moe_isa)isa)) best = (moe_isa)isa;
+  return best;
+}

@@ -1,0 +1,66 @@
+/* Any CPU: a vector is one float, and the compiler makes of it what it can.
+ * TILE 4×16: 64 sums and the compiler's own choice of registers; measured no faster with more rows. */
+enum { W = 1, NV = 16, MR = 4, TILE_NV = 16, BF16_CHUNK_BYTES = 2 * 64 };
+#define TILE_SHAPES_scalar(X) X(1, 1) X(2, 1) X(3, 1) X(4, 1)
+
+typedef float vf;
+INLINE vf vload(const float *p) { return *p; }
+INLINE vf vload_n(const float *p, int n) { return n > 0 ? *p : 0; }
+INLINE void vstore(float *p, vf v) { *p = v; }
+INLINE void vstore_n(float *p, vf v, int n) {
+  if (n > 0) *p = v;
+}
+INLINE vf vset1(float s) { return s; }
+INLINE vf vadd(vf a, vf b) { return a + b; }
+INLINE vf vsub(vf a, vf b) { return a - b; }
+INLINE vf vmul(vf a, vf b) { return a * b; }
+INLINE vf vdiv(vf a, vf b) { return a / b; }
+INLINE vf vmax(vf a, vf b) { return a > b ? a : b; }
+INLINE vf vmin(vf a, vf b) { return a < b ? a : b; }
+#if defined(__FMA__) || defined(__aarch64__)
+INLINE vf vfma(vf a, vf b, vf c) { return __builtin_fmaf(a, b, c); }
+#else
+INLINE vf vfma(vf a, vf b, vf c) { return a * b + c; }
+#endif
+INLINE vf vround(vf a) { return (a + 0x1.8p23f) - 0x1.8p23f; }
+INLINE vf vpow2(vf n) {
+  union {
+    int32_t i;
+    float f;
+  } bits = {.i = ((int32_t)n + 127) << 23};
+  return bits.f;
+}
+INLINE vf vselect_lt(vf a, vf b, vf x, vf y) { return a < b ? x : y; }
+INLINE float vreduce_add(vf a) { return a; }
+INLINE float vreduce_max(vf a) { return a; }
+INLINE int vfirst_eq(vf a, float s) { return a == s ? 0 : 1; }
+
+/* The machine has no bfloat16: rows keep rounded floats, weights are widened, each pair is two multiply-adds.
+ */
+INLINE float bf16_round_scalar(float v) {
+  uint32_t u;
+  memcpy(&u, &v, 4);
+  u = v != v ? u | 0x400000 : u + 0x7fff + (u >> 16 & 1);
+  u &= 0xffff0000;
+  memcpy(&v, &u, 4);
+  return v;
+}
+INLINE vf vpair(vf acc, vf x, vf w) { return vfma(x, w, vfma(x, w, acc)); }
+INLINE void row16_store_bf16(char *tile, int64_t k, int row, const vf *v) {
+  float *to = (float *)tile + (k / 16 * MR + row) * 16;
+  for (int j = 0; j < NV; j++) to[j] = bf16_round_scalar(v[j]);
+}
+INLINE void step_bf16(int mr, int np, vf (*acc)[TILE_NV], const char *a, const char *b, size_t panel,
+                      int step) {
+  const float *row = (const float *)a + step / 8 * MR * 16 + step % 8 * 2;
+  for (int p = 0; p < np; p++) {
+    const uint32_t *pairs = (const uint32_t *)(b + p * panel + step * 64);
+    for (int j = 0; j < NV; j++) {
+      uint32_t even = pairs[j] << 16, odd = pairs[j] & 0xffff0000;
+      float w0, w1;
+      memcpy(&w0, &even, 4), memcpy(&w1, &odd, 4);
+      for (int r = 0; r < mr; r++)
+        acc[r][p * NV + j] = vfma(row[r * 16 + 1], w1, vfma(row[r * 16], w0, acc[r][p * NV + j]));
+    }
+  }
+}

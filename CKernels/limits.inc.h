@@ -1,0 +1,29 @@
+/* What the machine can do at most: multiply-adds from registers alone, and bytes read.
+ *
+ * DEFINITION  flops: sum[i] = sum[i]·x + y for 16 independent vectors, enough to hide a latency of 4 cycles
+ * at 2 an instruction each; bytes: the largest float of a range of memory, from four streams of loads */
+
+#define spin_flops SUFFIX(spin_flops)
+static float spin_flops(bool bf16, int64_t iterations) {
+  vf sum[16], x = vset1(0.999f), y = vset1(1e-3f);
+  UNROLL for (int i = 0; i < 16; i++) sum[i] = vset1((float)i);
+  if (bf16)
+    for (int64_t n = 0; n < iterations; n++) UNROLL for (int i = 0; i < 16; i++) sum[i] = vpair(sum[i], x, y);
+  else
+    for (int64_t n = 0; n < iterations; n++) UNROLL for (int i = 0; i < 16; i++) sum[i] = vfma(sum[i], x, y);
+  float all = 0;
+  UNROLL for (int i = 0; i < 16; i++) all += vreduce_add(sum[i]);
+  return all;
+}
+
+#define sweep_memory SUFFIX(sweep_memory)
+static float sweep_memory(const float *p, int64_t count) {
+  vf most[4];
+  UNROLL for (int i = 0; i < 4; i++) most[i] = vset1(0);
+  for (int64_t k = 0; k + 4 * W <= count; k += 4 * W)
+    UNROLL for (int i = 0; i < 4; i++) most[i] = vmax(vload(p + k + i * W), most[i]);
+  return vreduce_max(vmax(vmax(most[0], most[1]), vmax(most[2], most[3])));
+}
+
+#define vector_floats SUFFIX(vector_floats)
+static int64_t vector_floats(void) { return W; }

@@ -1,0 +1,84 @@
+/* Transcendental functions of vectors, in the vocabulary of isa.h. */
+
+/* e^x within 2 ulp: x = n·ln2 + r with |r| ≤ ln2/2, e^r by its series to r⁷ (the next term is below 6·10⁻⁹).
+ * 0 below −104, +∞ above 88.8; NaN stays NaN. 2^n is applied in two halves so that subnormal results come
+ * out. */
+#define vexp SUFFIX(vexp)
+INLINE vf vexp(vf x) {
+  x = vmin(vset1(90.0f), vmax(vset1(-105.0f), x));
+  vf n = vround(vmul(x, vset1(1.44269504f)));
+  vf r = vfma(n, vset1(-0x1.62e4p-1f), x);
+  r = vfma(n, vset1(-0x1.7f7d1cp-20f), r);
+  vf e = vset1(1.0f / 5040);
+  e = vfma(e, r, vset1(1.0f / 720));
+  e = vfma(e, r, vset1(1.0f / 120));
+  e = vfma(e, r, vset1(1.0f / 24));
+  e = vfma(e, r, vset1(1.0f / 6));
+  e = vfma(e, r, vset1(0.5f));
+  e = vfma(e, r, vset1(1));
+  e = vfma(e, r, vset1(1));
+  vf half = vround(vmul(n, vset1(0.5f)));
+  return vmul(vmul(e, vpow2(half)), vpow2(vsub(n, half)));
+}
+
+/* 1/(1 + e^−x). */
+#define vsigmoid SUFFIX(vsigmoid)
+INLINE vf vsigmoid(vf x) { return vdiv(vset1(1), vadd(vset1(1), vexp(vsub(vset1(0), x)))); }
+
+/* x·Φ(x), Φ the normal distribution function, to 10⁻⁶ relative in both tails.
+ * For u = |x|: Φ(−u) = e^(−u²/2)·q(t), t = (u − 4)/(u + 4), q fitted on 0 ≤ u ≤ 15 to 1.1·10⁻⁷ relative;
+ * e^(−u²/2) is 0 in fp32 beyond. u²/2 is split at h = u rounded to sixteenths, whose square is exact, as one
+ * rounding of u² would be magnified by u²/2. */
+#define vgelu SUFFIX(vgelu)
+INLINE vf vgelu(vf x) {
+  vf u = vmax(vsub(vset1(0), x), x);
+  vf c = vmin(vset1(15), u);
+  vf h = vmul(vround(vmul(c, vset1(16))), vset1(1.0f / 16));
+  vf rest = vmul(vmul(vsub(c, h), vadd(c, h)), vset1(-0.5f));
+  vf gauss = vmul(vexp(vmul(vmul(h, h), vset1(-0.5f))), vexp(rest));
+  vf t = vdiv(vsub(c, vset1(4)), vadd(c, vset1(4)));
+  vf q = vset1(-0x1.124a64p-14f);
+  q = vfma(q, t, vset1(-0x1.5f3bb8p-13f));
+  q = vfma(q, t, vset1(0x1.5941cap-11f));
+  q = vfma(q, t, vset1(0x1.07781cp-11f));
+  q = vfma(q, t, vset1(-0x1.167968p-7f));
+  q = vfma(q, t, vset1(0x1.f9b322p-6f));
+  q = vfma(q, t, vset1(-0x1.25b5e2p-4f));
+  q = vfma(q, t, vset1(0x1.fd750cp-4f));
+  q = vfma(q, t, vset1(-0x1.5cf97ep-3f));
+  q = vfma(q, t, vset1(0x1.82b4bcp-4f));
+  vf tail = vmul(gauss, q);
+  return vmul(x, vselect_lt(x, vset1(0), tail, vsub(vset1(1), tail)));
+}
+
+/* ½x·(1 + tanh v) with v = √(2/π)·(x + 0.044715x³), as x·σ(2v): no difference of nearly equal numbers. */
+#define vgelu_tanh SUFFIX(vgelu_tanh)
+INLINE vf vgelu_tanh(vf x) {
+  vf cubic = vfma(vmul(vmul(x, x), x), vset1(0.044715f), x);
+  return vmul(x, vsigmoid(vmul(cubic, vset1(1.5957691216f))));
+}
+
+/* The expert's nonlinearity on gate g and up u; g is ignored where the activation has no gate. */
+#define vactivate SUFFIX(vactivate)
+INLINE vf vactivate(moe_activation activation, vf g, vf u, float alpha, float limit) {
+  switch (activation) {
+  case MOE_RELU:
+    return vmax(vset1(0), u);
+  case MOE_GELU:
+    return vgelu(u);
+  case MOE_GELU_TANH:
+    return vgelu_tanh(u);
+  case MOE_SWIGLU:
+    return vmul(vmul(g, vsigmoid(g)), u);
+  case MOE_GEGLU:
+    return vmul(vgelu(g), u);
+  case MOE_GEGLU_TANH:
+    return vmul(vgelu_tanh(g), u);
+  case MOE_CLAMPED_SWIGLU: {
+    vf gate = vmin(vset1(limit), g);
+    vf up = vmin(vset1(limit), vmax(vset1(-limit), u));
+    return vmul(vadd(up, vset1(1)), vmul(gate, vsigmoid(vmul(gate, vset1(alpha)))));
+  }
+  }
+  return u;
+}

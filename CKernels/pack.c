@@ -1,0 +1,52 @@
+/* Packing of weights into panels, done once a layer: plain loops, one layout for every instruction set.
+ *
+ * SHAPES      W [N,K] row-major → panels [⌈N/16⌉][K'][16] floats or [⌈N/16⌉][K'/2][16][2] bfloat16
+ * DEFINITION  panel[p][k][n] = W[16p + n][k], zero outside W
+ * REGULARITIES A panel is what a tile reads from front to back, so memory streams; both members of a bfloat16
+ * pair lie together because one instruction multiplies them. */
+#include "layout.h"
+#include "parallel.h"
+#include <string.h>
+
+typedef struct {
+  moe_dtype dtype;
+  const float *W;
+  int64_t N, K, stride;
+  char *dst;
+} pack_args;
+
+static uint16_t bf16_from_float(float v) {
+  uint32_t u;
+  memcpy(&u, &v, 4);
+  if (v != v) return (uint16_t)(u >> 16 | 0x40);
+  return (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
+}
+
+static void pack_panel(void *context, int64_t panel, int thread) {
+  (void)thread;
+  const pack_args *g = context;
+  const size_t bytes = panel_bytes(g->dtype, g->K);
+  char *dst = g->dst + (size_t)(panel * g->stride) * bytes;
+  const int64_t columns = min64(MOE_PANEL, g->N - panel * MOE_PANEL);
+  memset(dst, 0, bytes);
+  for (int64_t n = 0; n < columns; n++) {
+    const float *row = g->W + (panel * MOE_PANEL + n) * g->K;
+    if (g->dtype == MOE_F32) {
+      float *to = (float *)dst + n;
+      for (int64_t k = 0; k < g->K; k++) to[k * MOE_PANEL] = row[k];
+    } else {
+      uint16_t *to = (uint16_t *)dst + n * 2;
+      for (int64_t k = 0; k < g->K; k++) to[k / 2 * MOE_PANEL * 2 + k % 2] = bf16_from_float(row[k]);
+    }
+  }
+}
+
+size_t moe_panels_bytes(moe_dtype dtype, int64_t panels, int64_t K) {
+  return (size_t)panels * panel_bytes(dtype, K);
+}
+
+void moe_pack_panels(moe_execution ex, moe_dtype dtype, const float *W, int64_t N, int64_t K, void *dst,
+                     int64_t stride) {
+  pack_args g = {dtype, W, N, K, stride, dst};
+  moe_parallel_for(ex.threads, ceil_div(N, MOE_PANEL), pack_panel, &g);
+}

@@ -1,0 +1,46 @@
+#include "parallel.h"
+#include "include/CKernels.h"
+#include <stdatomic.h>
+
+#if defined(__linux__)
+extern void GOMP_parallel(void (*body)(void *), void *data, unsigned threads, unsigned flags);
+extern int omp_get_thread_num(void);
+extern int omp_get_max_threads(void);
+#else
+/* No OpenMP runtime is linked elsewhere: a team of one. */
+static void GOMP_parallel(void (*body)(void *), void *data, unsigned threads, unsigned flags) {
+  (void)threads, (void)flags;
+  body(data);
+}
+static int omp_get_thread_num(void) { return 0; }
+static int omp_get_max_threads(void) { return 1; }
+#endif
+
+typedef struct {
+  moe_task task;
+  void *context;
+  int64_t count;
+  _Atomic int64_t next;
+} team;
+
+static void work(void *data) {
+  team *t = data;
+  const int thread = omp_get_thread_num();
+  for (;;) {
+    const int64_t task = atomic_fetch_add_explicit(&t->next, 1, memory_order_relaxed);
+    if (task >= t->count) return;
+    t->task(t->context, task, thread);
+  }
+}
+
+void moe_parallel_for(int threads, int64_t count, moe_task task, void *context) {
+  if (threads <= 1 || count <= 1) {
+    for (int64_t i = 0; i < count; i++) task(context, i, 0);
+    return;
+  }
+  team t = {.task = task, .context = context, .count = count};
+  atomic_init(&t.next, 0);
+  GOMP_parallel(work, &t, (unsigned)(threads < count ? threads : count), 0);
+}
+
+int moe_default_threads(void) { return omp_get_max_threads(); }

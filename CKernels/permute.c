@@ -1,0 +1,219 @@
+/* Token permutation: from each token's experts to rows ordered by expert, and the gather of those rows.
+ *
+ * SHAPES      expert_ids [T,K] → offsets [E+1], row_token [M], choice_row [T,K]
+ * DEFINITION  for scope: for (token, choice) in order of priority: e = expert_ids[token][choice];
+ *               slot = taken[scope][e]++; if slot < capacity: it gets row offsets[e] + rows of earlier scopes
+ * + slot REGULARITIES Integers throughout: a counting sort over fixed blocks of positions, so the result is
+ * the same for any number of threads. Without a capacity there is one scope and rows follow token order. */
+#include "layout.h"
+#include "parallel.h"
+#include <stdlib.h>
+#include <string.h>
+
+#define TEMPLATE "../permute.inc.h"
+#include "isa/foreach.h"
+
+#if defined(__x86_64__)
+static const int64_t *const tile_rows_table[MOE_ISA_COUNT] = {&tile_rows_scalar, &tile_rows_avx2,
+                                                              &tile_rows_avx512, &tile_rows_avx512bf16};
+#else
+static const int64_t *const tile_rows_table[MOE_ISA_COUNT] = {&tile_rows_scalar, &tile_rows_scalar,
+                                                              &tile_rows_scalar, &tile_rows_scalar};
+#endif
+int64_t moe_tile_rows(moe_isa isa) { return *tile_rows_table[isa]; }
+
+/* ---- the order of rows ----------------------------------------------------------------------------------
+ */
+
+enum { BLOCK = 8192 };
+
+typedef struct {
+  const int32_t *expert_ids;
+  float *weights;
+  int64_t T, K, E, capacity, scope, blocks_per_scope;
+  moe_priority priority;
+  int64_t *taken; /* [block][E]: choices of the block, then of the scope's blocks before it */
+  int64_t *base;  /* [scope][E]: first row */
+  const moe_permutation *out;
+} permute_args;
+
+static int64_t scope_tokens(const permute_args *g, int64_t scope) {
+  return min64(g->scope, g->T - scope * g->scope);
+}
+
+/* The flat [T,K] index of position `i` of a scope. */
+static inline int64_t choice_at(const permute_args *g, int64_t scope, int64_t tokens, int64_t i) {
+  if (g->priority != MOE_CHOICE_THEN_TOKEN) return scope * g->scope * g->K + i;
+  return (scope * g->scope + i % tokens) * g->K + i / tokens;
+}
+
+static void count_block(void *context, int64_t block, int thread) {
+  (void)thread;
+  const permute_args *g = context;
+  const int64_t scope = block / g->blocks_per_scope, tokens = scope_tokens(g, scope);
+  const int64_t first = block % g->blocks_per_scope * BLOCK, last = min64(first + BLOCK, tokens * g->K);
+  int64_t *taken = g->taken + block * g->E;
+  memset(taken, 0, (size_t)g->E * sizeof *taken);
+  for (int64_t i = first; i < last; i++) {
+    const int32_t e = g->expert_ids[choice_at(g, scope, tokens, i)];
+    if (e >= 0) taken[e]++;
+  }
+}
+
+static void place_block(void *context, int64_t block, int thread) {
+  (void)thread;
+  const permute_args *g = context;
+  const moe_permutation *out = g->out;
+  const int64_t scope = block / g->blocks_per_scope, tokens = scope_tokens(g, scope);
+  const int64_t first = block % g->blocks_per_scope * BLOCK, last = min64(first + BLOCK, tokens * g->K);
+  int64_t *taken = g->taken + block * g->E;
+  const int64_t *base = g->base + scope * g->E;
+  for (int64_t i = first; i < last; i++) {
+    const int64_t choice = choice_at(g, scope, tokens, i);
+    const int32_t e = g->expert_ids[choice];
+    int64_t slot = e < 0 ? -1 : taken[e]++;
+    if (g->capacity >= 0 && slot >= g->capacity) slot = -1;
+    if (slot < 0) {
+      out->choice_row[choice] = -1;
+      g->weights[choice] = 0;
+    } else {
+      const int64_t row = base[e] + slot;
+      out->choice_row[choice] = (int32_t)row;
+      out->row_token[row] = (int32_t)(choice / g->K);
+      if (out->row_weight) out->row_weight[row] = g->weights[choice];
+    }
+    if (out->slots) out->slots[choice] = (int32_t)slot;
+  }
+}
+
+/* ---- priority by weight ---------------------------------------------------------------------------------
+ */
+
+typedef struct {
+  float weight;
+  int32_t choice;
+} claim;
+
+static int by_weight(const void *a, const void *b) {
+  const claim *x = a, *y = b;
+  if (x->weight != y->weight) return x->weight > y->weight ? -1 : 1;
+  return x->choice < y->choice ? -1 : 1;
+}
+
+/* Marks with −1 in `ids` the choices of a scope that the largest weights leave no room for. */
+static void drop_smallest(const permute_args *g, int64_t scope, int32_t *ids, claim *claims) {
+  const int64_t first = scope * g->scope * g->K, count = scope_tokens(g, scope) * g->K;
+  for (int32_t e = 0; e < g->E; e++) {
+    int64_t n = 0;
+    for (int64_t i = first; i < first + count; i++)
+      if (ids[i] == e) claims[n++] = (claim){g->weights[i], (int32_t)i};
+    if (n <= g->capacity) continue;
+    qsort(claims, (size_t)n, sizeof *claims, by_weight);
+    for (int64_t i = g->capacity; i < n; i++) ids[claims[i].choice] = -1;
+  }
+}
+
+/* ---- entry points ---------------------------------------------------------------------------------------
+ */
+
+static int64_t blocks_per_scope(int64_t T, int64_t K, int64_t scope) {
+  const int64_t blocks = ceil_div(min64(scope, T) * K, BLOCK);
+  return blocks > 0 ? blocks : 1;
+}
+
+static int64_t scope_count(int64_t T, int64_t scope) { return T > 0 ? ceil_div(T, scope) : 0; }
+
+size_t moe_permute_scratch_bytes(int64_t T, int64_t K, int64_t E, int64_t scope) {
+  const int64_t scopes = scope_count(T, scope), blocks = scopes * blocks_per_scope(T, K, scope);
+  return align64((size_t)((blocks + scopes + 1) * E) * sizeof(int64_t)) +
+         align64((size_t)(T * K) * sizeof(int32_t)) + align64((size_t)(min64(scope, T) * K) * sizeof(claim));
+}
+
+int64_t moe_permute(moe_execution ex, const int32_t *expert_ids, float *weights, int64_t T, int64_t K,
+                    int64_t E, int64_t capacity, moe_priority priority, int64_t scope,
+                    const moe_permutation *out, void *scratch) {
+  if (capacity < 0) scope = T > 0 ? T : 1, priority = MOE_TOKEN_THEN_CHOICE;
+  const int64_t scopes = scope_count(T, scope), per_scope = blocks_per_scope(T, K, scope),
+                blocks = scopes * per_scope;
+  int64_t *taken = scratch, *base = taken + blocks * E, *wanted = base + scopes * E;
+  permute_args g = {expert_ids, weights, T, K, E, capacity, scope, per_scope, priority, taken, base, out};
+
+  memset(wanted, 0, (size_t)E * sizeof *wanted);
+  if (capacity >= 0 && priority == MOE_BY_WEIGHT) {
+    int32_t *ids =
+        (int32_t *)((char *)scratch + align64((size_t)((blocks + scopes + 1) * E) * sizeof(int64_t)));
+    claim *claims = (claim *)((char *)ids + align64((size_t)(T * K) * sizeof *ids));
+    memcpy(ids, expert_ids, (size_t)(T * K) * sizeof *ids);
+    for (int64_t i = 0; i < T * K; i++)
+      if (ids[i] >= 0) wanted[ids[i]]++;
+    for (int64_t s = 0; s < scopes; s++) drop_smallest(&g, s, ids, claims);
+    g.expert_ids = ids;
+  }
+  moe_parallel_for(ex.threads, blocks, count_block, &g);
+
+  /* Counts become starts: of each block within its scope, of each scope within its expert, of each expert. */
+  int64_t row = 0;
+  for (int64_t e = 0; e < E; e++) {
+    out->offsets[e] = row;
+    int64_t all = 0;
+    for (int64_t s = 0; s < scopes; s++) {
+      int64_t before = 0;
+      for (int64_t b = s * per_scope; b < (s + 1) * per_scope; b++) {
+        const int64_t count = taken[b * E + e];
+        taken[b * E + e] = before;
+        before += count;
+      }
+      all += before;
+      base[s * E + e] = row;
+      row += capacity >= 0 ? min64(before, capacity) : before;
+    }
+    if (out->dropped)
+      out->dropped[e] = (g.expert_ids == expert_ids ? all : wanted[e]) - (row - out->offsets[e]);
+  }
+  out->offsets[E] = row;
+  moe_parallel_for(ex.threads, blocks, place_block, &g);
+  return row;
+}
+
+/* ---- the gather -----------------------------------------------------------------------------------------
+ */
+
+typedef void (*gather_fn)(bool, const float *, int64_t, int64_t, const int32_t *, int64_t, const float *,
+                          char *);
+static const gather_fn gather_table[MOE_ISA_COUNT] = ISA_TABLE(gather_tile);
+
+typedef struct {
+  gather_fn gather;
+  bool bf16;
+  const float *x;
+  int64_t K, E, MR;
+  const int64_t *offsets;
+  const int32_t *row_token;
+  const float *row_weight;
+  char *tiles;
+  size_t tile_bytes;
+} gather_args;
+
+static void gather_unit(void *context, int64_t unit, int thread) {
+  (void)thread;
+  const gather_args *g = context;
+  const int64_t e = group_of_task(g->offsets, g->E, g->MR, 1, unit);
+  const int64_t height = tile_height(g->offsets[e + 1] - g->offsets[e], g->MR);
+  const int64_t row = g->offsets[e] + (unit - first_unit(g->offsets, e, g->MR)) * height;
+  const int64_t rows = min64(height, g->offsets[e + 1] - row);
+  if (rows > 0)
+    g->gather(g->bf16, g->x, g->K, rows, g->row_token, row, g->row_weight,
+              g->tiles + (size_t)unit * g->tile_bytes);
+}
+
+size_t moe_rows_bytes(moe_isa isa, moe_dtype dtype, int64_t M, int64_t E, int64_t K) {
+  return (size_t)unit_bound(M, E, moe_tile_rows(isa)) * tile_bytes(isa, dtype, K);
+}
+
+void moe_gather_rows(moe_execution ex, moe_dtype dtype, const float *x, int64_t K, int64_t E,
+                     const int64_t *offsets, const int32_t *row_token, const float *row_weight, void *tiles) {
+  gather_args g = {gather_table[ex.isa],        dtype == MOE_BF16, x,         K,          E,
+                   moe_tile_rows(ex.isa),       offsets,           row_token, row_weight, tiles,
+                   tile_bytes(ex.isa, dtype, K)};
+  moe_parallel_for(ex.threads, unit_bound(offsets[E], E, g.MR), gather_unit, &g);
+}

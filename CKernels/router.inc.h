@@ -1,0 +1,212 @@
+/* Fused router: one pass over x gives logits, scores, top-k, counts, probability sums and logsumexp.
+ *
+ * SHAPES      x [T,D], router [E,D] as fp32 panels → expert_ids [T,K], weights [T,K]
+ * DEFINITION  for t: l[e] = Σ_d x[t][d]·router[e][d] + bias[e];  s = softmax(l) or σ(l) or l
+ *             choose k times the largest s[e] + selection_bias[e] not chosen yet, ties to the smaller e
+ *             weights = s of the chosen, normalised, times scale
+ * REGULARITIES E is 8 to 512, K 1 to 10, D 512 to 8192: the product takes nearly all the time, and x is read
+ * from memory once because a block of tokens is multiplied by all experts, k block by k block, and routed
+ *             while its logits are in L1.
+ * EXAMPLE     DeepSeek-V3: D 7168, E 256, K 8 of 4 groups of 8. */
+
+#include "gemm_tile.inc.h"
+#include "math.inc.h"
+
+#define NONE (-INFINITY)
+
+/* The largest of s [E'] and its first index; E' is E rounded up to 16, padded with −∞. */
+#define argmax SUFFIX(argmax)
+INLINE int64_t argmax(const float *s, int64_t E, float *value) {
+  vf most = vset1(NONE);
+  for (int64_t e = 0; e < E; e += W) most = vmax(most, vload(s + e));
+  *value = vreduce_max(most);
+  for (int64_t e = 0; e < E; e += W) {
+    const int lane = vfirst_eq(vload(s + e), *value);
+    if (lane < W) return e + lane;
+  }
+  return 0;
+}
+
+/* p = softmax(l) over E entries (padding becomes 0); returns ln Σ e^l. */
+#define softmax SUFFIX(softmax)
+INLINE float softmax(const float *l, int64_t E, float most, float *p) {
+  vf sum = vset1(0);
+  for (int64_t e = 0; e < E; e += W) {
+    vf v = vexp(vsub(vload(l + e), vset1(most)));
+    vstore(p + e, v);
+    sum = vadd(sum, v);
+  }
+  const float total = vreduce_add(sum);
+  for (int64_t e = 0; e < E; e += W) vstore(p + e, vdiv(vload(p + e), vset1(total)));
+  return most + logf(total);
+}
+
+/* Leaves the groups that are not selected with the rule's mask value. */
+#define limit_groups SUFFIX(limit_groups)
+static void limit_groups(const moe_router_rule *rule, int64_t E, float *s, float *group) {
+  const int64_t size = E / rule->groups;
+  for (int64_t g = 0; g < rule->groups; g++) {
+    float first = NONE, second = NONE;
+    for (int64_t e = g * size; e < (g + 1) * size; e++) {
+      if (s[e] > first)
+        second = first, first = s[e];
+      else if (s[e] > second)
+        second = s[e];
+    }
+    group[g] = rule->group_score == MOE_GROUP_MAXIMUM ? first : first + second;
+  }
+  /* A group is out when `selected` others precede it: a higher score, or an equal one and a lower index. */
+  for (int64_t g = 0; g < rule->groups; g++) {
+    int32_t ahead = 0;
+    for (int64_t o = 0; o < rule->groups; o++)
+      ahead += group[o] > group[g] || (group[o] == group[g] && o < g);
+    if (ahead < rule->groups_selected) continue;
+    for (int64_t e = g * size; e < (g + 1) * size; e++) s[e] = rule->group_mask;
+  }
+}
+
+/* The weight of SparseMixer's choice: softmax at the best remaining logit over those within 2·jitter of it.
+ */
+#define sparse_mixer_weight SUFFIX(sparse_mixer_weight)
+static float sparse_mixer_weight(const float *logits, const float *remaining, int64_t E, float most,
+                                 float jitter) {
+  float sum = 0;
+  for (int64_t e = 0; e < E; e++) {
+    const float size = fabsf(logits[e]) > most ? fabsf(logits[e]) : most;
+    if (remaining[e] > NONE && !((most - logits[e]) / size > 2 * jitter)) sum += expf(remaining[e] - most);
+  }
+  return 1 / sum;
+}
+
+/* Routes one token. logits [E'] is padded with −∞; scratch holds 3·E' floats. Returns whether the logits
+ * could be ranked. */
+#define route_token SUFFIX(route_token)
+static bool route_token(const moe_router_rule *rule, const float *logits, const float *selection_bias,
+                        int64_t E, int64_t K, int64_t t, const moe_router_output *out, int64_t *sums,
+                        float *scratch) {
+  const int64_t padded = (E + 15) / 16 * 16;
+  float *probability = scratch, *score = scratch + padded, *rank = scratch + 2 * padded;
+
+  /* +∞ and NaN are not below +∞; −∞ is, and stands for an expert that cannot be chosen. */
+  vf wrong = vset1(0);
+  for (int64_t e = 0; e < padded; e += W)
+    wrong = vmax(wrong, vselect_lt(vload(logits + e), vset1(INFINITY), vset1(0), vset1(1)));
+  float most;
+  argmax(logits, padded, &most);
+  if (vreduce_max(wrong) > 0 || most == NONE) return false;
+
+  const float logsumexp = softmax(logits, padded, most, probability);
+  const float *weighed = rule->scoring == MOE_SOFTMAX ? probability : logits;
+  if (rule->scoring == MOE_SIGMOID) {
+    vf sum = vset1(0);
+    for (int64_t e = 0; e < padded; e += W) {
+      vf v = vsigmoid(vload(logits + e));
+      vstore(score + e, v);
+      sum = vadd(sum, v);
+    }
+    for (int64_t e = E; e < padded; e++) score[e] = 0;
+    const float total = vreduce_add(sum) + 1e-20f;
+    for (int64_t e = 0; e < padded; e += W) vstore(probability + e, vdiv(vload(score + e), vset1(total)));
+    weighed = score;
+  }
+
+  memcpy(rank, weighed, (size_t)E * sizeof *rank);
+  if (selection_bias)
+    for (int64_t e = 0; e < E; e++) rank[e] += selection_bias[e];
+  for (int64_t e = E; e < padded; e++) rank[e] = NONE;
+  if (rule->groups > 0) limit_groups(rule, E, rank, scratch + 3 * padded);
+
+  int32_t *ids = out->expert_ids + t * K;
+  float *weights = out->weights + t * K, last = 0;
+  for (int64_t k = 0; k < K; k++) {
+    int64_t e = argmax(rank, padded, &last);
+    if (last == NONE) {
+      /* Only experts that cannot be told apart are left, the chosen among them: the lowest not chosen. */
+      bool taken = true;
+      for (e = -1; taken;) {
+        e++, taken = false;
+        for (int64_t i = 0; i < k; i++) taken |= ids[i] == e;
+      }
+    }
+    ids[k] = (int32_t)e;
+    weights[k] = rule->scoring == MOE_SPARSE_MIXER ? sparse_mixer_weight(logits, rank, E, last, rule->jitter)
+                                                   : weighed[e];
+    rank[e] = NONE;
+  }
+  if (out->margins) {
+    float next;
+    argmax(rank, padded, &next);
+    out->margins[t] = K == E ? INFINITY : next == NONE ? (last == NONE ? 0 : INFINITY) : last - next;
+  }
+
+  if (rule->scoring == MOE_SOFTMAX_OVER_SELECTED) {
+    float best = NONE, sum = 0;
+    for (int64_t k = 0; k < K; k++) best = weights[k] > best ? weights[k] : best;
+    for (int64_t k = 0; k < K; k++) sum += weights[k] = best == NONE ? 1 : expf(weights[k] - best);
+    for (int64_t k = 0; k < K; k++) weights[k] /= sum;
+  }
+  float divisor = 1;
+  if (rule->normalization != MOE_NORMALIZE_NONE) {
+    float sum = 0;
+    for (int64_t k = 0; k < K; k++) sum += weights[k];
+    divisor = rule->normalization == MOE_NORMALIZE_SUM_PLUS ? sum + rule->normalization_term
+              : sum > rule->normalization_term              ? sum
+                                                            : rule->normalization_term;
+  }
+  if (divisor == 0) divisor = 1; /* weights that all underflowed stay zero */
+  for (int64_t k = 0; k < K; k++) weights[k] = weights[k] / divisor * rule->scale;
+
+  if (out->logsumexp) out->logsumexp[t] = logsumexp;
+  if (out->scores)
+    memcpy(out->scores + t * E, rule->scoring == MOE_SIGMOID ? score : probability, (size_t)E * 4);
+  int64_t *counts = sums, *first_counts = sums + E, *probability_sums = sums + 2 * E;
+  for (int64_t k = 0; k < K; k++) counts[ids[k]]++;
+  first_counts[ids[0]]++;
+  for (int64_t e = 0; e < E; e++) probability_sums[e] += (int32_t)(probability[e] * 0x1p30f + 0.5f);
+  return true;
+}
+
+/* Routes up to TOKENS tokens of x and returns the first that could not be ranked, or −1. */
+#define route_block SUFFIX(route_block)
+static int64_t route_block(const moe_router_rule *rule, const float *x, const float *logits, int64_t first,
+                           int64_t tokens, int64_t D, const float *panels, const float *bias,
+                           const float *selection_bias, const uint8_t *mask, int64_t E, int64_t K,
+                           const moe_router_output *out, int64_t *counts, float *scratch) {
+  const int64_t padded = (E + 15) / 16 * 16, width = padded / 16;
+  enum { CHUNKS = 32 };
+  float *row = scratch, *work = row + padded, *sums = work + 4 * padded,
+        *tiles = sums + (tokens + MR) * padded;
+  const int64_t chunks = (D + MOE_K_MULTIPLE - 1) / MOE_K_MULTIPLE * MOE_K_MULTIPLE / 16;
+  if (x)
+    for (int64_t c = 0; c < chunks; c += CHUNKS) {
+      const int64_t n = chunks - c < CHUNKS ? chunks - c : CHUNKS;
+      for (int64_t t = 0; t < tokens; t++)
+        for (int64_t i = 0; i < n; i++)
+          for (int j = 0; j < NV; j++) {
+            const int64_t d = (c + i) * 16 + j * W, left = D - d;
+            const float *from = x + (first + t) * D;
+            vstore(tiles + ((t / MR * CHUNKS + i) * MR + t % MR) * 16 + j * W,
+                   left >= W ? vload(from + d)
+                             : vload_n(from + (left > 0 ? d : 0), left > 0 ? (int)left : 0));
+          }
+      gemm_block(false, (const char *)tiles, CHUNKS * MR * 64, tokens, MR, (const char *)panels + c * 1024,
+                 (size_t)chunks * 1024, width, sums, n, c > 0, false);
+    }
+  for (int64_t t = 0; t < tokens; t++) {
+    const int64_t token = first + t;
+    if (mask && !mask[token]) {
+      for (int64_t k = 0; k < K; k++) out->expert_ids[token * K + k] = -1, out->weights[token * K + k] = 0;
+      if (out->margins) out->margins[token] = INFINITY;
+      if (out->logsumexp) out->logsumexp[token] = 0;
+      if (out->scores) memset(out->scores + token * E, 0, (size_t)E * sizeof(float));
+      continue;
+    }
+    for (int64_t e = 0; e < E; e++)
+      row[e] = logits ? logits[token * E + e] : sums[((t / MR * width + e / 16) * MR + t % MR) * 16 + e % 16];
+    if (bias)
+      for (int64_t e = 0; e < E; e++) row[e] += bias[e];
+    for (int64_t e = E; e < padded; e++) row[e] = NONE;
+    if (!route_token(rule, row, selection_bias, E, K, token, out, counts, work)) return token;
+  }
+  return -1;
+}

@@ -1,0 +1,87 @@
+internal import CKernels
+public import MoECore
+
+#if canImport(Glibc)
+  internal import Glibc
+#elseif canImport(Darwin)
+  internal import Darwin
+#endif
+
+/// A set of vector instructions the kernels are compiled for, worst to best.
+public enum InstructionSet: String, Sendable, CaseIterable, CustomStringConvertible {
+  /// Any CPU.
+  case scalar
+  /// AVX2 and FMA.
+  case avx2
+  /// AVX-512 F, BW, DQ and VL.
+  case avx512
+  /// AVX-512 with BF16 dot products.
+  case avx512bf16
+
+  /// The name `MOE_ISA` and `--isa` use.
+  public var description: String { rawValue }
+
+  /// Whether this CPU runs it.
+  public var isSupported: Bool { moe_isa_supported(cValue) }
+
+  /// Those this CPU runs, worst to best.
+  public static var supported: [InstructionSet] { allCases.filter(\.isSupported) }
+
+  var cValue: moe_isa { moe_isa(rawValue: UInt32(InstructionSet.allCases.firstIndex(of: self)!)) }
+}
+
+/// How a layer is computed: the instruction set and the number of threads. What is computed is said by
+/// `MoEConfiguration`; the result has the same bits for any number of threads.
+public struct Execution: Sendable, Equatable {
+  /// The instruction set.
+  public let instructionSet: InstructionSet
+  /// The number of threads, at least 1.
+  public let threadCount: Int
+
+  /// Chooses how to compute.
+  ///
+  /// - Parameters:
+  ///   - instructionSet: nil for the best of this CPU, lowered by the environment variable `MOE_ISA`.
+  ///   - threadCount: nil for `OMP_NUM_THREADS` or the processors this process may run on.
+  /// - Throws: ``MoEError/unsupported(_:)`` for an instruction set this CPU lacks or a name that is none, and
+  ///   ``MoEError/invalidConfiguration(_:)`` for fewer than 1 or more than 1024 threads.
+  public init(instructionSet: InstructionSet? = nil, threadCount: Int? = nil) throws(MoEError) {
+    let chosen =
+      if let instructionSet { instructionSet } else { try Execution.preferredInstructionSet() }
+    guard chosen.isSupported else {
+      throw .unsupported("this CPU does not run \(chosen); it runs \(Execution.list(.supported))")
+    }
+    let threads = threadCount ?? Int(moe_default_threads())
+    guard (1...1024).contains(threads) else {
+      throw .invalidConfiguration("the number of threads is \(threads), expected 1 to 1024")
+    }
+    self.instructionSet = chosen
+    self.threadCount = threads
+  }
+
+  /// The best of this CPU as lowered by `MOE_ISA`, with all threads; found once.
+  ///
+  /// - Throws: ``MoEError/unsupported(_:)`` where `MOE_ISA` names what this CPU lacks.
+  public static func automatic() throws(MoEError) -> Execution { try found.get() }
+
+  private static let found = Result<Execution, MoEError> { () throws(MoEError) in try Execution() }
+
+  private static func preferredInstructionSet() throws(MoEError) -> InstructionSet {
+    guard let name = unsafe getenv("MOE_ISA") else { return InstructionSet.supported.last! }
+    let text = unsafe String(cString: name)
+    guard let set = InstructionSet(rawValue: text) else {
+      throw .unsupported("MOE_ISA is \"\(text)\", expected one of \(list(InstructionSet.allCases))")
+    }
+    return set
+  }
+
+  private static func list(_ sets: [InstructionSet]) -> String {
+    sets.map(\.rawValue).joined(separator: ", ")
+  }
+
+  var cValue: moe_execution { moe_execution(isa: instructionSet.cValue, threads: Int32(threadCount)) }
+}
+
+extension [InstructionSet] {
+  fileprivate static var supported: [InstructionSet] { InstructionSet.supported }
+}

@@ -1,0 +1,32 @@
+internal import CKernels
+internal import MoECore
+
+extension Kernels {
+  /// D and F as the kernels reduce over them: multiples of 32.
+  static func padded(_ size: Int) -> Int {
+    (size + MOE_K_MULTIPLE - 1) / MOE_K_MULTIPLE * MOE_K_MULTIPLE
+  }
+
+  /// Panels of 16 columns that cover `columns`.
+  static func panels(_ columns: Int) -> Int {
+    (columns + MOE_PANEL - 1) / MOE_PANEL
+  }
+
+  /// Bytes of `panels` panels over `depth` values of k.
+  static func panelBytes(_ precision: Precision, panels: Int, depth: Int) -> Int {
+    moe_panels_bytes(precision.cValue, Int64(panels), Int64(depth))
+  }
+
+  /// Packs `matrix` [N, K] into panels of `memory` from panel `first` on, every `stride`-th.
+  static func pack(
+    _ matrix: Matrix, precision: Precision, into memory: Memory, first: Int, stride: Int,
+    execution: Execution
+  ) {
+    let offset = panelBytes(precision, panels: first, depth: matrix.columns)
+    unsafe matrix.withUnsafeBufferPointer { elements in
+      unsafe moe_pack_panels(
+        execution.cValue, precision.cValue, elements.baseAddress, Int64(matrix.rows), Int64(matrix.columns),
+        memory.base + offset, Int64(stride))
+    }
+  }
+}

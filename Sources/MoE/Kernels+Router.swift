@@ -1,0 +1,113 @@
+internal import CKernels
+internal import MoECore
+
+extension RoutingPolicy {
+  var cRule: moe_router_rule {
+    var rule = moe_router_rule()
+    switch scoring {
+    case .softmax: rule.scoring = MOE_SOFTMAX
+    case .sigmoid: rule.scoring = MOE_SIGMOID
+    case .softmaxOverSelected: rule.scoring = MOE_SOFTMAX_OVER_SELECTED
+    case .sparseMixer(let jitter):
+      rule.scoring = MOE_SPARSE_MIXER
+      rule.jitter = jitter
+    }
+    switch normalization {
+    case .none: rule.normalization = MOE_NORMALIZE_NONE
+    case .sum(plus: let term):
+      rule.normalization = MOE_NORMALIZE_SUM_PLUS
+      rule.normalization_term = term
+    case .sumAtLeast(let term):
+      rule.normalization = MOE_NORMALIZE_SUM_AT_LEAST
+      rule.normalization_term = term
+    }
+    rule.scale = scale
+    if let groups {
+      rule.groups = Int32(groups.count)
+      rule.groups_selected = Int32(groups.selected)
+      rule.group_score = groups.score == .maximum ? MOE_GROUP_MAXIMUM : MOE_GROUP_TOP_TWO_SUM
+      rule.group_mask = groups.mask == .zero ? 0 : -.infinity
+    }
+    return rule
+  }
+}
+
+extension Kernels {
+  /// What the router chooses from.
+  @unsafe enum RouterInput {
+    /// Tokens [T, D].
+    case tokens(UnsafePointer<Float>, PackedRouter)
+    /// Logits [T, E].
+    case logits(UnsafePointer<Float>)
+  }
+
+  /// Routes T tokens into the workspace's `expertIDs` [T, K], `expertWeights` [T, K], `margins` [T],
+  /// `logSumExp` [T] and `counts` (counts, first choices and probability sums, each [E]).
+  static func route(
+    _ input: RouterInput, tokenCount: Int, expertCount: Int, expertsPerToken: Int, policy: RoutingPolicy,
+    selectionBias: Memory?, mask: [Bool]?, execution: Execution, workspace: inout Workspace
+  ) throws(MoEError) {
+    let choices = tokenCount * expertsPerToken
+    let counts = unsafe try workspace.counts.reserve(3 * expertCount, of: Int64.self)
+    var output = unsafe moe_router_output()
+    unsafe output.expert_ids = try workspace.expertIDs.reserve(choices, of: Int32.self)
+    unsafe output.weights = try workspace.expertWeights.reserve(choices, of: Float.self)
+    unsafe output.margins = try workspace.margins.reserve(tokenCount, of: Float.self)
+    unsafe output.logsumexp = try workspace.logSumExp.reserve(tokenCount, of: Float.self)
+    unsafe output.counts = counts
+    unsafe output.first_counts = counts + expertCount
+    unsafe output.probability_sums = counts + 2 * expertCount
+    var maskBytes: UnsafeMutablePointer<UInt8>?
+    if let mask {
+      let bytes = unsafe try workspace.mask.reserve(tokenCount, of: UInt8.self)
+      for token in 0..<tokenCount { unsafe bytes[token] = mask[token] ? 1 : 0 }
+      unsafe maskBytes = bytes
+    }
+    let bad = unsafe try run(
+      input, output: &output, tokenCount: tokenCount, expertCount: expertCount,
+      expertsPerToken: expertsPerToken, policy: policy, selectionBias: selectionBias, mask: maskBytes,
+      execution: execution, scratch: &workspace.kernel)
+    if bad >= 0 { throw .notFinite(what: "the router logit", token: bad) }
+  }
+
+  /// The gate of a dense branch: σ(x·w) as [T, 1], or softmax(x·W + b) as [T, 2].
+  static func routeBranchGate(
+    _ tokens: UnsafePointer<Float>, tokenCount: Int, gate: PackedRouter, execution: Execution,
+    workspace: inout Workspace
+  ) throws(MoEError) -> UnsafePointer<Float> {
+    let columns = gate.expertCount
+    var output = unsafe moe_router_output()
+    unsafe output.expert_ids = try workspace.branchIDs.reserve(tokenCount * columns, of: Int32.self)
+    unsafe output.weights = try workspace.branchWeights.reserve(tokenCount * columns, of: Float.self)
+    unsafe output.scores = try workspace.branchGate.reserve(tokenCount * columns, of: Float.self)
+    let bad = unsafe try run(
+      .tokens(tokens, gate), output: &output, tokenCount: tokenCount, expertCount: columns,
+      expertsPerToken: columns, policy: gate.policy, selectionBias: nil, mask: nil, execution: execution,
+      scratch: &workspace.kernel)
+    if bad >= 0 { throw .notFinite(what: "the dense branch's gate logit", token: bad) }
+    return unsafe UnsafePointer(output.scores)
+  }
+
+  private static func run(
+    _ input: RouterInput, output: inout moe_router_output, tokenCount: Int, expertCount: Int,
+    expertsPerToken: Int, policy: RoutingPolicy, selectionBias: Memory?, mask: UnsafeMutablePointer<UInt8>?,
+    execution: Execution, scratch: inout Scratch
+  ) throws(MoEError) -> Int {
+    var rule = policy.cRule
+    let bytes = moe_router_scratch_bytes(execution.cValue, 0, Int64(expertCount))
+    let kernelScratch = unsafe try scratch.reserve(bytes: bytes)
+    switch unsafe input {
+    case .tokens(let tokens, let router):
+      return unsafe Int(
+        moe_router(
+          execution.cValue, &rule, tokens, Int64(tokenCount), Int64(router.hiddenSize), router.panels.floats,
+          router.bias?.floats, selectionBias?.floats, mask, Int64(expertCount), Int64(expertsPerToken),
+          &output, kernelScratch))
+    case .logits(let logits):
+      return unsafe Int(
+        moe_router_from_logits(
+          execution.cValue, &rule, logits, Int64(tokenCount), selectionBias?.floats, mask,
+          Int64(expertCount), Int64(expertsPerToken), &output, kernelScratch))
+    }
+  }
+}

@@ -1,0 +1,120 @@
+internal import CKernels
+public import MoECore
+
+/// The feed-forward networks of a layer, packed once into the panels the grouped GEMM reads; immutable.
+///
+/// The layout is the same for every instruction set: `[expert][panel of 16 columns][k][16]`, where the panels
+/// of gate and up projections alternate.
+public struct PackedExperts: Sendable {
+  /// D.
+  public let hiddenSize: Int
+  /// F.
+  public let feedForwardSize: Int
+  /// E.
+  public let expertCount: Int
+  /// What lies between the two products.
+  public let activation: ActivationFunction
+  /// What the weights are stored in.
+  public let precision: Precision
+  let up: Memory
+  let down: Memory
+  let gateBias: Memory?
+  let upBias: Memory?
+  let downBias: Memory?
+
+  /// The bytes the weights take.
+  public var byteCount: Int { up.byteCount + down.byteCount }
+
+  /// Packs `expertCount` networks, asking for them one at a time.
+  ///
+  /// - Throws: what `expert` throws, ``MoEError/shapeMismatch(what:expected:actual:)`` for a parameter of
+  ///   another shape, ``MoEError/invalidConfiguration(_:)`` where only some experts have a bias.
+  public init(
+    hiddenSize: Int, feedForwardSize: Int, expertCount: Int, activation: ActivationFunction,
+    precision: Precision, execution: Execution, owner: String = "expert",
+    expert: (Int) throws -> FeedForwardWeights
+  ) throws {
+    self.hiddenSize = hiddenSize
+    self.feedForwardSize = feedForwardSize
+    self.expertCount = expertCount
+    self.activation = activation
+    self.precision = precision
+    let width = Kernels.padded(feedForwardSize)
+    let upPanels = Kernels.panels(width) * (activation.isGated ? 2 : 1)
+    let downPanels = Kernels.panels(hiddenSize)
+    let downWidth = downPanels * MOE_PANEL
+    up = try Memory(
+      byteCount: expertCount * Kernels.panelBytes(precision, panels: upPanels, depth: hiddenSize))
+    down = try Memory(
+      byteCount: expertCount * Kernels.panelBytes(precision, panels: downPanels, depth: feedForwardSize))
+    var gateBiases = BiasTable(name: "gate", owner: owner, width: width)
+    var upBiases = BiasTable(name: "up", owner: owner, width: width)
+    var downBiases = BiasTable(name: "down", owner: owner, width: downWidth)
+    for index in 0..<expertCount {
+      let weights = try expert(index)
+      try weights.validate(
+        hiddenSize: hiddenSize, feedForwardSize: feedForwardSize, isGated: activation.isGated,
+        owner: expertCount == 1 ? owner : "\(owner) \(index)")
+      Kernels.packUp(weights, expert: index, panels: upPanels, precision: precision, into: up, execution)
+      Kernels.pack(
+        weights.down, precision: precision, into: down, first: index * downPanels, stride: 1,
+        execution: execution)
+      try gateBiases.append(weights.gateBias)
+      try upBiases.append(weights.upBias)
+      try downBiases.append(weights.downBias)
+    }
+    gateBias = try gateBiases.memory()
+    upBias = try upBiases.memory()
+    downBias = try downBiases.memory()
+  }
+}
+
+extension Kernels {
+  /// Packs the first product of one expert; the tail up to a whole pair of panels is zero.
+  fileprivate static func packUp(
+    _ weights: FeedForwardWeights, expert: Int, panels: Int, precision: Precision, into memory: Memory,
+    _ execution: Execution
+  ) {
+    let bytes = panelBytes(precision, panels: panels, depth: weights.up.columns)
+    unsafe (memory.base + expert * bytes).initializeMemory(as: UInt8.self, repeating: 0, count: bytes)
+    let parts = weights.gate.map { [$0, weights.up] } ?? [weights.up]
+    for (part, matrix) in parts.enumerated() {
+      pack(
+        matrix, precision: precision, into: memory, first: expert * panels + part, stride: parts.count,
+        execution: execution)
+    }
+  }
+}
+
+/// One kind of bias over all experts: all have it or none.
+private struct BiasTable {
+  let name: String
+  let owner: String
+  let width: Int
+  private var values: [Float] = []
+  private var experts = 0
+  private var biased = 0
+
+  init(name: String, owner: String, width: Int) {
+    self.name = name
+    self.owner = owner
+    self.width = width
+  }
+
+  mutating func append(_ bias: [Float]?) throws(MoEError) {
+    experts += 1
+    if let bias {
+      biased += 1
+      values += bias
+      values += Array(repeating: 0, count: width - bias.count)
+    }
+    guard biased == 0 || biased == experts else {
+      throw .invalidConfiguration(
+        "\(owner) \(experts - 1) \(bias == nil ? "lacks" : "has") a \(name) bias, unlike those before it")
+    }
+  }
+
+  func memory() throws(MoEError) -> Memory? {
+    biased == 0 ? nil : try Memory(values, paddedTo: values.count)
+  }
+}
