@@ -41,9 +41,7 @@ import Testing
     Case("header of length 2^63", "expected at most 100000000", length(1 << 63)),
     Case("header of length 2^64 − 1", "expected at most 100000000", length(.max)),
     Case("header longer than the file", "the file ends after 2", length(3)),
-    Case(
-      "header that is not UTF-8", "not UTF-8",
-      safetensors("{\"")[0..<8].dropLast(8) + [4, 0, 0, 0, 0, 0, 0, 0, 0x7B, 0x22, 0xFF, 0x22]),
+    Case("header that is not UTF-8", "not UTF-8", [4, 0, 0, 0, 0, 0, 0, 0, 0x7B, 0x22, 0xFF, 0x22]),
     Case("header that is not JSON", "where a value was expected", safetensors("hello")),
     Case("header that is a list", "not a JSON object", safetensors("[]")),
     Case("header that ends early", "its end", safetensors("{\"t\":")),
@@ -98,9 +96,7 @@ import Testing
     Case("bytes and no tensor", "1 bytes at the end", safetensors("{}", data: 1)),
     Case("metadata that is no object", "__metadata__ is 1", safetensors(#"{"__metadata__":1}"#)),
     Case("metadata that is no string", "“k” in __metadata__ is 1", safetensors(#"{"__metadata__":{"k":1}}"#)),
-    Case(
-      "a name with line breaks", "“a\\u{000A}b” is 1".replacing("\\u{000A}", with: "\\n"),
-      safetensors(#"{"a\nb":1}"#)),
+    Case("a name with line breaks", #"“a\nb” is 1"#, safetensors(#"{"a\nb":1}"#)),
     Case("a long name", "…” is 1", safetensors("{\"\(String(repeating: "x", count: 5000))\":1}")),
   ]
 

@@ -1,8 +1,7 @@
 import Foundation
+import MoECheckpoints
 import MoECore
 import Testing
-
-@testable import MoECheckpoints
 
 /// Checkpoints that contradict their configuration, and what is said of them before any weight is read.
 @Suite struct ManifestTests {
