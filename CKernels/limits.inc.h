@@ -1,7 +1,8 @@
 /* What the machine can do at most: multiply-adds from registers alone, and bytes read.
  *
- * DEFINITION  flops: sum[i] = sum[i]·x + y for 16 independent vectors, enough to hide a latency of 4 cycles
- * at 2 an instruction each; bytes: the largest float of a range of memory, from four streams of loads */
+ * DEFINITION   flops: sum[i] = sum[i]·x + y for 16 independent vectors, enough to hide a latency of 8 cycles at
+ *              two instructions a cycle
+ *              read:  the largest float of a range of memory, from four vectors a step */
 
 #define spin_flops SUFFIX(spin_flops)
 static float spin_flops(bool bf16, int64_t iterations) {
