@@ -1,6 +1,7 @@
 # Every target is a line or two that make echoes. `make demo` and `make test` install what they need.
 SHELL := /bin/bash
-PACKAGES := libomp-dev libopenblas-dev
+# The last one has the C headers that `make portable` compiles the kernels against.
+PACKAGES := libomp-dev libopenblas-dev libc6-dev-arm64-cross
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 MOE := .build/release/moe
 SITE := site
@@ -35,7 +36,7 @@ downstream: setup
 # Every kernel compiles for a machine without x86 intrinsics.
 portable:
 	for kernel in CKernels/*.c CKernels/isa/*.c; do \
-	  clang -target aarch64-linux-gnu -fsyntax-only -Wall -Werror -std=gnu17 -isystem /usr/include/$$(uname -m)-linux-gnu $$kernel || exit 1; done
+	  clang -target aarch64-linux-gnu -fsyntax-only -Wall -Werror -std=gnu17 -isystem /usr/aarch64-linux-gnu/include $$kernel || exit 1; done
 
 bench: setup
 	swift build -c release --package-path bench
