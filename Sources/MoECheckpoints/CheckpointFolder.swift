@@ -16,6 +16,7 @@ struct CheckpointFolder: Sendable {
   ///
   /// - Throws: ``CheckpointError`` where a file is missing or malformed, or index and shards disagree.
   init(path: String) throws(CheckpointError) {
+    if isFile(path) { throw CheckpointError(path, "is not a folder with config.json and safetensors files") }
     try self.init(path: path) { (name) throws(CheckpointError) in
       try MappedBytes(path: "\(path)/\(name)")
     } exists: { name in
