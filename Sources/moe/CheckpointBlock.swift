@@ -2,17 +2,11 @@ import Foundation
 import MoE
 import MoECheckpoints
 
-/// The MoE block of one layer of a checkpoint folder, packed: what `apply` runs and `check --fixtures` judges.
-struct CheckpointBlock {
-  let modelType: String
-  let layer: MoELayer
-
-  /// Reads and packs a block, with progress on a terminal's stderr.
-  init(checkpoint: Checkpoint, layer name: String, precision: Precision, execution: Execution) throws {
-    let block = try checkpoint.layer(name)
-    modelType = checkpoint.modelType
-    layer = try MoELayer(
-      block.configuration, weights: ProgressingSource(source: block, count: block.configuration.expertCount),
+extension CheckpointLayer {
+  /// The block packed, with progress on a terminal's stderr: what `apply` runs and `check --fixtures` judges.
+  func packed(_ precision: Precision, _ execution: Execution) throws -> MoELayer {
+    try MoELayer(
+      configuration, weights: ProgressingSource(source: self, count: configuration.expertCount),
       precision: precision, execution: execution)
   }
 }
@@ -25,29 +19,49 @@ struct ActivationFile {
 
   /// Reads the tensor `name`, or the one tensor of the file.
   ///
-  /// - Throws: `CheckpointError` where it is missing, not of floats, or ambiguous.
+  /// - Throws: `CheckpointError` where it is missing, ambiguous, not of floats or not finite.
   init(path: String, tensor name: String?) throws {
     let file = try SafetensorsFile(path: path)
-    let chosen = try name ?? Self.onlyName(file)
-    let tensor = try file.tensor(chosen)
-    guard let columns = tensor.shape.last else {
-      throw CheckpointError(path, "tensor “\(chosen)” is a scalar, expected […, D]")
-    }
+    let chosen = try Self.choose(name, of: file)
+    let shape = try file.tensor(chosen).shape
     let values = try file.floats(named: chosen)
-    let tokens = try Matrix(
-      rows: columns == 0 ? 0 : values.count / columns, columns: columns, elements: values)
-    activations = try Activations(shape: tensor.shape, tokens: tokens)
-    origin = "\(path): tensor “\(chosen)”"
+    origin = "\(path): tensor \(quoted(chosen))"
+    guard let columns = shape.last, columns > 0 else {
+      throw CheckpointError(origin, "has shape \(shape), expected […, D]")
+    }
+    if let place = values.firstIndex(where: { !$0.isFinite }) {
+      throw CheckpointError(
+        origin,
+        "token \(place / columns) has \(values[place]) in column \(place % columns), expected a number")
+    }
+    let tokens = try Matrix(rows: values.count / columns, columns: columns, elements: values)
+    activations = try Activations(shape: shape, tokens: tokens)
   }
 
-  private static func onlyName(_ file: SafetensorsFile) throws -> String {
-    guard file.names.count == 1 else {
+  /// Checks that the tokens fit the layers of `checkpoint`, before one of them is read.
+  func require(hiddenSize: Int, of checkpoint: String) throws(CheckpointError) {
+    if activations.tokens.columns != hiddenSize {
       throw CheckpointError(
-        file.path,
-        "the file holds \(file.names.count) tensors (\(file.names.prefix(8).joined(separator: ", "))); name one with --tensor"
-      )
+        origin,
+        "has shape \(activations.shape), expected […, \(hiddenSize)], the hidden size of \(checkpoint)")
     }
-    return file.names[0]
+  }
+
+  private static func choose(_ name: String?, of file: SafetensorsFile) throws(CheckpointError) -> String {
+    let names = file.names.sorted()
+    let list =
+      names.isEmpty
+      ? "no tensor" : names.prefix(20).map(quoted).joined(separator: ", ") + (names.count > 20 ? ", …" : "")
+    if let name {
+      if !names.contains(name) {
+        throw CheckpointError(file.path, "tensor \(quoted(name)) is missing, the file holds \(list)")
+      }
+      return name
+    }
+    guard names.count == 1 else {
+      throw CheckpointError(file.path, "holds \(list), expected one tensor or its name as --tensor")
+    }
+    return names[0]
   }
 }
 
