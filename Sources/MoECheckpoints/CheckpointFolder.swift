@@ -53,10 +53,11 @@ struct CheckpointFolder: Sendable {
     let weightMap = try Self.weightMap(bytes.copy(0..<bytes.count), path: indexPath)
     var shards: [SafetensorsFile] = []
     var places: [String: Int] = [:]
-    for shard in Set(weightMap.values).sorted() {
-      guard exists(shard) else {
-        throw CheckpointError(indexPath, "names the shard \(quoted(shard)), which does not exist")
-      }
+    let shardNames = Set(weightMap.values).sorted()
+    if let missing = shardNames.first(where: { !exists($0) }) {
+      throw CheckpointError(indexPath, "names the shard \(quoted(missing)), which does not exist")
+    }
+    for shard in shardNames {
       let file = try SafetensorsFile(open(shard), path: "\(path)/\(shard)")
       for name in file.names {
         guard let home = weightMap[name] else {
