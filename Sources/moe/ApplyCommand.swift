@@ -46,7 +46,7 @@ struct ApplyCommand: ParsableCommand {
     do {
       result = try packed(file.activations, execution: execution)
     } catch {
-      throw CheckpointError(file.origin, "in layer \(layer) of \(checkpoint), \(error)")
+      throw file.error("cannot pass layer \(layer) of \(checkpoint): \(error)")
     }
     let milliseconds = Date().timeIntervalSince(start) * 1000
     let record = result.record

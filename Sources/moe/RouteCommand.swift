@@ -15,7 +15,7 @@ struct RouteCommand: ParsableCommand {
       Examples:
         moe route --list
         moe route logits.safetensors --policy switch --capacity-factor 1.0
-        moe route logits.safetensors --policy deepseek-v3 --top-k 4 --output y.safetensors
+        moe route logits.safetensors --policy deepseek-v3 --output y.safetensors
       """)
 
   enum DropPolicy: String, ExpressibleByArgument, CaseIterable {
@@ -89,6 +89,7 @@ struct RouteCommand: ParsableCommand {
     if let output { try SafetensorsWriter.check(path: output) }
     let file = try SafetensorsFile(path: logits!)
     let name = file.names.contains("logits") || file.names.count != 1 ? "logits" : file.names[0]
+    try file.require(name)
     let matrix = try file.matrix(named: name)
     let bias = try selectionBias.map { try readBias($0, of: file, expertCount: matrix.columns) }
     let preset = PolicyPreset.named(policy!)!
@@ -107,6 +108,7 @@ struct RouteCommand: ParsableCommand {
 
   /// The tensor that is added to the scores, which has one number for each expert.
   private func readBias(_ name: String, of file: SafetensorsFile, expertCount: Int) throws -> [Float] {
+    try file.require(name)
     let bias = try file.floats(named: name)
     let shape = try file.tensor(name).shape
     guard shape == [expertCount] else {
