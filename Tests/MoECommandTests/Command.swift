@@ -61,6 +61,9 @@ private final class Reader: Sendable {
     let handle = pipe.fileHandleForReading
     Thread.detachNewThread { [self] in
       let all = handle.readDataToEndOfFile()
+      // Nobody else closes it soon, and with some 1350 descriptors open `Process.run` reads past the end of its
+      // list of them (swift-corelibs-foundation, pull request 5472).
+      try? handle.close()
       bytes.withLock { $0 = all }
       hasEnded.signal()
     }
