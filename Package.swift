@@ -18,6 +18,7 @@ let package = Package(
     .library(name: "MoE", targets: ["MoE"]),
     .library(name: "CKernels", targets: ["CKernels"]),
     .library(name: "MoEReference", targets: ["MoEReference"]),
+    .library(name: "COpenBLAS", targets: ["COpenBLAS"]),
     .executable(name: "moe", targets: ["moe"]),
   ],
   dependencies: [

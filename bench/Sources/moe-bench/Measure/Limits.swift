@@ -1,0 +1,69 @@
+import CKernels
+import MoE
+
+/// What this machine does at most, measured before and between the rounds. The best ever seen counts: a
+/// busy moment lowers a limit and would flatter what is held against it.
+final class Limits {
+  /// An instruction set and a type that have a multiply-add rate.
+  struct Arithmetic: Hashable {
+    let instructionSet: InstructionSet
+    let precision: Precision
+  }
+
+  private let threadCount: Int
+  private let memory: Buffer<UInt8>
+  private var flops: [Arithmetic: Double] = [:]
+  /// Bytes/s read from memory.
+  private(set) var read = 0.0
+
+  /// Measures over 512 MiB, far more than a last-level cache.
+  init(threadCount: Int) throws {
+    self.threadCount = threadCount
+    memory = try Buffer(512 << 20)
+    _ = measureRead(rounds: 3)
+  }
+
+  /// FLOP/s of `arithmetic`.
+  func flopsPerSecond(_ arithmetic: Arithmetic) -> Double {
+    flops[arithmetic] ?? measureFlops(arithmetic, seconds: 0.05)
+  }
+
+  /// Measures again what `contenders` are held against.
+  func refresh(for contenders: [Contender]) {
+    _ = measureRead(rounds: 1)
+    for arithmetic in Set(contenders.map(\.arithmetic)) { _ = measureFlops(arithmetic, seconds: 0.01) }
+  }
+
+  /// Bytes/s read just now.
+  func measureRead(rounds: Int) -> Double {
+    let execution = moe_execution(.best, threadCount)
+    let now = moe_measure_read(execution, memory.base, memory.count, Int32(rounds))
+    read = max(read, now)
+    return now
+  }
+
+  private func measureFlops(_ arithmetic: Arithmetic, seconds: Double) -> Double {
+    let execution = moe_execution(arithmetic.instructionSet, threadCount)
+    let now = moe_measure_flops(execution, arithmetic.precision.kernelType, seconds)
+    let best = max(flops[arithmetic] ?? 0, now)
+    flops[arithmetic] = best
+    return best
+  }
+
+  /// Every limit in GFLOP/s and GB/s, by name.
+  var summary: [String: Double] {
+    var named = ["read": read * 1e-9]
+    for (arithmetic, rate) in flops {
+      named["\(arithmetic.instructionSet) \(arithmetic.precision)"] = rate * 1e-9
+    }
+    return named
+  }
+
+  /// The same on one line.
+  var line: String {
+    let rates = summary.sorted { $0.key < $1.key }
+    return rates.map { name, rate in
+      "\(name) \(fixed(rate, 1)) \(name == "read" ? "GB/s" : "GFLOP/s")"
+    }.joined(separator: ", ")
+  }
+}
