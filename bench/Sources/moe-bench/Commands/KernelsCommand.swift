@@ -36,6 +36,7 @@ struct KernelsCommand: ParsableCommand {
       threadCount: execution.threadCount, effort: quick ? .quick : effort.effort, isQuick: quick,
       printsLines: !execution.json)
     for bench in kernelBenches where filter.map(bench.name.contains) ?? true { try bench.run(session) }
+    session.limits.notice().map(printError)
     if execution.json {
       try printJSON(
         KernelsReport(threads: session.threadCount, limits: session.limits.summary, rows: session.rows))

@@ -39,17 +39,18 @@ struct LayerCommand: ParsableCommand {
       threadCount: execution.threadCount, effort: effort.effort)
     let showsText = !execution.json
     var layers: [LayerRow] = []
-    for row in try bench.layers(tokenCounts: tokens.elements) {
+    try bench.layers(tokenCounts: tokens.elements) { row in
       layers.append(row)
       if showsText { printLine(row.line) }
     }
     var stages: [StageRow] = []
     for precision in dtype.elements {
-      for row in try bench.stages(precision, tokenCounts: tokens.elements) {
+      try bench.stages(precision, tokenCounts: tokens.elements) { row in
         stages.append(row)
         if showsText { printLine(row.line) }
       }
     }
+    bench.limits.notice().map(printError)
     if showsText {
       printLine("limits with \(execution.threadCount) threads: \(bench.limits.line)")
     } else {

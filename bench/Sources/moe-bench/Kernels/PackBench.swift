@@ -41,7 +41,7 @@ enum PackBench: KernelBench {
   private static func misplaced(
     _ matrix: Buffer<Float>, _ rows: Int, _ columns: Int, _ packed: Buffer<UInt8>, _ precision: Precision
   ) -> Int {
-    var rounded = try! Matrix(rows: 1, columns: columns, elements: Array(repeating: 0, count: columns))
+    var rounded = Matrix(rows: 1, columns: columns)
     var wrong = 0
     for row in 0..<rows {
       for k in 0..<columns { rounded[0, k] = matrix[row * columns + k] }

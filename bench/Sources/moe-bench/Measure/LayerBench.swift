@@ -23,14 +23,14 @@ struct LayerBench {
   }
 
   /// Times `MoELayer` for each number of tokens, all precisions and instruction sets in the same rounds.
-  func layers(tokenCounts: [Int]) throws -> [LayerRow] {
+  func layers(tokenCounts: [Int], report: (LayerRow) -> Void) throws {
     let configuration = try shape.configuration()
     let packing = try Execution(threadCount: threadCount)
     let sources = precisions.map { RandomWeights(shape: shape, precision: $0) }
     let layers = try sources.map {
       try MoELayer(configuration, weights: $0, precision: $0.precision, execution: packing)
     }
-    return try tokenCounts.flatMap { tokenCount in
+    for tokenCount in tokenCounts {
       var contenders: [Contender] = []
       var works: [Work] = []
       for (source, layer) in zip(sources, layers) {
@@ -51,10 +51,11 @@ struct LayerBench {
         }
       }
       let timings = try timeInRounds(contenders, effort, limits: limits)
-      return contenders.indices.map { index in
-        LayerRow(
-          shape: shape, tokenCount: tokenCount, contender: contenders[index], timings: timings[index],
-          work: works[index], limits: limits)
+      for (index, contender) in contenders.enumerated() {
+        report(
+          LayerRow(
+            shape: shape, tokenCount: tokenCount, contender: contender, timings: timings[index],
+            work: works[index], limits: limits))
       }
     }
   }
@@ -62,23 +63,23 @@ struct LayerBench {
   /// Times the kernels of a forward one after another, instruction sets in turn.
   ///
   /// The layer keeps its packed weights to itself, so they are packed a second time here; the layers of
-  /// ``layers(tokenCounts:)`` are gone by then.
-  func stages(_ precision: Precision, tokenCounts: [Int]) throws -> [StageRow] {
+  /// ``layers(tokenCounts:report:)`` are gone by then.
+  func stages(_ precision: Precision, tokenCounts: [Int], report: (StageRow) -> Void) throws {
     let packing = moe_execution(.best, threadCount)
     let weights = try KernelWeights(RandomWeights(shape: shape, precision: precision), execution: packing)
-    return try tokenCounts.flatMap { tokenCount in
+    for tokenCount in tokenCounts {
       let inputs = randomInputs(tokenCount: tokenCount, shape: shape, precision: precision)
-      var rows = try instructionSets.map { instructionSet in
+      var clocks = try instructionSets.map { instructionSet in
         let execution = moe_execution(instructionSet, threadCount)
         return try StageClock(LayerStages(weights, inputs: inputs, execution: execution))
       }
       for _ in 0..<effort.rounds {
-        for index in rows.indices { rows[index].turn(seconds: effort.seconds) }
+        for index in clocks.indices { clocks[index].turn(seconds: effort.seconds) }
       }
-      return zip(instructionSets, rows).map { instructionSet, clock in
-        StageRow(
-          tokenCount: tokenCount, contender: "\(precision) \(instructionSet)",
-          medians: clock.medians)
+      for (instructionSet, clock) in zip(instructionSets, clocks) {
+        report(
+          StageRow(
+            tokenCount: tokenCount, contender: "\(precision) \(instructionSet)", medians: clock.medians))
       }
     }
   }

@@ -50,6 +50,18 @@ final class Limits {
     return best
   }
 
+  /// A sentence where the threads together do not do what one alone promises: something else is on the cores,
+  /// or the threads share one, and no figure of this run is worth quoting.
+  func notice() -> String? {
+    guard threadCount > 1 else { return nil }
+    let arithmetic = Arithmetic(instructionSet: .best, precision: .float32)
+    let together = flopsPerSecond(arithmetic)
+    let alone = moe_measure_flops(moe_execution(.best, 1), MOE_F32, 0.05)
+    guard together < 0.75 * alone * Double(threadCount) else { return nil }
+    return "note: \(threadCount) threads reach \(fixed(together / alone, 1)) times the multiply-adds of one; "
+      + "is something else running?"
+  }
+
   /// Every limit in GFLOP/s and GB/s, by name.
   var summary: [String: Double] {
     var named = ["read": read * 1e-9]

@@ -75,6 +75,9 @@ func printLine(_ line: String) {
   fflush(nil)
 }
 
+/// Writes a line to the standard error.
+func printError(_ line: String) { FileHandle.standardError.write(Data((line + "\n").utf8)) }
+
 /// Writes `value` as one JSON object.
 func printJSON(_ value: some Encodable) throws {
   let encoder = JSONEncoder()
