@@ -10,7 +10,7 @@ struct KernelsCommand: ParsableCommand {
       The limit of a row is the multiply-add rate of its instruction set or the rate at which memory is read, \
       whichever allows less; the share is what the median reaches of it. What stays in cache may exceed 100 %.
 
-      Example: moe-bench kernels --filter grouped --threads 2 --isa avx2,avx512
+      Example: moe-bench kernels --filter grouped_gemm --threads 2 --isa avx2,avx512
       """)
 
   @Option(help: "Only kernels whose name contains this: \(Self.names).")

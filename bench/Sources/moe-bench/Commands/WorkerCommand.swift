@@ -38,6 +38,12 @@ struct WorkerCommand: ParsableCommand {
 
   private static let name = "swift_moe"
 
+  func validate() throws {
+    if let isa = execution.isa, isa.elements.count > 1 {
+      throw ValidationError("--isa names \(isa.elements.count) instruction sets, a worker has one")
+    }
+  }
+
   func run() throws {
     let precision: Precision
     switch dtype {

@@ -3,7 +3,7 @@ import MoEReference
 
 /// Both products of the experts at the peers' shapes, beside one dense OpenBLAS product of the same FLOPs.
 enum GroupedGEMMBench: KernelBench {
-  static let name = "grouped"
+  static let name = "grouped_gemm"
 
   static func run(_ session: Session) throws {
     for shape in session.isQuick ? [Shape.all[0]] : Shape.all {

@@ -41,7 +41,7 @@ struct Row: Encodable {
   /// The row of the table under ``header``.
   var line: String {
     [
-      bench.padded(7), problem.padded(26), contender.padded(16), fixed(medianMilliseconds, 3, width: 10),
+      bench.padded(12), problem.padded(26), contender.padded(16), fixed(medianMilliseconds, 3, width: 10),
       fixed(minimumMilliseconds, 3, width: 10), fixed(gigaflopsPerSecond, 1, width: 8),
       fixed(gigabytesPerSecond, 1, width: 7),
       fixed(100 * shareOfLimit, 0, width: 5) + "% " + limit.rawValue.padded(4),
@@ -51,7 +51,7 @@ struct Row: Encodable {
 
   /// What the columns of ``line`` are.
   static let header = [
-    "bench".padded(7), "problem".padded(26), "contender".padded(16), " median ms", "    min ms", " GFLOP/s",
+    "bench".padded(12), "problem".padded(26), "contender".padded(16), " median ms", "    min ms", " GFLOP/s",
     "   GB/s", " of limit  ", " scalar", "    error",
   ].joined(separator: " ")
 }
