@@ -11,15 +11,17 @@ final class Limits {
   }
 
   private let threadCount: Int
-  private let memory: Buffer<UInt8>
+  private let memory: Buffer<Float>
   private var flops: [Arithmetic: Double] = [:]
   /// Bytes/s read from memory.
   private(set) var read = 0.0
 
-  /// Measures over 512 MiB, far more than a last-level cache.
+  /// Measures over 512 MiB, far more than a last-level cache, and not of zeros, whose pages a hypervisor may
+  /// merge.
   init(threadCount: Int) throws {
     self.threadCount = threadCount
-    memory = try Buffer(512 << 20)
+    memory = try Buffer(128 << 20)
+    for index in 0..<memory.count { memory[index] = Float(index) }
     _ = measureRead(rounds: 3)
   }
 
@@ -37,7 +39,7 @@ final class Limits {
   /// Bytes/s read just now.
   func measureRead(rounds: Int) -> Double {
     let execution = moe_execution(.best, threadCount)
-    let now = moe_measure_read(execution, memory.base, memory.count, Int32(rounds))
+    let now = moe_measure_read(execution, memory.base, memory.count * 4, Int32(rounds))
     read = max(read, now)
     return now
   }
