@@ -79,10 +79,9 @@ struct RouteCommand: ParsableCommand {
 
   func run() throws {
     if list {
-      let width = PolicyPreset.all.map(\.name.count).max()!
-      for preset in PolicyPreset.all {
-        print(preset.name + String(repeating: " ", count: width + 2 - preset.name.count) + preset.summary)
-      }
+      var table = TextTable("policy", "what it does", leftAligned: [1])
+      for preset in PolicyPreset.all { table.add(preset.name, preset.summary) }
+      for line in table.lines { print(line) }
       return
     }
     let execution = try options.execution()
@@ -168,13 +167,13 @@ struct RouteCommand: ParsableCommand {
         + "experts, \(groups), \(capacity)")
     let largest = max(record.counts.max() ?? 0, 1)
     let choices = record.counts.reduce(0, +)
-    var table = TextTable("expert", "choices", "share", "dropped", "load")
+    var table = TextTable("expert", "choices", "share", "dropped", "load", leftAligned: [4])
     for expert in 0..<record.expertCount {
       let count = record.counts[expert]
       let bar = String(repeating: "█", count: Int((count * 40 + largest - 1) / largest))
       table.add(
         "\(expert)", "\(count)", "\(fixed(100 * Double(count) / Double(max(choices, 1)), 1)) %",
-        "\(record.droppedCounts[expert])", bar + String(repeating: " ", count: 40 - bar.count))
+        "\(record.droppedCounts[expert])", bar)
     }
     table.print()
     print("dropped         \(record.droppedCount) of \(choices) choices")

@@ -1,8 +1,14 @@
-/// Columns of text, aligned: the first to the left, the others to the right.
+import Foundation
+
+/// Columns of text, aligned: the first and those of `leftAligned` to the left, the others to the right.
 struct TextTable {
   private var rows: [[String]]
+  private let leftAligned: Set<Int>
 
-  init(_ header: String...) { rows = [header] }
+  init(_ header: String..., leftAligned: Set<Int> = []) {
+    rows = [header]
+    self.leftAligned = leftAligned.union([0])
+  }
 
   mutating func add(_ cells: String...) { rows.append(cells) }
 
@@ -12,7 +18,7 @@ struct TextTable {
     var lines = rows.map { row in
       zip(row, widths).enumerated().map { index, cell in
         let padding = String(repeating: " ", count: cell.1 - cell.0.count)
-        return index == 0 ? cell.0 + padding : padding + cell.0
+        return leftAligned.contains(index) ? cell.0 + padding : padding + cell.0
       }.joined(separator: "  ")
     }
     lines.insert(widths.map { String(repeating: "─", count: $0) }.joined(separator: "  "), at: 1)
@@ -23,30 +29,7 @@ struct TextTable {
 }
 
 /// A number in scientific notation with two digits, such as 3.1e-07.
-func scientific(_ value: Double) -> String {
-  guard value.isFinite else { return "\(value)" }
-  guard value != 0 else { return "0" }
-  var exponent = 0
-  var mantissa = abs(value)
-  while mantissa >= 9.95 {
-    mantissa /= 10
-    exponent += 1
-  }
-  while mantissa < 0.995 {
-    mantissa *= 10
-    exponent -= 1
-  }
-  return "\(value < 0 ? "-" : "")\(fixed(mantissa, 1))e\(exponent)"
-}
+func scientific(_ value: Double) -> String { String(format: "%.1e", value) }
 
 /// A number with so many digits behind the point.
-func fixed(_ value: Double, _ digits: Int) -> String {
-  var scale = 1.0
-  for _ in 0..<digits { scale *= 10 }
-  let rounded = Int64((abs(value) * scale).rounded())
-  let whole = "\(rounded / Int64(scale))"
-  let sign = value < 0 && rounded != 0 ? "-" : ""
-  guard digits > 0 else { return sign + whole }
-  let fraction = "\(rounded % Int64(scale))"
-  return "\(sign)\(whole).\(String(repeating: "0", count: digits - fraction.count))\(fraction)"
-}
+func fixed(_ value: Double, _ digits: Int) -> String { String(format: "%.\(digits)f", value) }
