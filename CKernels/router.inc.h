@@ -162,7 +162,11 @@ static bool route_token(const moe_router_rule *rule, const float *logits, const 
   int64_t *counts = sums, *first_counts = sums + E, *probability_sums = sums + 2 * E;
   for (int64_t k = 0; k < K; k++) counts[ids[k]]++;
   first_counts[ids[0]]++;
-  for (int64_t e = 0; e < E; e++) probability_sums[e] += (int32_t)(probability[e] * 0x1p30f + 0.5f);
+  /* A float of 2^23 or more is an integer already, and adding a half would round it to an even one. */
+  for (int64_t e = 0; e < E; e++) {
+    const float units = probability[e] * 0x1p30f;
+    probability_sums[e] += (int32_t)(units < 0x1p23f ? units + 0.5f : units);
+  }
   return true;
 }
 
