@@ -16,6 +16,7 @@ let package = Package(
   name: "swift-moe",
   products: [
     .library(name: "MoE", targets: ["MoE"]),
+    .library(name: "MoECheckpoints", targets: ["MoECheckpoints"]),
     .library(name: "CKernels", targets: ["CKernels"]),
     .library(name: "MoEReference", targets: ["MoEReference"]),
     .executable(name: "moe", targets: ["moe"]),
@@ -44,13 +45,22 @@ let package = Package(
     .testTarget(
       name: "MoETests", dependencies: ["MoE", "CKernels", "MoEReference", "TestSupport"],
       swiftSettings: swiftSettings),
+    .target(name: "MoECheckpoints", dependencies: ["MoECore"], swiftSettings: swiftSettings),
     .systemLibrary(name: "COpenBLAS", path: "Sources/COpenBLAS", providers: [.apt(["libopenblas-dev"])]),
     .executableTarget(
       name: "moe",
       dependencies: [
-        "MoE", "MoEReference", "COpenBLAS",
+        "MoE", "MoECheckpoints", "MoEReference", "COpenBLAS",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
+      swiftSettings: swiftSettings),
+    .executableTarget(
+      name: "seed-example", dependencies: ["MoE"], path: "Examples/SeedExample", swiftSettings: swiftSettings),
+    .testTarget(
+      name: "MoECheckpointsTests", dependencies: ["MoECheckpoints", "MoECore", "MoEReference"],
+      swiftSettings: swiftSettings),
+    .executableTarget(
+      name: "moe-fuzz", dependencies: ["MoECheckpoints", "MoECore"], path: "Tests/Fuzz",
       swiftSettings: swiftSettings),
   ],
   cLanguageStandard: .gnu17

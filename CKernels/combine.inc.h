@@ -1,10 +1,10 @@
 /* Scatter-combine: each token gathers its experts' rows.
  *
- * SHAPES      y [M,D], choice_row [T,K], weights [T,K], branch [T,D], gates [T,1|2] → out [T,D]
- * DEFINITION  out[t] = a·(((w₀·y₀) + w₁·y₁) + …) + b·branch[t], multiply-adds in the order of k from zero
+ * SHAPES       y [M,D], choice_row [T,K], weights [T,K], branch [T,D], gates [T,1|2] → out [T,D]
+ * DEFINITION   out[t] = a·(((w₀·y₀) + w₁·y₁) + …) + b·branch[t], multiply-adds in the order of k from zero
  * REGULARITIES A token's rows are K streams; a task's tokens write one contiguous block. A dropped choice has
- * row −1; a token without any gets zero (plus its branch). EXAMPLE     Mixtral, 2048 tokens: 4096 rows of 16
- * KiB read once, 2048 written. */
+ *              row −1; a token without any gets zero (plus its branch).
+ * EXAMPLE      Mixtral, 2048 tokens: 4096 rows of 16 KiB read once, 2048 written. */
 
 #define combine_tokens SUFFIX(combine_tokens)
 static void combine_tokens(const float *y, const int32_t *choice_row, const float *weights, int64_t first,

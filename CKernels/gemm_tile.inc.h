@@ -1,14 +1,14 @@
 /* The inner loop of the router and of both grouped products: a tile of rows times panels of weights.
  *
- * SHAPES      row tile   [K'/16][MR][16] floats, or bfloat16 as row16_store_bf16 lays it out
- *             panel      [K'][16] floats, or [K'/2][16][2] bfloat16: one step is 64 bytes either way
- *             sums       [panel][MR][16] floats
- *             A chunk is 16 steps: 16 values of k in fp32, 32 in bfloat16.
- * DEFINITION  for panel, row, n: for k in order: sums[panel][row][n] += tile[k][row] · panel[k][n]
+ * SHAPES       row tile [K'/16][MR][16] floats, or bfloat16 as row16_store_bf16 lays it out
+ *              panel    [K'][16] floats, or [K'/2][16][2] bfloat16: one step is 64 bytes either way
+ *              sums     [panel][MR][16] floats
+ *              A chunk is 16 steps: 16 values of k in fp32, 32 in bfloat16.
+ * DEFINITION   for panel, row, n: for k in order: sums[panel][row][n] += tile[k][row] · panel[k][n]
  * REGULARITIES Rows of a tile are a line of 64 bytes a chunk, so gathering is copying lines and the tile walks
- *             memory forward whatever the stride of x is. The sums go through memory between blocks of k: the
- *             chain of additions is the same however k is blocked, so block sizes never change a bit.
- * EXAMPLE     AVX-512 fp32: 12 rows × 2 panels; a step is 2 loads, 12 broadcasts, 24 multiply-adds. */
+ *              memory forward whatever the stride of x is. The sums go through memory between blocks of k: the
+ *              chain of additions is the same however k is blocked, so block sizes never change a bit.
+ * EXAMPLE      AVX-512 fp32: 12 rows × 2 panels; a step is 2 loads, 12 broadcasts, 24 multiply-adds. */
 
 #define gemm_tile SUFFIX(gemm_tile)
 INLINE void gemm_tile(const int mr, const int np, const bool bf16, const char *a, const char *b, size_t panel,

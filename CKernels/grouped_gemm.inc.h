@@ -1,12 +1,12 @@
 /* Grouped GEMM over ragged expert groups: one task is a block of rows of one expert times a block of columns.
  *
- * SHAPES      row tiles of group e (permute.inc.h) · panels of expert e (pack.c) → sums [tile][panel][MR][16]
- * DEFINITION  up:   h[m][f] = act(Σ_d gate[e][f][d]·x[m][d] + b, Σ_d up[e][f][d]·x[m][d] + b)
- *             down: y[m][d] = Σ_f down[e][d][f]·h[m][f] + b
+ * SHAPES       row tiles of group e (permute.inc.h) · panels of expert e (pack.c) → sums [tile][panel][MR][16]
+ * DEFINITION   up:   h[m][f] = act(Σ_d gate[e][f][d]·x[m][d] + b, Σ_d up[e][f][d]·x[m][d] + b)
+ *              down: y[m][d] = Σ_f down[e][d][f]·h[m][f] + b
  * REGULARITIES Rows per expert range from 1 (decoding) to thousands. A weight is read from memory once for a
- * block of rows, a row from L2 once for a block of columns. With several tiles k is blocked so that a group
- * of panels stays in L1; with one tile nothing is reused and the panels stream whole. EXAMPLE Mixtral-like
- * 1024×3584, 128 rows an expert, AVX-512: 11 tiles, 16 panels (8 gate + 8 up) a task. */
+ *              block of rows, a row from L2 once for a block of columns. With several tiles k is blocked so that
+ *              a group of panels stays in L1; with one tile nothing is reused and the panels stream whole.
+ * EXAMPLE      1024×3584, 128 rows an expert, AVX-512: 11 tiles, 16 panels (8 gate + 8 up) a task. */
 
 #include "gemm_tile.inc.h"
 #include "math.inc.h"

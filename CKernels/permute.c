@@ -1,10 +1,12 @@
 /* Token permutation: from each token's experts to rows ordered by expert, and the gather of those rows.
  *
- * SHAPES      expert_ids [T,K] → offsets [E+1], row_token [M], choice_row [T,K]
- * DEFINITION  for scope: for (token, choice) in order of priority: e = expert_ids[token][choice];
- *               slot = taken[scope][e]++; if slot < capacity: it gets row offsets[e] + rows of earlier scopes
- * + slot REGULARITIES Integers throughout: a counting sort over fixed blocks of positions, so the result is
- * the same for any number of threads. Without a capacity there is one scope and rows follow token order. */
+ * SHAPES       expert_ids [T,K] → offsets [E+1], row_token [M], choice_row [T,K]
+ * DEFINITION   for scope: for (token, choice) in order of priority: e = expert_ids[token][choice];
+ *                slot = taken[scope][e]++; row = offsets[e] + rows of earlier scopes + slot if slot < capacity
+ * REGULARITIES Integers throughout: a counting sort over fixed blocks of positions, so the result is the same
+ *              for any number of threads. Without a capacity there is one scope and rows follow token order.
+ * EXAMPLE      2 choices of 3 tokens for experts (0,1) (0,2) (1,0): rows of expert 0 are tokens 0, 1, 2, of
+ *              expert 1 tokens 0, 2, of expert 2 token 1. */
 #include "layout.h"
 #include "parallel.h"
 #include <stdlib.h>
@@ -22,8 +24,7 @@ static const int64_t *const tile_rows_table[MOE_ISA_COUNT] = {&tile_rows_scalar,
 #endif
 int64_t moe_tile_rows(moe_isa isa) { return *tile_rows_table[isa]; }
 
-/* ---- the order of rows ----------------------------------------------------------------------------------
- */
+/* ---- the order of rows ---------------------------------------------------------------------------------- */
 
 enum { BLOCK = 8192 };
 
@@ -86,8 +87,7 @@ static void place_block(void *context, int64_t block, int thread) {
   }
 }
 
-/* ---- priority by weight ---------------------------------------------------------------------------------
- */
+/* ---- priority by weight --------------------------------------------------------------------------------- */
 
 typedef struct {
   float weight;
@@ -113,8 +113,7 @@ static void drop_smallest(const permute_args *g, int64_t scope, int32_t *ids, cl
   }
 }
 
-/* ---- entry points ---------------------------------------------------------------------------------------
- */
+/* ---- entry points --------------------------------------------------------------------------------------- */
 
 static int64_t blocks_per_scope(int64_t T, int64_t K, int64_t scope) {
   const int64_t blocks = ceil_div(min64(scope, T) * K, BLOCK);
@@ -175,8 +174,7 @@ int64_t moe_permute(moe_execution ex, const int32_t *expert_ids, float *weights,
   return row;
 }
 
-/* ---- the gather -----------------------------------------------------------------------------------------
- */
+/* ---- the gather ----------------------------------------------------------------------------------------- */
 
 typedef void (*gather_fn)(bool, const float *, int64_t, int64_t, const int32_t *, int64_t, const float *,
                           char *);

@@ -1,10 +1,10 @@
 /* Gathering of rows into row tiles.
  *
- * SHAPES      x [·,K], row_token [M], row_weight [M] → tiles [tile][K'/16][MR][16]
- * DEFINITION  tile[k][row] = row_weight[m] · x[row_token[m]][k], zero for K ≤ k < K'
- * REGULARITIES A row's chunk is one cache line, copied whole: the gather is the packing. Rows beyond the
- * group's last are never read by a tile and are left as they are. EXAMPLE     Mixtral, 2048 tokens: 4096 rows
- * of 4096 floats, each line read once and written once. */
+ * SHAPES       x [·,K], row_token [M], row_weight [M] → tiles [tile][K'/16][MR][16]
+ * DEFINITION   tile[k][row] = row_weight[m] · x[row_token[m]][k], zero for K ≤ k < K'
+ * REGULARITIES A row's chunk is one cache line, copied whole: the gather is the packing. Rows beyond the group's
+ *              last are never read by a tile and are left as they are.
+ * EXAMPLE      Mixtral, 2048 tokens: 4096 rows of 4096 floats, each line read once and written once. */
 
 #define gather_tile SUFFIX(gather_tile)
 static void gather_tile(bool bf16, const float *x, int64_t K, int64_t rows, const int32_t *row_token,

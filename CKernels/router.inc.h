@@ -1,13 +1,13 @@
 /* Fused router: one pass over x gives logits, scores, top-k, counts, probability sums and logsumexp.
  *
- * SHAPES      x [T,D], router [E,D] as fp32 panels → expert_ids [T,K], weights [T,K]
- * DEFINITION  for t: l[e] = Σ_d x[t][d]·router[e][d] + bias[e];  s = softmax(l) or σ(l) or l
- *             choose k times the largest s[e] + selection_bias[e] not chosen yet, ties to the smaller e
- *             weights = s of the chosen, normalised, times scale
- * REGULARITIES E is 8 to 512, K 1 to 10, D 512 to 8192: the product takes nearly all the time, and x is read
- * from memory once because a block of tokens is multiplied by all experts, k block by k block, and routed
- *             while its logits are in L1.
- * EXAMPLE     DeepSeek-V3: D 7168, E 256, K 8 of 4 groups of 8. */
+ * SHAPES       x [T,D], router [E,D] as fp32 panels → expert_ids [T,K], weights [T,K]
+ * DEFINITION   for t: l[e] = Σ_d x[t][d]·router[e][d] + bias[e];  s = softmax(l) or σ(l) or l
+ *              choose k times the largest s[e] + selection_bias[e] not chosen yet, ties to the smaller e
+ *              weights = s of the chosen, normalised, times scale
+ * REGULARITIES E is 8 to 512, K 1 to 10, D 512 to 8192: the product takes nearly all the time, and x is read from
+ *              memory once because a block of tokens is multiplied by all experts, k block by k block, and
+ *              routed while its logits are in L1.
+ * EXAMPLE      DeepSeek-V3: D 7168, E 256, K 8 from the best 4 of 8 groups. */
 
 #include "gemm_tile.inc.h"
 #include "math.inc.h"
@@ -96,8 +96,9 @@ static bool route_token(const moe_router_rule *rule, const float *logits, const 
   if (vreduce_max(wrong) > 0 || most == NONE) return false;
 
   const float logsumexp = softmax(logits, padded, most, probability);
+  const bool sigmoid = rule->scoring == MOE_SIGMOID || rule->scoring == MOE_SIGMOID_OF_SELECTED;
   const float *weighed = rule->scoring == MOE_SOFTMAX ? probability : logits;
-  if (rule->scoring == MOE_SIGMOID) {
+  if (sigmoid) {
     vf sum = vset1(0);
     for (int64_t e = 0; e < padded; e += W) {
       vf v = vsigmoid(vload(logits + e));
@@ -110,7 +111,7 @@ static bool route_token(const moe_router_rule *rule, const float *logits, const 
     weighed = score;
   }
 
-  memcpy(rank, weighed, (size_t)E * sizeof *rank);
+  memcpy(rank, rule->scoring == MOE_SIGMOID_OF_SELECTED ? logits : weighed, (size_t)E * sizeof *rank);
   if (selection_bias)
     for (int64_t e = 0; e < E; e++) rank[e] += selection_bias[e];
   for (int64_t e = E; e < padded; e++) rank[e] = NONE;
@@ -157,8 +158,7 @@ static bool route_token(const moe_router_rule *rule, const float *logits, const 
   for (int64_t k = 0; k < K; k++) weights[k] = weights[k] / divisor * rule->scale;
 
   if (out->logsumexp) out->logsumexp[t] = logsumexp;
-  if (out->scores)
-    memcpy(out->scores + t * E, rule->scoring == MOE_SIGMOID ? score : probability, (size_t)E * 4);
+  if (out->scores) memcpy(out->scores + t * E, sigmoid ? score : probability, (size_t)E * 4);
   int64_t *counts = sums, *first_counts = sums + E, *probability_sums = sums + 2 * E;
   for (int64_t k = 0; k < K; k++) counts[ids[k]]++;
   first_counts[ids[0]]++;

@@ -1,11 +1,11 @@
 /* The kernels of swift-moe: the only public header of the C target.
  *
  * LETTERS  T tokens · E experts · K experts per token · D hidden size · F feed-forward size · M rows, one for
- *          each kept choice, ordered by expert. All matrices are row-major; the shape stands beside the
- * pointer. CONTRACT Arguments were checked by the Swift wrappers; a kernel trusts shapes and never allocates.
- * Scratch is the caller's, 64-byte aligned, of the size the matching _bytes function says. BITS     For one
- * instruction set every output has the same bits for any number of threads: an output element is one chain of
- * multiply-adds in the order of its sum, and what is summed over tokens is integers. */
+ *          each kept choice, ordered by expert. All matrices are row-major; the shape stands beside the pointer.
+ * CONTRACT Arguments were checked by the Swift wrappers; a kernel trusts shapes and never allocates. Scratch is
+ *          the caller's, 64-byte aligned, of the size the matching _bytes function says.
+ * BITS     For one instruction set every output has the same bits for any number of threads: an output element
+ *          is one chain of multiply-adds in the order of its sum, and what is summed over tokens is integers. */
 #ifndef CKERNELS_H
 #define CKERNELS_H
 
@@ -13,8 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* ---- machines -------------------------------------------------------------------------------------------
- */
+/* ---- machines ------------------------------------------------------------------------------------------- */
 
 typedef enum { MOE_SCALAR, MOE_AVX2, MOE_AVX512, MOE_AVX512BF16, MOE_ISA_COUNT } moe_isa;
 
@@ -38,14 +37,13 @@ enum { MOE_PANEL = 16, MOE_K_MULTIPLE = 32 };
 
 typedef enum { MOE_F32, MOE_BF16 } moe_dtype;
 
-/* ---- memory ---------------------------------------------------------------------------------------------- */
+/* ---- memory --------------------------------------------------------------------------------------------- */
 
 /* At least `bytes` bytes on a cache line or better, not initialised; NULL where there are none. */
 void *moe_allocate(size_t bytes);
 void moe_free(void *memory);
 
-/* ---- pack -----------------------------------------------------------------------------------------------
- */
+/* ---- pack ----------------------------------------------------------------------------------------------- */
 
 /* Bytes of `panels` packed panels over K. */
 size_t moe_panels_bytes(moe_dtype dtype, int64_t panels, int64_t K);
@@ -56,10 +54,15 @@ size_t moe_panels_bytes(moe_dtype dtype, int64_t panels, int64_t K);
 void moe_pack_panels(moe_execution ex, moe_dtype dtype, const float *W, int64_t N, int64_t K, void *dst,
                      int64_t stride);
 
-/* ---- router ---------------------------------------------------------------------------------------------
- */
+/* ---- router --------------------------------------------------------------------------------------------- */
 
-typedef enum { MOE_SOFTMAX, MOE_SIGMOID, MOE_SOFTMAX_OVER_SELECTED, MOE_SPARSE_MIXER } moe_scoring;
+typedef enum {
+  MOE_SOFTMAX,
+  MOE_SIGMOID,
+  MOE_SOFTMAX_OVER_SELECTED,
+  MOE_SIGMOID_OF_SELECTED, /* selection on the logits */
+  MOE_SPARSE_MIXER
+} moe_scoring;
 typedef enum { MOE_NORMALIZE_NONE, MOE_NORMALIZE_SUM_PLUS, MOE_NORMALIZE_SUM_AT_LEAST } moe_normalization;
 typedef enum { MOE_GROUP_MAXIMUM, MOE_GROUP_TOP_TWO_SUM } moe_group_score;
 
@@ -80,7 +83,7 @@ typedef struct {
   float *weights;            /* [T,K] */
   float *margins;            /* [T] last chosen selection score − best not chosen */
   float *logsumexp;          /* [T] */
-  float *scores;             /* [T,E] probabilities */
+  float *scores;             /* [T,E] softmax over all experts, or sigmoids */
   int64_t *counts;           /* [E] choices */
   int64_t *first_counts;     /* [E] first choices */
   int64_t *probability_sums; /* [E] Σ probability in units of 2^−30 */
@@ -101,8 +104,7 @@ int64_t moe_router_from_logits(moe_execution ex, const moe_router_rule *rule, co
                                const float *selection_bias, const uint8_t *mask, int64_t E, int64_t K,
                                const moe_router_output *out, void *scratch);
 
-/* ---- permute --------------------------------------------------------------------------------------------
- */
+/* ---- permute -------------------------------------------------------------------------------------------- */
 
 typedef enum { MOE_TOKEN_THEN_CHOICE, MOE_CHOICE_THEN_TOKEN, MOE_BY_WEIGHT } moe_priority;
 
@@ -132,8 +134,7 @@ size_t moe_rows_bytes(moe_isa isa, moe_dtype dtype, int64_t M, int64_t E, int64_
 void moe_gather_rows(moe_execution ex, moe_dtype dtype, const float *x, int64_t K, int64_t E,
                      const int64_t *offsets, const int32_t *row_token, const float *row_weight, void *tiles);
 
-/* ---- grouped GEMM ---------------------------------------------------------------------------------------
- */
+/* ---- grouped GEMM --------------------------------------------------------------------------------------- */
 
 typedef enum {
   MOE_RELU,
@@ -163,8 +164,7 @@ void moe_grouped_gemm_down(moe_execution ex, moe_dtype dtype, const void *hidden
                            const int64_t *offsets, int64_t F, int64_t D, const void *panels,
                            const float *bias, float *y, void *scratch);
 
-/* ---- combine --------------------------------------------------------------------------------------------
- */
+/* ---- combine -------------------------------------------------------------------------------------------- */
 
 /* out [T,D] = a_t · Σ_k weights[t,k] · y[choice_row[t,k]] + b_t · branch[t], in the order of k; choices with
  * row −1 are left out. weights NULL means 1; branch NULL means none. gates [T,gate_columns]: NULL means a = b
@@ -173,8 +173,7 @@ void moe_combine(moe_execution ex, const float *y, const int32_t *choice_row, co
                  int64_t K, int64_t D, const float *branch, const float *gates, int64_t gate_columns,
                  float *out);
 
-/* ---- limits ---------------------------------------------------------------------------------------------
- */
+/* ---- limits --------------------------------------------------------------------------------------------- */
 
 /* Multiply-add rate in FLOP/s that registers alone allow, measured over about `seconds`. */
 double moe_measure_flops(moe_execution ex, moe_dtype dtype, double seconds);

@@ -2,13 +2,12 @@
  * TILE 12×32: 24 sums + 2 weights + 1 broadcast = 27 registers; 14 loads for 24 multiply-adds, so two loads a
  * cycle feed two multiply-adds. Few rows take more panels, so that 8 or more sums hide the latency. */
 enum { W = 16, NV = 1, MR = 12, TILE_NV = 8 };
+/* clang-format off */
 #define TILE_SHAPES_avx512(X)                                                                                \
-  X(1, 1)                                                                                                    \
-  X(2, 1)                                                                                                    \
-  X(3, 1)                                                                                                    \
-  X(4, 1) X(5, 1) X(6, 1) X(7, 1) X(8, 1) X(9, 1) X(10, 1) X(11, 1) X(12, 1) X(1, 2) X(2, 2) X(3, 2) X(4, 2) \
-      X(5, 2) X(6, 2) X(7, 2) X(8, 2) X(9, 2) X(10, 2) X(11, 2) X(12, 2) X(1, 4) X(2, 4) X(3, 4) X(4, 4)     \
-          X(5, 4) X(6, 4) X(1, 8) X(2, 8) X(3, 8)
+  X(1, 1) X(2, 1) X(3, 1) X(4, 1) X(5, 1) X(6, 1) X(7, 1) X(8, 1) X(9, 1) X(10, 1) X(11, 1) X(12, 1)         \
+  X(1, 2) X(2, 2) X(3, 2) X(4, 2) X(5, 2) X(6, 2) X(7, 2) X(8, 2) X(9, 2) X(10, 2) X(11, 2) X(12, 2)         \
+  X(1, 4) X(2, 4) X(3, 4) X(4, 4) X(5, 4) X(6, 4) X(1, 8) X(2, 8) X(3, 8)
+/* clang-format on */
 
 typedef __m512 vf;
 INLINE vf vload(const float *p) { return _mm512_loadu_ps(p); }

@@ -7,6 +7,7 @@ extension RoutingPolicy {
     switch scoring {
     case .softmax: rule.scoring = MOE_SOFTMAX
     case .sigmoid: rule.scoring = MOE_SIGMOID
+    case .sigmoidOfSelected: rule.scoring = MOE_SIGMOID_OF_SELECTED
     case .softmaxOverSelected: rule.scoring = MOE_SOFTMAX_OVER_SELECTED
     case .sparseMixer(let jitter):
       rule.scoring = MOE_SPARSE_MIXER

@@ -4,10 +4,10 @@ public enum CapacityRule: Sendable, Equatable {
   case fixed(Int)
   /// ⌈k·S·numerator/(E·denominator)⌉ in integers, at least `minimum`: nothing is rounded twice.
   case exact(numerator: Int, denominator: Int, minimum: Int)
-  /// max(min(S, ⌊S·factor/E⌋), 4): Switch Transformer in mesh-tensorflow.
-  case meshTensorFlow(factor: Double)
-  /// ⌊S·factor/E⌋, 4 where that is zero, rounded up to a multiple of 4: GShard and GLaM in lingvo.
-  case lingvo(factor: Double)
+  /// max(min(S, ⌊S·factor/E⌋), minimum): Switch Transformer in mesh-tensorflow.
+  case meshTensorFlow(factor: Double, minimum: Int = 4)
+  /// ⌊S·factor/E⌋, `minimum` where that is zero, rounded up to a multiple of 4: GShard and GLaM in lingvo.
+  case lingvo(factor: Double, minimum: Int = 4)
   /// max(S·factor/E rounded half to even, 4): flaxformer.
   case flaxformer(factor: Double)
   /// max(⌈fp32(S/E)·fp32(k·factor)⌉, minimum), product and ceiling in single precision: DeepSpeed.
@@ -29,11 +29,11 @@ public enum CapacityRule: Sendable, Equatable {
       let dividend = expertsPerToken * tokenCount * numerator
       let divisor = expertCount * denominator
       return max((dividend + divisor - 1) / divisor, minimum)
-    case .meshTensorFlow(let factor):
-      return max(min(tokenCount, Int(Double(tokenCount) * factor / Double(expertCount))), 4)
-    case .lingvo(let factor):
+    case .meshTensorFlow(let factor, let minimum):
+      return max(min(tokenCount, Int(Double(tokenCount) * factor / Double(expertCount))), minimum)
+    case .lingvo(let factor, let minimum):
       let capacity = Int(Double(tokenCount) * factor / Double(expertCount))
-      return ((capacity == 0 ? 4 : capacity) + 3) / 4 * 4
+      return ((capacity == 0 ? minimum : capacity) + 3) / 4 * 4
     case .flaxformer(let factor):
       return max(Int((factor * Double(tokenCount) / Double(expertCount)).rounded(.toNearestOrEven)), 4)
     case .deepSpeed(let factor, let minimum):
@@ -51,8 +51,8 @@ public enum CapacityRule: Sendable, Equatable {
     case .exact(let numerator, let denominator, let minimum)
     where numerator <= 0 || denominator <= 0 || minimum < 0:
       "a capacity factor of \(numerator)/\(denominator) with minimum \(minimum) is not positive"
-    case .meshTensorFlow(let factor), .lingvo(let factor), .flaxformer(let factor), .megatron(let factor),
-      .deepSpeed(let factor, _):
+    case .meshTensorFlow(let factor, _), .lingvo(let factor, _), .flaxformer(let factor),
+      .megatron(let factor), .deepSpeed(let factor, _):
       factor > 0 && factor.isFinite ? nil : "a capacity factor of \(factor) is not positive"
     default: nil
     }

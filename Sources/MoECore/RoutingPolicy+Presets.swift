@@ -32,5 +32,5 @@ extension RoutingPolicy {
   }
 
   /// Llama 4: one expert, the sigmoid of its logit multiplies its input.
-  public static let llama4 = RoutingPolicy(scoring: .sigmoid, weightPlacement: .input)
+  public static let llama4 = RoutingPolicy(scoring: .sigmoidOfSelected, weightPlacement: .input)
 }

@@ -12,6 +12,9 @@ public struct RoutingPolicy: Sendable, Equatable {
     case sigmoid
     /// Selection on the logits, then softmax over the selected.
     case softmaxOverSelected
+    /// Selection on the logits, then the sigmoid of each selected: unlike `sigmoid`, logits so large that
+    /// their sigmoids round to the same number still differ.
+    case sigmoidOfSelected
     /// SparseMixer at evaluation (Liu et al. 2023; Phi-3.5-MoE): choice by choice, softmax over the experts
     /// whose logit is within 2·`jitter` of the best, relative to the larger of |logit| and the best.
     case sparseMixer(jitter: Float)

@@ -85,7 +85,7 @@ extension Reference {
       switch policy.scoring {
       case .softmax: softmax(logits)
       case .sigmoid: logits.map(sigmoid)
-      case .softmaxOverSelected, .sparseMixer: logits
+      case .softmaxOverSelected, .sigmoidOfSelected, .sparseMixer: logits
       }
     let biased = zip(scores, bias).map { $0 + $1 }
     return policy.groups.map { limited(biased, to: $0) } ?? biased
@@ -112,7 +112,7 @@ extension Reference {
       switch policy.scoring {
       case .softmax:
         chosen.map { softmax(logits)[$0] }
-      case .sigmoid:
+      case .sigmoid, .sigmoidOfSelected:
         chosen.map { sigmoid(logits[$0]) }
       case .softmaxOverSelected:
         softmax(chosen.map { logits[$0] })
@@ -154,7 +154,10 @@ extension Reference {
 
   /// What the losses call the probability of each expert.
   private static func lossProbabilities(_ logits: [Double], policy: RoutingPolicy) -> [Double] {
-    guard case .sigmoid = policy.scoring else { return softmax(logits) }
+    switch policy.scoring {
+    case .softmax, .softmaxOverSelected, .sparseMixer: return softmax(logits)
+    case .sigmoid, .sigmoidOfSelected: break
+    }
     let scores = logits.map(sigmoid)
     let sum = scores.reduce(0, +)
     return scores.map { $0 / (sum + 1e-20) }

@@ -79,7 +79,7 @@ extension Reference {
       switch policy.scoring {
       case .softmax: l.map { exp($0 - l.max()!) / l.map { exp($0 - l.max()!) }.reduce(0, +) }
       case .sigmoid: l.map { 1 / (1 + exp(-$0)) }
-      case .softmaxOverSelected, .sparseMixer: l
+      case .softmaxOverSelected, .sigmoidOfSelected, .sparseMixer: l
       }
     var v = p
     if let bias = router.selectionBias { for e in v.indices { v[e] += Double(bias[e]) } }
@@ -107,6 +107,7 @@ extension Reference {
     var w = chosen.indices.map { s in
       switch policy.scoring {
       case .softmax, .sigmoid: p[chosen[s]]
+      case .sigmoidOfSelected: 1 / (1 + exp(-l[chosen[s]]))
       case .softmaxOverSelected: naiveShare(of: l[chosen[s]], among: chosen.map { l[$0] })
       case .sparseMixer(let jitter):
         naiveShare(

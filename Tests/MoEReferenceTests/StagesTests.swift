@@ -14,7 +14,7 @@ import Testing
   }
 
   static let scorings: [RoutingPolicy.Scoring] = [
-    .softmax, .sigmoid, .softmaxOverSelected, .sparseMixer(jitter: 0.01),
+    .softmax, .sigmoid, .softmaxOverSelected, .sigmoidOfSelected, .sparseMixer(jitter: 0.01),
   ]
   static let normalizations: [RoutingPolicy.Normalization] = [
     .none, .sum(plus: 0), .sum(plus: 1e-9), .sumAtLeast(0.25),

@@ -11,7 +11,9 @@ extension RoutingPolicy {
     expertCount: Int, expertsPerToken: Int, using generator: inout SeededGenerator
   ) -> RoutingPolicy {
     var policy = RoutingPolicy(
-      scoring: generator.pick([.softmax, .sigmoid, .softmaxOverSelected, .sparseMixer(jitter: 0.01)]),
+      scoring: generator.pick([
+        .softmax, .sigmoid, .softmaxOverSelected, .sigmoidOfSelected, .sparseMixer(jitter: 0.01),
+      ]),
       normalization: generator.pick([.none, .sum(plus: 0), .sum(plus: 1e-9), .sumAtLeast(0.25)]),
       scale: generator.pick([1, 2.5]),
       weightPlacement: generator.pick([.output, .output, .input]),

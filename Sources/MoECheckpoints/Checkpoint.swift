@@ -1,0 +1,73 @@
+/// A checkpoint folder of Hugging Face transformers, of which the MoE blocks can be read.
+///
+/// Opening it reads config.json and the headers of all safetensors files; weights are read when a layer asks
+/// for them.
+///
+/// ```swift
+/// let checkpoint = try Checkpoint(folder: "Qwen3-30B-A3B")
+/// let layer = try checkpoint.layer("7")
+/// let expert = try layer.expert(0)  // gate [F, D], up [F, D], down [D, F]
+/// ```
+public struct Checkpoint: Sendable {
+  private let files: CheckpointFolder
+  private let description: ModelDescription
+  /// `model_type` of config.json.
+  public let modelType: String
+
+  /// Opens a folder with config.json and either model.safetensors or model.safetensors.index.json and shards.
+  ///
+  /// - Throws: ``CheckpointError`` naming the file, and the tensor or key, that is missing, malformed or not
+  ///   supported; `MoEError` where the configuration contradicts itself.
+  public init(folder: String) throws { try self.init(CheckpointFolder(path: folder)) }
+
+  /// Opens a folder whose files are in memory, by name.
+  package init(files: [String: [UInt8]]) throws { try self.init(CheckpointFolder(files: files)) }
+
+  private init(_ files: CheckpointFolder) throws {
+    self.files = files
+    let config = files.config
+    let modelType = try config.string("model_type")
+    self.modelType = modelType
+    guard let family = ModelFamily.all.first(where: { $0.modelType == modelType }) else {
+      throw CheckpointError(
+        config.path,
+        "“model_type” is \(quoted(modelType)), supported is \(Self.supportedModelTypes.joined(separator: ", "))"
+      )
+    }
+    description = try family.describe(config)
+  }
+
+  /// Every `model_type` that can be read.
+  public static var supportedModelTypes: [String] { ModelFamily.all.map(\.modelType).sorted() }
+
+  /// The names of the layers that have an MoE block: `"0"`, `"1"`, … for decoders, `"encoder.1"`, … for
+  /// encoder–decoder models.
+  public var moeLayers: [String] { description.blocks.map(\.name) }
+
+  /// The MoE block of one layer.
+  ///
+  /// Checks that every tensor of the block is there with the right shape and type, and no other, so that
+  /// nothing is found wrong later, when weights are read.
+  ///
+  /// - Parameter name: one of ``moeLayers``.
+  /// - Throws: ``CheckpointError`` naming the tensor, or the layers that have an MoE block.
+  public func layer(_ name: String) throws(CheckpointError) -> CheckpointLayer {
+    guard let block = description.blocks.first(where: { $0.name == name }) else {
+      let known =
+        moeLayers.isEmpty ? "no layer has one" : "the layers that have one are \(abridged(moeLayers))"
+      throw CheckpointError(files.path, "layer \(quoted(name)) has no MoE block: \(known)")
+    }
+    let layer = CheckpointLayer(
+      name: name, configuration: description.configuration, prefix: block.prefix,
+      layout: description.layout, folder: files)
+    try layer.check()
+    return layer
+  }
+}
+
+/// A list of names, shortened where it is long.
+private func abridged(_ names: [String]) -> String {
+  names.count <= 100
+    ? names.joined(separator: ", ")
+    : "\(names.prefix(50).joined(separator: ", ")), … and \(names.count - 50) more"
+}

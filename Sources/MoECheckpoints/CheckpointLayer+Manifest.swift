@@ -1,0 +1,75 @@
+import MoECore
+
+extension CheckpointLayer {
+  /// Checks that every tensor of the block is there as the configuration has it, and no other.
+  ///
+  /// - Throws: ``CheckpointError`` naming the first tensor that is missing, misshapen, of a type that is not
+  ///   read, or unexpected.
+  func check() throws(CheckpointError) {
+    var expected: Set<String> = []
+    try forEachTensor { (name, shape, isPacked) throws(CheckpointError) in
+      let name = "\(prefix).\(name)"
+      let file = try folder.file(of: name)
+      let tensor = try file.tensor(name)
+      guard tensor.shape == shape else {
+        throw CheckpointError(
+          file.path, "tensor \(quoted(name)) has shape \(tensor.shape), expected \(shape)")
+      }
+      guard isPacked ? tensor.type == .uint8 : tensor.type.isFloat else {
+        throw CheckpointError(
+          file.path,
+          "tensor \(quoted(name)) is \(tensor.type.rawValue), expected \(isPacked ? "U8" : "F32, F16 or BF16")"
+        )
+      }
+      expected.insert(name)
+    }
+    if let stranger = folder.names.filter({ $0.hasPrefix("\(prefix).") && !expected.contains($0) }).min() {
+      throw CheckpointError(
+        try folder.file(of: stranger).path,
+        "tensor \(quoted(stranger)) is unexpected: the block has \(configuration.expertCount) experts "
+          + "and \(expected.count) tensors, of which it is none")
+    }
+  }
+
+  /// Calls `body` with the name, the shape and whether it is packed bytes, for every tensor of the block.
+  private func forEachTensor(
+    _ body: (String, [Int], Bool) throws(CheckpointError) -> Void
+  ) throws(CheckpointError) {
+    let (hidden, inner, count) = (
+      configuration.hiddenSize, configuration.feedForwardSize, configuration.expertCount
+    )
+    func network(_ prefix: String, _ names: ProjectionNames, _ inner: Int) throws(CheckpointError) {
+      if let gate = names.gate { try body(prefix + gate, [inner, hidden], false) }
+      try body(prefix + names.up, [inner, hidden], false)
+      try body(prefix + names.down, [hidden, inner], false)
+    }
+    try body(layout.router.weight, [count, hidden], false)
+    if let bias = layout.router.bias { try body(bias, [count], false) }
+    if let bias = layout.router.selectionBias {
+      try body(bias, layout.router.selectionBiasRows + [count], false)
+    }
+    switch layout.experts {
+    case .separate(let names, let prefix):
+      for index in 0..<count { try network("experts.\(prefix)\(index).", names, inner) }
+    case .stacked(let stacked):
+      let parts = stacked.arrangement.parts
+      for (name, outputs, inputs) in [(stacked.gateUp, parts * inner, hidden), (stacked.down, hidden, inner)]
+      {
+        switch stacked.storage {
+        case .floats(.outputRows): try body(name, [count, outputs, inputs], false)
+        case .floats(.inputRows): try body(name, [count, inputs, outputs], false)
+        case .mxfp4:
+          let blocks = inputs / MXFP4.blockSize
+          try body("\(name)_blocks", [count, outputs, blocks, MXFP4.blockBytes], true)
+          try body("\(name)_scales", [count, outputs, blocks], true)
+        }
+      }
+      if let bias = stacked.gateUpBias { try body(bias, [count, parts * inner], false) }
+      if let bias = stacked.downBias { try body(bias, [count, hidden], false) }
+    }
+    if let dense = layout.dense, let branch = configuration.denseBranch {
+      try network(dense.prefix, dense.names, branch.feedForwardSize)
+      if let gate = dense.gate { try body(gate, [branch.gateRows, hidden], false) }
+    }
+  }
+}

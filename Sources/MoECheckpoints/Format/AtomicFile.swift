@@ -1,0 +1,58 @@
+import Glibc
+
+/// A file that appears whole or not at all.
+struct AtomicFile: ~Copyable {
+  private let descriptor: Int32
+  private let temporary: String
+
+  /// Calls `body` to fill a temporary file beside `path`, flushes it to the disk and renames it to `path`.
+  static func write(
+    to path: String, _ body: (borrowing AtomicFile) throws(CheckpointError) -> Void
+  ) throws(CheckpointError) {
+    if path.utf8.contains(0) { throw CheckpointError(quoted(path), "a path cannot contain a zero byte") }
+    let temporary = "\(path).\(getpid()).\(UInt64.random(in: 0 ... .max)).tmp"
+    let descriptor = unsafe open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)
+    if descriptor < 0 { throw CheckpointError(path, "cannot be created: \(systemError())") }
+    let file = AtomicFile(descriptor: descriptor, temporary: temporary)
+    var isOpen = true
+    do throws(CheckpointError) {
+      try body(file)
+      if fsync(descriptor) != 0 { throw CheckpointError(path, "cannot be flushed: \(systemError())") }
+      isOpen = false
+      if close(descriptor) != 0 { throw CheckpointError(path, "cannot be closed: \(systemError())") }
+      if unsafe rename(temporary, path) != 0 {
+        throw CheckpointError(path, "cannot be put in place: \(systemError())")
+      }
+    } catch {
+      if isOpen { close(descriptor) }
+      unsafe unlink(temporary)
+      // The caller knows the file by its own name, not the temporary one.
+      throw CheckpointError(path, error.complaint)
+    }
+    flushFolder(of: path)
+  }
+
+  /// Writes `bytes` at the end.
+  func append(_ bytes: [UInt8]) throws(CheckpointError) {
+    var written = 0
+    while written < bytes.count {
+      let count = unsafe bytes.withUnsafeBytes { buffer in
+        unsafe Glibc.write(descriptor, buffer.baseAddress! + written, buffer.count - written)
+      }
+      if count > 0 {
+        written += count
+      } else if count == 0 || errno != EINTR {
+        throw CheckpointError(temporary, "cannot be written: \(systemError())")
+      }
+    }
+  }
+
+  /// Makes the renaming last; a file system that cannot do it has no more to give.
+  private static func flushFolder(of path: String) {
+    let folder = path.lastIndex(of: "/").map { String(path[...$0]) } ?? "."
+    let descriptor = unsafe open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    if descriptor < 0 { return }
+    fsync(descriptor)
+    close(descriptor)
+  }
+}

@@ -1,0 +1,143 @@
+/// What the header of a safetensors file says, checked against the size of the file.
+///
+/// The format: eight bytes, little-endian, are the length N of the header; N bytes of JSON map each tensor's
+/// name to its `dtype`, `shape` and `data_offsets`, and `__metadata__` to strings; the rest is the tensors'
+/// bytes, which cover it without gap or overlap.
+struct SafetensorsHeader: Equatable {
+  var tensors: [String: SafetensorsFile.Tensor] = [:]
+  /// The names in the order of their bytes.
+  var names: [String] = []
+  var metadata: [String: String] = [:]
+
+  /// The longest header accepted, as in the format's own implementation.
+  static let limit = 100_000_000
+
+  init(of bytes: MappedBytes, path: String) throws(CheckpointError) {
+    guard bytes.count >= 8 else {
+      throw CheckpointError(
+        path, "is \(bytes.count) bytes long, expected at least 8: it is not a safetensors file")
+    }
+    let length = bytes.copy(0..<8).reversed().reduce(0 as UInt64) { $0 << 8 | UInt64($1) }
+    guard length > 0 else { throw CheckpointError(path, "the header is 0 bytes long, expected at least 2") }
+    guard length <= Self.limit else {
+      throw CheckpointError(path, "the header is \(length) bytes long, expected at most \(Self.limit)")
+    }
+    guard length <= bytes.count - 8 else {
+      throw CheckpointError(
+        path, "the header is \(length) bytes long, but the file ends after \(bytes.count - 8) of them")
+    }
+    let dataStart = 8 + Int(length)
+    guard case .object(let members) = try JSONValue(parsing: bytes.copy(8..<dataStart), path: path) else {
+      throw CheckpointError(path, "the header is not a JSON object")
+    }
+    // In the order of names, so that of several faults the same one is always reported.
+    for (name, value) in members.sorted(by: { $0.key < $1.key }) {
+      if name == "__metadata__" {
+        metadata = try Self.metadata(value, path: path)
+      } else {
+        tensors[name] = try Self.tensor(
+          name, value, dataStart: dataStart, dataCount: bytes.count - dataStart, path: path)
+      }
+    }
+    names = try Self.order(tensors, dataStart: dataStart, end: bytes.count, path: path)
+  }
+
+  private static func metadata(_ value: JSONValue, path: String) throws(CheckpointError) -> [String: String] {
+    guard case .object(let members) = value else {
+      throw CheckpointError(path, "__metadata__ is \(value.kind), expected an object of strings")
+    }
+    var metadata: [String: String] = [:]
+    for (name, value) in members.sorted(by: { $0.key < $1.key }) {
+      guard case .string(let string) = value else {
+        throw CheckpointError(path, "\(quoted(name)) in __metadata__ is \(value.kind), expected a string")
+      }
+      metadata[name] = string
+    }
+    return metadata
+  }
+
+  private static func tensor(
+    _ name: String, _ value: JSONValue, dataStart: Int, dataCount: Int, path: String
+  ) throws(CheckpointError) -> SafetensorsFile.Tensor {
+    func error(_ complaint: String) -> CheckpointError {
+      CheckpointError(path, "tensor \(quoted(name)) \(complaint)")
+    }
+    guard case .object(let members) = value else {
+      throw error("is \(value.kind), expected an object with dtype, shape and data_offsets")
+    }
+    for key in members.keys.sorted() where !["dtype", "shape", "data_offsets"].contains(key) {
+      throw error("has the unknown field \(quoted(key))")
+    }
+    guard case .string(let typeName)? = members["dtype"] else {
+      throw error("has \(members["dtype"]?.kind ?? "no value") as dtype, expected a string")
+    }
+    guard let type = ElementType(rawValue: typeName) else {
+      let known = ElementType.allCases.map(\.rawValue).joined(separator: ", ")
+      throw error("has the unknown dtype \(quoted(typeName)), expected one of \(known)")
+    }
+    let shape = try integers(members["shape"], "shape", error)
+    let offsets = try integers(members["data_offsets"], "data_offsets", error)
+    guard offsets.count == 2 else {
+      throw error("has \(offsets.count) data_offsets, expected its begin and end")
+    }
+    var size = type.byteCount
+    for extent in shape {
+      let (product, overflow) = size.multipliedReportingOverflow(by: extent)
+      if overflow { throw error("has shape \(shape), whose size overflows 64 bits") }
+      size = product
+    }
+    let (begin, end) = (offsets[0], offsets[1])
+    guard begin <= end else { throw error("begins at byte \(begin) of the data and ends before, at \(end)") }
+    guard end <= dataCount else {
+      throw error("ends at byte \(end) of the data, but the file has only \(dataCount)")
+    }
+    guard end - begin == size else {
+      throw error("has \(end - begin) bytes, expected \(size) for shape \(shape) of \(type.rawValue)")
+    }
+    return SafetensorsFile.Tensor(type: type, shape: shape, bytes: dataStart + begin..<dataStart + end)
+  }
+
+  private static func integers(
+    _ value: JSONValue?, _ field: String, _ error: (String) -> CheckpointError
+  ) throws(CheckpointError) -> [Int] {
+    guard case .array(let elements)? = value else {
+      throw error("has \(value?.kind ?? "no value") as \(field), expected a list of integers")
+    }
+    var integers: [Int] = []
+    for element in elements {
+      guard case .integer(let integer) = element, integer >= 0 else {
+        throw error("has \(element.kind) in its \(field), expected an integer from 0 to 2^63 − 1")
+      }
+      integers.append(integer)
+    }
+    return integers
+  }
+
+  /// The names in the order of their bytes, which must cover the data exactly once.
+  private static func order(
+    _ tensors: [String: SafetensorsFile.Tensor], dataStart: Int, end: Int, path: String
+  ) throws(CheckpointError) -> [String] {
+    let sorted = tensors.sorted {
+      ($0.value.bytes.lowerBound, $0.value.bytes.upperBound, $0.key)
+        < ($1.value.bytes.lowerBound, $1.value.bytes.upperBound, $1.key)
+    }
+    var covered = dataStart
+    var previous = ""
+    for (name, tensor) in sorted {
+      let begin = tensor.bytes.lowerBound
+      if begin < covered {
+        throw CheckpointError(path, "tensors \(quoted(previous)) and \(quoted(name)) overlap")
+      }
+      if begin > covered {
+        throw CheckpointError(
+          path, "\(begin - covered) bytes before tensor \(quoted(name)) belong to no tensor")
+      }
+      covered = tensor.bytes.upperBound
+      previous = name
+    }
+    if covered < end {
+      throw CheckpointError(path, "\(end - covered) bytes at the end of the file belong to no tensor")
+    }
+    return sorted.map(\.key)
+  }
+}

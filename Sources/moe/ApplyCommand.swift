@@ -1,0 +1,58 @@
+import ArgumentParser
+import Foundation
+import MoE
+import MoECheckpoints
+
+/// Runs the MoE block of one layer of a checkpoint.
+struct ApplyCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "apply", abstract: "Run the MoE block of one layer of a checkpoint over activations.",
+    discussion: """
+      The output file holds “output” (the input's shape, F32), “expert_ids” [T,K] I32, best expert first, and
+      “expert_weights” [T,K] F32, 0 where a capacity dropped the choice. It has the same bytes for any number
+      of threads. Model types: \(Checkpoint.supportedModelTypes.joined(separator: ", ")).
+
+      Examples:
+        moe apply Mixtral-8x7B --layer 3 --input x.safetensors --output y.safetensors
+        moe apply switch-base-8 --layer encoder.1 --input x.safetensors --tensor hidden --output y.safetensors
+      """)
+
+  @Argument(help: "A folder with config.json and safetensors files.") var checkpoint: String
+  @Option(help: "The decoder layer's index; encoder.N or decoder.N for encoder–decoder models.")
+  var layer: String
+  @Option(help: "A safetensors file with activations […, D].") var input: String
+  @Option(help: "The tensor of the input file; may be left out where it holds one.") var tensor: String?
+  @Option(help: "The safetensors file to write.") var output: String
+  @Option(
+    help: ArgumentHelp(
+      "What the experts' weights are stored in and their inputs rounded to.",
+      valueName: Precision.allCases.map(\.rawValue).joined(separator: "|")))
+  var dtype: Precision = .float32
+  @OptionGroup var options: ExecutionOptions
+
+  func run() throws {
+    let execution = try options.execution()
+    let file = try ActivationFile(path: input, tensor: tensor)
+    let block = try CheckpointBlock(
+      checkpoint: Checkpoint(folder: checkpoint), layer: layer, precision: dtype, execution: execution)
+    let result: (output: Activations, record: RoutingRecord)
+    let start = Date()
+    do {
+      result = try block.layer(file.activations, execution: execution)
+    } catch {
+      throw CheckpointError(file.origin, "\(error)")
+    }
+    let milliseconds = Date().timeIntervalSince(start) * 1000
+    let record = result.record
+    var writer = SafetensorsWriter()
+    try writer.add("output", result.output.tokens.elements, shape: result.output.shape)
+    try writer.add("expert_ids", record.expertIDs, shape: [record.tokenCount, record.expertsPerToken])
+    try writer.add(
+      "expert_weights", record.expertWeights, shape: [record.tokenCount, record.expertsPerToken])
+    try writer.write(to: output)
+    print(
+      "\(block.modelType) layer \(layer): \(record.tokenCount) tokens, top-\(record.expertsPerToken) of "
+        + "\(record.expertCount) experts, \(record.droppedCount) choices dropped, \(fixed(milliseconds, 1)) ms "
+        + "(\(dtype), \(execution.instructionSet), \(execution.threadCount) threads) → \(output)")
+  }
+}

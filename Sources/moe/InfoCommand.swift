@@ -1,0 +1,54 @@
+import ArgumentParser
+import COpenBLAS
+import Foundation
+import MoE
+
+/// What this machine has and what the kernels will use of it.
+struct InfoCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "info", abstract: "Show CPU, instruction set, threads and libraries.",
+    discussion: "Example:\n  moe info --json")
+
+  @OptionGroup var options: ExecutionOptions
+  @Flag(help: "Print one JSON object.") var json = false
+
+  private struct Report: Encodable {
+    var version: String
+    var cpu: String
+    var isa: String
+    var supportedISAs: [String]
+    var threads: Int
+    var openMP: String
+    var blas: String
+    var mpi: String
+  }
+
+  func run() throws {
+    let execution = try options.execution()
+    let report = Report(
+      version: version, cpu: Self.cpuName(), isa: execution.instructionSet.rawValue,
+      supportedISAs: InstructionSet.supported.map(\.rawValue), threads: execution.threadCount,
+      openMP: "libomp",
+      blas: unsafe String(cString: openblas_get_config()).trimmingCharacters(in: .whitespaces),
+      mpi: "not in this build")
+    if json {
+      let encoder = JSONEncoder()
+      encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
+      print(String(decoding: try encoder.encode(report), as: UTF8.self))
+    } else {
+      print("version  \(report.version)")
+      print("CPU      \(report.cpu)")
+      print("ISA      \(report.isa) (this CPU runs \(report.supportedISAs.joined(separator: ", ")))")
+      print("threads  \(report.threads)")
+      print("OpenMP   \(report.openMP)")
+      print("BLAS     \(report.blas)")
+      print("MPI      \(report.mpi)")
+    }
+  }
+
+  private static func cpuName() -> String {
+    let lines = (try? String(contentsOfFile: "/proc/cpuinfo", encoding: .utf8))?.split(separator: "\n") ?? []
+    let name = lines.first { $0.hasPrefix("model name") }?.split(separator: ":").last
+    return name.map { $0.trimmingCharacters(in: .whitespaces) } ?? "unknown"
+  }
+}

@@ -1,0 +1,20 @@
+import ArgumentParser
+
+/// The version the command prints and `moe info` reports.
+let version = "0.1.0"
+
+@main
+struct MoeCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "moe",
+    abstract: "Mixture-of-Experts layers of public checkpoints on CPUs.",
+    discussion: """
+      Examples:
+        moe info
+        moe apply Qwen3-30B-A3B --layer 7 --input x.safetensors --output y.safetensors
+        moe route logits.safetensors --policy gshard-top2 --capacity-factor 1.25
+        moe check
+      """,
+    version: version,
+    subcommands: [InfoCommand.self, ApplyCommand.self, RouteCommand.self, CheckCommand.self])
+}
