@@ -58,7 +58,7 @@ extension Fenced<UInt8> {
   static func scratch(_ bytes: Int) -> Fenced<UInt8> { Fenced(count: bytes) }
 }
 
-/// Packed panels of `matrix` [N, K], every `stride`-th of a buffer of their own.
+/// `matrix` [N, K] as ⌈N/16⌉ panels.
 func packed(_ matrix: Matrix, _ type: moe_dtype, threads: Int32 = 1) -> Fenced<UInt8> {
   let panels = (matrix.rows + 15) / 16
   let result = Fenced<UInt8>(count: moe_panels_bytes(type, Int64(panels), Int64(matrix.columns)))

@@ -34,7 +34,8 @@ extension PermuteTests {
           }
           let found = tiles.row(row)
           // A padding zero times a negative weight is −0, which adds as nothing too.
-          try #require(found == expected, "row \(row) of \(rows), K \(depth), \(type), \(threads) threads")
+          let isRight = found == expected
+          try #require(isRight, "row \(row) of \(rows), K \(depth), \(type), \(threads) threads")
         }
         #expect(tiles.memory.fencesIntact)
         #expect(tiles.memory.unwrittenCount == tiles.capacity - tiles.wordCount)

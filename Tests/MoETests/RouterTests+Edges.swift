@@ -50,6 +50,17 @@ extension RouterTests {
     }
   }
 
+  /// Two threads meet bad tokens at the end of the first block and at the start of the second, which is done
+  /// long before.
+  @Test(arguments: InstructionSet.supported)
+  func laterBadTokenFoundEarlierIsNotNamed(_ isa: InstructionSet) {
+    var logits = Array(repeating: Array(repeating: Float(0.5), count: 257), count: 96)
+    (logits[47][256], logits[48][0]) = (.nan, .nan)
+    for _ in 0..<50 {
+      #expect(route(logits, RoutingPolicy(scoring: .sigmoid), k: 8, isa.threads(2)).bad == 47)
+    }
+  }
+
   /// A NaN or infinity anywhere in a token, or an overflow of its logit, is that token's and no other's.
   @Test(arguments: InstructionSet.supported, [1, 16, 17, 33, 600])
   func badInputIsFoundInAnyColumn(_ isa: InstructionSet, _ hiddenSize: Int) {
