@@ -18,11 +18,7 @@ extension Reference.Losses {
   public static func gshardTop2(
     _ probabilities: [[Double]], firstChoiceCounts: [Int], coefficient: Double = 1, mask: [Bool]? = nil
   ) -> Reference.RouterLoss {
-    let expertCount = Double(firstChoiceCounts.count)
-    return dot(probabilities, mask: mask) { tokenCount in
-      let scale = coefficient * expertCount * expertCount
-      return firstChoiceCounts.map { scale * Double($0) / tokenCount / (expertCount * tokenCount) }
-    }
+    meanOfProducts(probabilities, counts: firstChoiceCounts, coefficient: coefficient, mask: mask)
   }
 
   /// E·Σₑ mean(gates)·mean(mask₁): `top1gating` of DeepSpeed.
@@ -42,7 +38,7 @@ extension Reference.Losses {
   public static func deepSpeedTop2(
     _ probabilities: [[Double]], firstChoiceCounts: [Int], mask: [Bool]? = nil
   ) -> Reference.RouterLoss {
-    gshardTop2(probabilities, firstChoiceCounts: firstChoiceCounts, mask: mask)
+    meanOfProducts(probabilities, counts: firstChoiceCounts, coefficient: 1, mask: mask)
   }
 
   /// E²·meanₑ(mean(gates)·mean(maskₖ))/k: `topkgating` of DeepSpeed; 1 when balanced.
@@ -51,8 +47,7 @@ extension Reference.Losses {
   public static func deepSpeedTopK(
     _ probabilities: [[Double]], counts: [Int], expertsPerToken: Int, mask: [Bool]? = nil
   ) -> Reference.RouterLoss {
-    gshardTop2(
-      probabilities, firstChoiceCounts: counts, coefficient: 1 / Double(expertsPerToken), mask: mask)
+    meanOfProducts(probabilities, counts: counts, coefficient: 1 / Double(expertsPerToken), mask: mask)
   }
 
   /// coefficient·E/(k·T²)·Σₑ (Σₜ p)·countₑ: `aux_loss` of Megatron-Core; the coefficient when balanced.
@@ -100,6 +95,17 @@ extension Reference.Losses {
         }
         return f.map { coefficient * $0 / tokenCount }
       }
+    }
+  }
+
+  /// coefficient·E²·meanₑ(Pₑ·fₑ) with fₑ = countₑ/T.
+  private static func meanOfProducts(
+    _ probabilities: [[Double]], counts: [Int], coefficient: Double, mask: [Bool]?
+  ) -> Reference.RouterLoss {
+    dot(probabilities, mask: mask) { tokenCount in
+      let expertCount = Double(counts.count)
+      let scale = coefficient * expertCount * expertCount
+      return counts.map { scale * (Double($0) / tokenCount) / (expertCount * tokenCount) }
     }
   }
 

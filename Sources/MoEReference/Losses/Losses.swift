@@ -10,6 +10,24 @@ extension Reference {
     /// `[T]`: dL/dz with z = ln Σ exp(logit); 0 where masked.
     public var logSumExpGradient: [Double]
 
+    /// Makes a loss.
+    public init(value: Double, probabilityGradient: [[Double]], logSumExpGradient: [Double]) {
+      self.value = value
+      self.probabilityGradient = probabilityGradient
+      self.logSumExpGradient = logSumExpGradient
+    }
+
+    /// The loss Σ c[g, e]·p[t, e] with g the group of token t, for coefficients that something else has computed.
+    ///
+    /// - Parameters:
+    ///   - coefficients: c = dL/dp `[G, E]`, the same for all tokens of a group.
+    ///   - tokensPerGroup: the length of a group, a run of consecutive tokens; the last may be short.
+    public init(value: Double = 0, coefficients: [[Double]], tokensPerGroup: Int, tokenCount: Int) {
+      self.value = value
+      probabilityGradient = (0..<tokenCount).map { coefficients[$0 / tokensPerGroup] }
+      logSumExpGradient = Array(repeating: 0, count: tokenCount)
+    }
+
     /// Both losses at once.
     public static func + (left: Self, right: Self) -> Self {
       RouterLoss(
@@ -24,8 +42,7 @@ extension Reference {
   /// Probabilities are `[T, E]`, each token's shares of 1: the softmax over all experts or sigmoids over their
   /// sum. Counts are assignments before dropping; they are constants, and the gradient flows through the
   /// probabilities alone (Switch Transformer §2.2). A token whose `mask` is false is in no sum, no count and
-  /// no divisor, so that every loss is that of the batch without its padding. No loss of no tokens is anything
-  /// but 0.
+  /// no divisor, so that every loss is that of the batch without its padding. A loss of no tokens is 0.
   public enum Losses {
     /// `[G, E]`: how many tokens of each run of `tokensPerGroup` chose each expert; the last run may be short.
     ///
