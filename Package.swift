@@ -19,6 +19,7 @@ let package = Package(
     .library(name: "MoECheckpoints", targets: ["MoECheckpoints"]),
     .library(name: "CKernels", targets: ["CKernels"]),
     .library(name: "MoEReference", targets: ["MoEReference"]),
+    .library(name: "COpenBLAS", targets: ["COpenBLAS"]),
     .executable(name: "moe", targets: ["moe"]),
   ],
   dependencies: [
@@ -43,8 +44,10 @@ let package = Package(
       swiftSettings: swiftSettings),
     .target(name: "MoE", dependencies: ["MoECore", "CKernels"], swiftSettings: swiftSettings),
     .testTarget(
-      name: "MoETests", dependencies: ["MoE", "CKernels", "MoEReference", "TestSupport"],
+      name: "MoETests",
+      dependencies: ["MoE", "MoECore", "CKernels", "MoEReference", "TestSupport", "AllocationCounter"],
       swiftSettings: swiftSettings),
+    .target(name: "AllocationCounter", dependencies: ["CKernels"], path: "Tests/AllocationCounter"),
     .target(name: "MoECheckpoints", dependencies: ["MoECore"], swiftSettings: swiftSettings),
     .systemLibrary(name: "COpenBLAS", path: "Sources/COpenBLAS", providers: [.apt(["libopenblas-dev"])]),
     .executableTarget(
@@ -54,6 +57,8 @@ let package = Package(
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: swiftSettings),
+    .testTarget(
+      name: "MoECommandTests", dependencies: ["moe", "MoECheckpoints"], swiftSettings: swiftSettings),
     .executableTarget(
       name: "seed-example", dependencies: ["MoE"], path: "Examples/SeedExample", swiftSettings: swiftSettings),
     .testTarget(

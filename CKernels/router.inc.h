@@ -65,8 +65,8 @@ static void limit_groups(const moe_router_rule *rule, int64_t E, float *s, float
   }
 }
 
-/* The weight of SparseMixer's choice: softmax at the best remaining logit over those within 2·jitter of it.
- */
+/* The weight of SparseMixer's choice: softmax at the best remaining logit over those within 2·jitter of it,
+ * 0 where none remains above −∞. */
 #define sparse_mixer_weight SUFFIX(sparse_mixer_weight)
 static float sparse_mixer_weight(const float *logits, const float *remaining, int64_t E, float most,
                                  float jitter) {
@@ -75,7 +75,7 @@ static float sparse_mixer_weight(const float *logits, const float *remaining, in
     const float size = fabsf(logits[e]) > most ? fabsf(logits[e]) : most;
     if (remaining[e] > NONE && !((most - logits[e]) / size > 2 * jitter)) sum += expf(remaining[e] - most);
   }
-  return 1 / sum;
+  return sum > 0 ? 1 / sum : 0;
 }
 
 /* Routes one token. logits [E'] is padded with −∞; scratch holds 3·E' floats. Returns whether the logits
@@ -143,8 +143,8 @@ static bool route_token(const moe_router_rule *rule, const float *logits, const 
   if (rule->scoring == MOE_SOFTMAX_OVER_SELECTED) {
     float best = NONE, sum = 0;
     for (int64_t k = 0; k < K; k++) best = weights[k] > best ? weights[k] : best;
-    for (int64_t k = 0; k < K; k++) sum += weights[k] = best == NONE ? 1 : expf(weights[k] - best);
-    for (int64_t k = 0; k < K; k++) weights[k] /= sum;
+    for (int64_t k = 0; k < K; k++) sum += weights[k] = best == NONE ? 0 : expf(weights[k] - best);
+    for (int64_t k = 0; k < K; k++) weights[k] = sum > 0 ? weights[k] / sum : 0;
   }
   float divisor = 1;
   if (rule->normalization != MOE_NORMALIZE_NONE) {
@@ -162,7 +162,11 @@ static bool route_token(const moe_router_rule *rule, const float *logits, const 
   int64_t *counts = sums, *first_counts = sums + E, *probability_sums = sums + 2 * E;
   for (int64_t k = 0; k < K; k++) counts[ids[k]]++;
   first_counts[ids[0]]++;
-  for (int64_t e = 0; e < E; e++) probability_sums[e] += (int32_t)(probability[e] * 0x1p30f + 0.5f);
+  /* A float of 2^23 or more is an integer already, and adding a half would round it to an even one. */
+  for (int64_t e = 0; e < E; e++) {
+    const float units = probability[e] * 0x1p30f;
+    probability_sums[e] += (int32_t)(units < 0x1p23f ? units + 0.5f : units);
+  }
   return true;
 }
 

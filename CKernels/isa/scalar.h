@@ -1,6 +1,6 @@
 /* Any CPU: a vector is one float, and the compiler makes of it what it can.
  * TILE 4×16: 64 sums and the compiler's own choice of registers; measured no faster with more rows. */
-enum { W = 1, NV = 16, MR = 4, TILE_NV = 16, BF16_CHUNK_BYTES = 2 * 64 };
+enum { W = 1, NV = 16, MR = 4, TILE_NV = 16, SPIN_SUMS = 48, BF16_CHUNK_BYTES = 2 * 64 };
 #define TILE_SHAPES_scalar(X) X(1, 1) X(2, 1) X(3, 1) X(4, 1)
 
 typedef float vf;
@@ -23,11 +23,13 @@ INLINE vf vfma(vf a, vf b, vf c) { return __builtin_fmaf(a, b, c); }
 INLINE vf vfma(vf a, vf b, vf c) { return a * b + c; }
 #endif
 INLINE vf vround(vf a) { return (a + 0x1.8p23f) - 0x1.8p23f; }
+/* n + 127 lies in the low bits of n + 1.5·2^23 + 127: a conversion to int would be undefined for NaN. */
 INLINE vf vpow2(vf n) {
   union {
-    int32_t i;
     float f;
-  } bits = {.i = ((int32_t)n + 127) << 23};
+    uint32_t i;
+  } bits = {.f = n + (0x1.8p23f + 127)};
+  bits.i <<= 23;
   return bits.f;
 }
 INLINE vf vselect_lt(vf a, vf b, vf x, vf y) { return a < b ? x : y; }

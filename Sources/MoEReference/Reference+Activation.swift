@@ -26,8 +26,10 @@ extension Reference {
   /// x·Φ(x) with Φ(x) = ½·erfc(−x/√2), which keeps its digits where Φ is small (Hendrycks and Gimpel 2016).
   private static func gelu(_ x: Double) -> Double { x * 0.5 * erfc(-x / 2.0.squareRoot()) }
 
-  /// ½·x·(1 + tanh(√(2/π)·(x + 0.044715·x³))).
+  /// ½·x·(1 + tanh v) with v = √(2/π)·(x + 0.044715·x³). Written as x/(1 + e^−2v), which is the same and keeps
+  /// its digits where tanh v is nearly −1.
   private static func geluTanh(_ x: Double) -> Double {
-    0.5 * x * (1 + tanh((2 / Double.pi).squareRoot() * (x + 0.044715 * x * x * x)))
+    let v = (2 / Double.pi).squareRoot() * (x + 0.044715 * x * x * x)
+    return x / (1 + exp(-2 * v))
   }
 }
