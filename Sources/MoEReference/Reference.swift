@@ -7,6 +7,10 @@ public import MoECore
 /// them. ``tokenByToken(_:weights:configuration:mask:precision:)`` computes the same from the definition,
 /// without the stages, and judges them.
 ///
+/// The backward pass is in `Backward/`, a file for each stage, composed by
+/// ``gradients(_:weights:configuration:routing:permutation:outputGradient:loss:)``; the router's losses, with
+/// their gradients, are in `Losses/`. Differences of the forward pass judge both.
+///
 /// Shapes use the letters of the papers: T tokens, E experts, K experts per token, D hidden size, F
 /// feed-forward size, M kept rows. A `[T, E]` value is an array of T rows.
 public enum Reference {
