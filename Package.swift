@@ -19,6 +19,7 @@ let package = Package(
     .library(name: "MoECheckpoints", targets: ["MoECheckpoints"]),
     .library(name: "CKernels", targets: ["CKernels"]),
     .library(name: "MoEReference", targets: ["MoEReference"]),
+    .library(name: "COpenBLAS", targets: ["COpenBLAS"]),
     .executable(name: "moe", targets: ["moe"]),
   ],
   dependencies: [

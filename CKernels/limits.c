@@ -11,7 +11,7 @@ typedef float (*sweep_fn)(const float *, int64_t);
 typedef int64_t (*width_fn)(void);
 static const spin_fn spin_table[MOE_ISA_COUNT] = ISA_TABLE(spin_flops);
 static const sweep_fn sweep_table[MOE_ISA_COUNT] = ISA_TABLE(sweep_memory);
-static const width_fn width_table[MOE_ISA_COUNT] = ISA_TABLE(vector_floats);
+static const width_fn width_table[MOE_ISA_COUNT] = ISA_TABLE(spin_floats);
 
 static double now(void) {
   struct timespec t;
@@ -43,7 +43,7 @@ static void sweep(void *context, int64_t task, int thread) {
 
 double moe_measure_flops(moe_execution ex, moe_dtype dtype, double seconds) {
   limit_args g = {.ex = ex, .bf16 = dtype == MOE_BF16, .iterations = 100000};
-  const double each = 16.0 * 2 * (double)width_table[ex.isa]() * (g.bf16 ? 2 : 1) * ex.threads;
+  const double each = 2.0 * (double)width_table[ex.isa]() * (g.bf16 ? 2 : 1) * ex.threads;
   double best = 0;
   const double end = now() + seconds;
   do {

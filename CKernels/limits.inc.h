@@ -1,21 +1,23 @@
 /* What the machine can do at most: multiply-adds from registers alone, and bytes read.
  *
- * DEFINITION   flops: sum[i] = sum[i]·x + y for 16 independent vectors, enough to hide a latency of 8 cycles at
- *              two instructions a cycle
+ * DEFINITION   flops: sum[i] = sum[i]·x + y for SPIN_SUMS independent vectors, as many as hide the latency and fit
+ *              the registers beside x and y
  *              read:  the largest float of a range of memory, from four vectors a step */
 
 #define spin_flops SUFFIX(spin_flops)
 static float spin_flops(bool bf16, int64_t iterations) {
   /* Read at run time: a chain whose values the compiler can work out is not computed. */
   const volatile float factor = 0.999f, term = 1e-3f;
-  vf sum[16], x = vset1(factor), y = vset1(term);
-  UNROLL for (int i = 0; i < 16; i++) sum[i] = vset1((float)i);
+  vf sum[SPIN_SUMS], x = vset1(factor), y = vset1(term);
+  UNROLL for (int i = 0; i < SPIN_SUMS; i++) sum[i] = vset1((float)i);
   if (bf16)
-    for (int64_t n = 0; n < iterations; n++) UNROLL for (int i = 0; i < 16; i++) sum[i] = vpair(sum[i], x, y);
+    for (int64_t n = 0; n < iterations; n++)
+      for (int i = 0; i < SPIN_SUMS; i++) sum[i] = vpair(sum[i], x, y);
   else
-    for (int64_t n = 0; n < iterations; n++) UNROLL for (int i = 0; i < 16; i++) sum[i] = vfma(sum[i], x, y);
+    for (int64_t n = 0; n < iterations; n++)
+      for (int i = 0; i < SPIN_SUMS; i++) sum[i] = vfma(sum[i], x, y);
   float all = 0;
-  UNROLL for (int i = 0; i < 16; i++) all += vreduce_add(sum[i]);
+  UNROLL for (int i = 0; i < SPIN_SUMS; i++) all += vreduce_add(sum[i]);
   return all;
 }
 
@@ -28,5 +30,6 @@ static float sweep_memory(const float *p, int64_t count) {
   return vreduce_max(vmax(vmax(most[0], most[1]), vmax(most[2], most[3])));
 }
 
-#define vector_floats SUFFIX(vector_floats)
-static int64_t vector_floats(void) { return W; }
+/* Floats of all sums together. */
+#define spin_floats SUFFIX(spin_floats)
+static int64_t spin_floats(void) { return SPIN_SUMS * W; }

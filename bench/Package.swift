@@ -1,0 +1,27 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// A package of its own, so that nobody who depends on the library fetches what only its measurement needs.
+// `strictMemorySafety` is left out: a bench talks to the C kernels directly, and every line would say `unsafe`.
+let package = Package(
+  name: "moe-bench",
+  dependencies: [
+    .package(name: "swift-moe", path: ".."),
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+  ],
+  targets: [
+    .executableTarget(
+      name: "moe-bench",
+      dependencies: [
+        .product(name: "MoE", package: "swift-moe"),
+        .product(name: "CKernels", package: "swift-moe"),
+        .product(name: "MoEReference", package: "swift-moe"),
+        .product(name: "COpenBLAS", package: "swift-moe"),
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
+      swiftSettings: [
+        .enableUpcomingFeature("InternalImportsByDefault"),
+        .enableUpcomingFeature("MemberImportVisibility"),
+      ])
+  ]
+)

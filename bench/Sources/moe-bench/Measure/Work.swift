@@ -1,0 +1,22 @@
+/// What a call has to do at the least: the FLOPs of its definition, and each byte it must read or write once.
+struct Work {
+  var flops = 0.0
+  var bytes = 0.0
+
+  /// The fewest seconds this takes at the measured limits, and which of the two binds (the roofline of
+  /// Williams, Waterman and Patterson, 2009). Work that stays in cache may beat the `read` limit, which is the
+  /// memory's.
+  func bound(flopsPerSecond: Double, bytesPerSecond: Double) -> (seconds: Double, by: Bound) {
+    let compute = flops / flopsPerSecond
+    let memory = bytes / bytesPerSecond
+    return compute > memory ? (compute, .fma) : (memory, .read)
+  }
+}
+
+/// The limit that binds.
+enum Bound: String, Encodable {
+  /// Multiply-adds from registers.
+  case fma
+  /// Bytes read from memory.
+  case read
+}
