@@ -44,8 +44,10 @@ let package = Package(
       swiftSettings: swiftSettings),
     .target(name: "MoE", dependencies: ["MoECore", "CKernels"], swiftSettings: swiftSettings),
     .testTarget(
-      name: "MoETests", dependencies: ["MoE", "CKernels", "MoEReference", "TestSupport"],
+      name: "MoETests",
+      dependencies: ["MoE", "MoECore", "CKernels", "MoEReference", "TestSupport", "AllocationCounter"],
       swiftSettings: swiftSettings),
+    .target(name: "AllocationCounter", dependencies: ["CKernels"], path: "Tests/AllocationCounter"),
     .target(name: "MoECheckpoints", dependencies: ["MoECore"], swiftSettings: swiftSettings),
     .systemLibrary(name: "COpenBLAS", path: "Sources/COpenBLAS", providers: [.apt(["libopenblas-dev"])]),
     .executableTarget(

@@ -9,7 +9,6 @@
  *              expert 1 tokens 0, 2, of expert 2 token 1. */
 #include "layout.h"
 #include "parallel.h"
-#include <stdlib.h>
 #include <string.h>
 
 #define TEMPLATE "../permute.inc.h"
@@ -94,10 +93,23 @@ typedef struct {
   int32_t choice;
 } claim;
 
-static int by_weight(const void *a, const void *b) {
-  const claim *x = a, *y = b;
-  if (x->weight != y->weight) return x->weight > y->weight ? -1 : 1;
-  return x->choice < y->choice ? -1 : 1;
+/* Whether a loses its row to b: a smaller weight, or an equal one and a later choice. */
+static bool yields(claim a, claim b) {
+  return a.weight != b.weight ? a.weight < b.weight : a.choice > b.choice;
+}
+
+/* Lets claim `i` of a heap of n sink until it yields to both below it, so that the root yields to all. (qsort
+ * may allocate.) */
+static void sink(claim *heap, int64_t n, int64_t i) {
+  for (;;) {
+    int64_t least = i;
+    for (int64_t child = 2 * i + 1; child <= 2 * i + 2 && child < n; child++)
+      if (yields(heap[child], heap[least])) least = child;
+    if (least == i) return;
+    const claim moved = heap[i];
+    heap[i] = heap[least], heap[least] = moved;
+    i = least;
+  }
 }
 
 /* Marks with −1 in `ids` the choices of a scope that the largest weights leave no room for. */
@@ -108,8 +120,12 @@ static void drop_smallest(const permute_args *g, int64_t scope, int32_t *ids, cl
     for (int64_t i = first; i < first + count; i++)
       if (ids[i] == e) claims[n++] = (claim){g->weights[i], (int32_t)i};
     if (n <= g->capacity) continue;
-    qsort(claims, (size_t)n, sizeof *claims, by_weight);
-    for (int64_t i = g->capacity; i < n; i++) ids[claims[i].choice] = -1;
+    for (int64_t i = n / 2; i-- > 0;) sink(claims, n, i);
+    while (n > g->capacity) {
+      ids[claims[0].choice] = -1;
+      claims[0] = claims[--n];
+      sink(claims, n, 0);
+    }
   }
 }
 

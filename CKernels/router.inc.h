@@ -65,8 +65,8 @@ static void limit_groups(const moe_router_rule *rule, int64_t E, float *s, float
   }
 }
 
-/* The weight of SparseMixer's choice: softmax at the best remaining logit over those within 2·jitter of it.
- */
+/* The weight of SparseMixer's choice: softmax at the best remaining logit over those within 2·jitter of it,
+ * 0 where none remains above −∞. */
 #define sparse_mixer_weight SUFFIX(sparse_mixer_weight)
 static float sparse_mixer_weight(const float *logits, const float *remaining, int64_t E, float most,
                                  float jitter) {
@@ -75,7 +75,7 @@ static float sparse_mixer_weight(const float *logits, const float *remaining, in
     const float size = fabsf(logits[e]) > most ? fabsf(logits[e]) : most;
     if (remaining[e] > NONE && !((most - logits[e]) / size > 2 * jitter)) sum += expf(remaining[e] - most);
   }
-  return 1 / sum;
+  return sum > 0 ? 1 / sum : 0;
 }
 
 /* Routes one token. logits [E'] is padded with −∞; scratch holds 3·E' floats. Returns whether the logits
@@ -144,8 +144,8 @@ static bool route_token(const moe_router_rule *rule, const float *logits, const 
   if (rule->scoring == MOE_SOFTMAX_OVER_SELECTED) {
     float best = NONE, sum = 0;
     for (int64_t k = 0; k < K; k++) best = weights[k] > best ? weights[k] : best;
-    for (int64_t k = 0; k < K; k++) sum += weights[k] = best == NONE ? 1 : expf(weights[k] - best);
-    for (int64_t k = 0; k < K; k++) weights[k] /= sum;
+    for (int64_t k = 0; k < K; k++) sum += weights[k] = best == NONE ? 0 : expf(weights[k] - best);
+    for (int64_t k = 0; k < K; k++) weights[k] = sum > 0 ? weights[k] / sum : 0;
   }
   float divisor = 1;
   if (rule->normalization != MOE_NORMALIZE_NONE) {

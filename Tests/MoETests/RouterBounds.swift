@@ -2,6 +2,10 @@ import MoECore
 import MoEReference
 import TestSupport
 
+#if canImport(Glibc)
+  import Glibc
+#endif
+
 /// How far the router's results for one token may lie from the oracle's, and what of them rounding decides.
 ///
 /// With l the logits, δ the largest error of a logit, u = 2⁻²⁴ and r = max l − min l, at most 105:
@@ -13,11 +17,25 @@ struct RouterBounds {
   let logits: [Double]
   let logitError: Double
   let policy: RoutingPolicy
-  let selectionBias: [Double]
+  /// What the kernel gives as scores: sigmoids or softmax over all experts.
+  let scores: [Double]
+  /// What is compared, before groups, with the selection bias.
+  private let selection: [Double]
+  private let hasSelectionBias: Bool
 
   init(logits: [Double], logitError: Double, policy: RoutingPolicy, selectionBias: [Float]?) {
     (self.logits, self.logitError, self.policy) = (logits, logitError, policy)
-    self.selectionBias = selectionBias.map { $0.map(Double.init) } ?? logits.map { _ in 0 }
+    if policy.weighsBySigmoid {
+      scores = logits.map { 1 / (1 + exp(-$0)) }
+    } else {
+      let largest = logits.max()!
+      let powers = logits.map { exp($0 - largest) }
+      let sum = powers.reduce(0, +)
+      scores = powers.map { $0 / sum }
+    }
+    let compared = policy.comparesLogits ? logits : scores
+    selection = selectionBias.map { zip(compared, $0).map { $0 + Double($1) } } ?? compared
+    hasSelectionBias = selectionBias != nil
   }
 
   private var u: Double { Tolerance.singleRoundoff }
@@ -33,39 +51,17 @@ struct RouterBounds {
   /// A factor's distance from 1, of scores and of weights before normalisation.
   var relative: Double {
     // Beyond e^40 no statement is left to make.
-    let exponent = min(policy.scoring == .sigmoid ? logitError + 8 * u : softmaxExponent, 40)
-    return expm1(exponent)
+    expm1(min(policy.weighsBySigmoid ? logitError + 8 * u : softmaxExponent, 40))
   }
 
   /// What underflow may take from a score or from a weight before normalisation.
-  var underflow: Double { policy.scoring == .sigmoid ? 0x1p-127 : 0x1p-148 }
-
-  /// The scores that selection compares, before groups: those of the oracle, computed here from its logits.
-  var raw: [Double] {
-    switch policy.scoring {
-    case .softmax:
-      let largest = logits.max()!
-      let powers = logits.map { exp($0 - largest) }
-      let sum = powers.reduce(0, +)
-      return powers.map { $0 / sum }
-    case .sigmoid: return logits.map { 1 / (1 + exp(-$0)) }
-    case .softmaxOverSelected, .sparseMixer: return logits
-    }
-  }
-
-  /// Before groups, with the selection bias.
-  var selection: [Double] { zip(raw, selectionBias).map { $0 + $1 } }
+  var underflow: Double { policy.weighsBySigmoid ? 0x1p-127 : 0x1p-148 }
 
   /// The largest error of a compared score: that of the score and the rounding of the biased one.
   var selectionError: Double {
-    let largestScore = raw.reduce(0) { $1.isFinite ? max($0, abs($1)) : $0 }
     let largest = selection.reduce(0) { $1.isFinite ? max($0, abs($1)) : $0 }
-    let own =
-      switch policy.scoring {
-      case .softmax, .sigmoid: min(relative, 1) * largestScore + underflow
-      case .softmaxOverSelected, .sparseMixer: logitError
-      }
-    return own + (selectionBias.contains { $0 != 0 } ? u * largest : 0)
+    let own = policy.comparesLogits ? logitError : min(relative, 1) * scores.max()! + underflow
+    return own + (hasSelectionBias ? u * largest : 0)
   }
 
   /// Whether rounding may change which groups are selected: the last of them and the best of the others are
@@ -88,12 +84,13 @@ struct RouterBounds {
     guard case .sparseMixer(let jitter) = policy.scoring else { return false }
     let threshold = 2 * Double(jitter)
     return chosen.contains { choice in
-      logits.contains { l in
-        let best = logits[choice]
-        let size = max(abs(l), best)
-        let error = 4 * u * threshold + 4 * logitError / abs(size)
-        return !(abs((best - l) / size - threshold) > error) && l != best
-      }
+      let best = logits[choice]
+      return best > -.infinity
+        && logits.contains { l in
+          let size = max(abs(l), best)
+          let error = 4 * u * threshold + 4 * logitError / abs(size)
+          return !(abs((best - l) / size - threshold) > error) && l != best && l > -.infinity
+        }
     }
   }
 
@@ -104,7 +101,7 @@ struct RouterBounds {
     let scale = abs(Double(policy.scale))
     let sum: Double =
       switch policy.scoring {
-      case .softmax, .sigmoid: chosen.reduce(0) { $0 + raw[$1] }
+      case .softmax, .sigmoid, .sigmoidOfSelected: chosen.reduce(0) { [scores] in $0 + scores[$1] }
       case .softmaxOverSelected: 1
       case .sparseMixer: 1 / expertCount
       }
@@ -125,6 +122,10 @@ struct RouterBounds {
   }
 }
 
-#if canImport(Glibc)
-  import Glibc
-#endif
+extension RoutingPolicy {
+  /// Whether weights and scores are sigmoids; otherwise they are softmaxes.
+  var weighsBySigmoid: Bool { scoring == .sigmoid || scoring == .sigmoidOfSelected }
+
+  /// Whether logits are compared; otherwise scores are.
+  var comparesLogits: Bool { scoring != .sigmoid && scoring != .softmax }
+}

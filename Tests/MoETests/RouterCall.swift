@@ -99,6 +99,7 @@ extension RoutingPolicy {
     case .softmax: rule.scoring = MOE_SOFTMAX
     case .sigmoid: rule.scoring = MOE_SIGMOID
     case .softmaxOverSelected: rule.scoring = MOE_SOFTMAX_OVER_SELECTED
+    case .sigmoidOfSelected: rule.scoring = MOE_SIGMOID_OF_SELECTED
     case .sparseMixer(let jitter): (rule.scoring, rule.jitter) = (MOE_SPARSE_MIXER, jitter)
     }
     switch normalization {

@@ -10,6 +10,11 @@ public struct LayerProblem: Sendable {
   public let input: Activations
   /// `[T]`: which tokens take part; nil where all do.
   public let mask: [Bool]?
+
+  /// Makes a problem of one's own.
+  public init(configuration: MoEConfiguration, weights: MoEWeights, input: Activations, mask: [Bool]? = nil) {
+    (self.configuration, self.weights, self.input, self.mask) = (configuration, weights, input, mask)
+  }
 }
 
 extension LayerCase {
