@@ -57,6 +57,8 @@ let package = Package(
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: swiftSettings),
+    .testTarget(
+      name: "MoECommandTests", dependencies: ["moe", "MoECheckpoints"], swiftSettings: swiftSettings),
     .executableTarget(
       name: "seed-example", dependencies: ["MoE"], path: "Examples/SeedExample", swiftSettings: swiftSettings),
     .testTarget(

@@ -32,11 +32,13 @@ INLINE vf vfma(vf a, vf b, vf c) { return __builtin_fmaf(a, b, c); }
 INLINE vf vfma(vf a, vf b, vf c) { return a * b + c; }
 #endif
 INLINE vf vround(vf a) { return (a + 0x1.8p23f) - 0x1.8p23f; }
+/* n + 127 lies in the low bits of n + 1.5·2^23 + 127: a conversion to int would be undefined for NaN. */
 INLINE vf vpow2(vf n) {
   union {
-    int32_t i;
     float f;
-  } bits = {.i = ((int32_t)n + 127) << 23};
+    uint32_t i;
+  } bits = {.f = n + (0x1.8p23f + 127)};
+  bits.i <<= 23;
   return bits.f;
 }
 INLINE vf vselect_lt(vf a, vf b, vf x, vf y) { return a < b ? x : y; }

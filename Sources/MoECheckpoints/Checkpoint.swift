@@ -1,3 +1,5 @@
+import MoECore
+
 /// A checkpoint folder of Hugging Face transformers, of which the MoE blocks can be read.
 ///
 /// Opening it reads config.json and the headers of all safetensors files; weights are read when a layer asks
@@ -16,8 +18,8 @@ public struct Checkpoint: Sendable {
 
   /// Opens a folder with config.json and either model.safetensors or model.safetensors.index.json and shards.
   ///
-  /// - Throws: ``CheckpointError`` naming the file, and the tensor or key, that is missing, malformed or not
-  ///   supported; `MoEError` where the configuration contradicts itself.
+  /// - Throws: ``CheckpointError`` naming the file, and the tensor or key, that is missing, malformed, not
+  ///   supported or contradicts another.
   public init(folder: String) throws { try self.init(CheckpointFolder(path: folder)) }
 
   /// Opens a folder whose files are in memory, by name.
@@ -34,7 +36,11 @@ public struct Checkpoint: Sendable {
         "“model_type” is \(quoted(modelType)), supported is \(Self.supportedModelTypes.joined(separator: ", "))"
       )
     }
-    description = try family.describe(config)
+    do {
+      description = try family.describe(config)
+    } catch let error as MoEError {
+      throw CheckpointError(config.path, error.description)
+    }
   }
 
   /// Every `model_type` that can be read.

@@ -19,7 +19,7 @@ public struct CheckpointError: Error, Sendable, Equatable, CustomStringConvertib
 }
 
 /// A name taken from a file, fit to be printed: quoted, control characters escaped, and cut where it is long.
-func quoted(_ name: String) -> String {
+package func quoted(_ name: String) -> String {
   let limit = 200
   var text = ""
   for scalar in name.unicodeScalars.prefix(limit) {

@@ -16,6 +16,7 @@ struct CheckpointFolder: Sendable {
   ///
   /// - Throws: ``CheckpointError`` where a file is missing or malformed, or index and shards disagree.
   init(path: String) throws(CheckpointError) {
+    if isFile(path) { throw CheckpointError(path, "is not a folder with config.json and safetensors files") }
     try self.init(path: path) { (name) throws(CheckpointError) in
       try MappedBytes(path: "\(path)/\(name)")
     } exists: { name in
@@ -52,10 +53,11 @@ struct CheckpointFolder: Sendable {
     let weightMap = try Self.weightMap(bytes.copy(0..<bytes.count), path: indexPath)
     var shards: [SafetensorsFile] = []
     var places: [String: Int] = [:]
-    for shard in Set(weightMap.values).sorted() {
-      guard exists(shard) else {
-        throw CheckpointError(indexPath, "names the shard \(quoted(shard)), which does not exist")
-      }
+    let shardNames = Set(weightMap.values).sorted()
+    if let missing = shardNames.first(where: { !exists($0) }) {
+      throw CheckpointError(indexPath, "names the shard \(quoted(missing)), which does not exist")
+    }
+    for shard in shardNames {
       let file = try SafetensorsFile(open(shard), path: "\(path)/\(shard)")
       for name in file.names {
         guard let home = weightMap[name] else {

@@ -26,22 +26,39 @@ public enum CapacityRule: Sendable, Equatable {
     switch self {
     case .fixed(let capacity): return capacity
     case .exact(let numerator, let denominator, let minimum):
-      let dividend = expertsPerToken * tokenCount * numerator
-      let divisor = expertCount * denominator
-      return max((dividend + divisor - 1) / divisor, minimum)
+      let choices = (expertsPerToken * tokenCount).magnitude
+      return max(
+        Self.ceiling(of: choices, times: numerator.magnitude, over: (expertCount * denominator).magnitude),
+        minimum)
     case .meshTensorFlow(let factor, let minimum):
-      return max(min(tokenCount, Int(Double(tokenCount) * factor / Double(expertCount))), minimum)
+      return max(min(tokenCount, Self.whole(Double(tokenCount) * factor / Double(expertCount))), minimum)
     case .lingvo(let factor, let minimum):
-      let capacity = Int(Double(tokenCount) * factor / Double(expertCount))
-      return ((capacity == 0 ? minimum : capacity) + 3) / 4 * 4
+      let capacity = Self.whole(Double(tokenCount) * factor / Double(expertCount))
+      return (min(capacity == 0 ? minimum : capacity, Self.limit) + 3) / 4 * 4
     case .flaxformer(let factor):
-      return max(Int((factor * Double(tokenCount) / Double(expertCount)).rounded(.toNearestOrEven)), 4)
+      let even = (factor * Double(tokenCount) / Double(expertCount)).rounded(.toNearestOrEven)
+      return max(Self.whole(even), 4)
     case .deepSpeed(let factor, let minimum):
       let product = Float(share) * Float(Double(expertsPerToken) * factor)
-      return max(Int(product.rounded(.up)), minimum)
+      return max(Self.whole(Double(product.rounded(.up))), minimum)
     case .megatron(let factor):
-      return Int((Double(tokenCount * expertsPerToken) / Double(expertCount) * factor).rounded(.up))
+      let share = Double(tokenCount * expertsPerToken) / Double(expertCount)
+      return Self.whole((share * factor).rounded(.up))
     }
+  }
+
+  /// A batch has fewer rows than this, so that a capacity beyond it says nothing more.
+  private static let limit = 1 << 31
+
+  /// The whole part of a number that may be too large for an integer.
+  private static func whole(_ value: Double) -> Int { Int(min(value, Double(limit))) }
+
+  /// ⌈a·b/c⌉ whatever the size of the product, at most ``limit``.
+  private static func ceiling(of a: UInt, times b: UInt, over c: UInt) -> Int {
+    let product = a.multipliedFullWidth(by: b)
+    guard product.high < c else { return limit }
+    let (quotient, remainder) = c.dividingFullWidth(product)
+    return Int(min(quotient, UInt(limit) - 1)) + (remainder > 0 ? 1 : 0)
   }
 
   /// Says what is wrong with the rule's numbers, if anything is.

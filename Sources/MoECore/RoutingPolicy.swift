@@ -181,7 +181,8 @@ public struct RoutingPolicy: Sendable, Equatable {
         "groups of one expert have no two best scores to add")
       try require(
         groups.selected * (expertCount / groups.count) >= expertsPerToken,
-        "\(groups.selected) groups of \(expertCount / groups.count) experts are fewer than top-k \(expertsPerToken)"
+        "the groups a token may use hold \(groups.selected * (expertCount / groups.count)) experts, fewer than "
+          + "top-k \(expertsPerToken)"
       )
     }
     if let complaint = capacity?.rule.complaint { throw .invalidConfiguration(complaint) }

@@ -8,13 +8,16 @@ struct ApplyCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "apply", abstract: "Run the MoE block of one layer of a checkpoint over activations.",
     discussion: """
-      The output file holds “output” (the input's shape, F32), “expert_ids” [T,K] I32, best expert first, and
-      “expert_weights” [T,K] F32, 0 where a capacity dropped the choice. It has the same bytes for any number
-      of threads. Model types: \(Checkpoint.supportedModelTypes.joined(separator: ", ")).
+      The output file holds “output” (the input's shape, F32), “expert_ids” [T,K] I32, best expert first, \
+      and “expert_weights” [T,K] F32, 0 where a capacity dropped the choice. It has the same bytes for any \
+      number of threads.
+
+      Model types: \(Checkpoint.supportedModelTypes.joined(separator: ", ")).
 
       Examples:
         moe apply Mixtral-8x7B --layer 3 --input x.safetensors --output y.safetensors
-        moe apply switch-base-8 --layer encoder.1 --input x.safetensors --tensor hidden --output y.safetensors
+        moe apply switch-base-8 --layer encoder.1 --input x.safetensors \\
+          --tensor hidden --output y.safetensors
       """)
 
   @Argument(help: "A folder with config.json and safetensors files.") var checkpoint: String
@@ -32,15 +35,18 @@ struct ApplyCommand: ParsableCommand {
 
   func run() throws {
     let execution = try options.execution()
+    try SafetensorsWriter.check(path: output)
     let file = try ActivationFile(path: input, tensor: tensor)
-    let block = try CheckpointBlock(
-      checkpoint: Checkpoint(folder: checkpoint), layer: layer, precision: dtype, execution: execution)
+    let model = try Checkpoint(folder: checkpoint)
+    let block = try model.layer(layer)
+    try file.require(hiddenSize: block.configuration.hiddenSize, of: checkpoint)
+    let packed = try block.packed(dtype, execution)
     let result: (output: Activations, record: RoutingRecord)
     let start = Date()
     do {
-      result = try block.layer(file.activations, execution: execution)
+      result = try packed(file.activations, execution: execution)
     } catch {
-      throw CheckpointError(file.origin, "\(error)")
+      throw file.error("cannot pass layer \(layer) of \(checkpoint): \(error)")
     }
     let milliseconds = Date().timeIntervalSince(start) * 1000
     let record = result.record
@@ -51,7 +57,7 @@ struct ApplyCommand: ParsableCommand {
       "expert_weights", record.expertWeights, shape: [record.tokenCount, record.expertsPerToken])
     try writer.write(to: output)
     print(
-      "\(block.modelType) layer \(layer): \(record.tokenCount) tokens, top-\(record.expertsPerToken) of "
+      "\(model.modelType) layer \(layer): \(record.tokenCount) tokens, top-\(record.expertsPerToken) of "
         + "\(record.expertCount) experts, \(record.droppedCount) choices dropped, \(fixed(milliseconds, 1)) ms "
         + "(\(dtype), \(execution.instructionSet), \(execution.threadCount) threads) → \(output)")
   }

@@ -9,9 +9,9 @@ struct CheckCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "check", abstract: "Compare the kernels with the oracle in Double on this machine.",
     discussion: """
-      Each row is a layer of 160 tokens under one routing policy; the error is the relative RMS difference of
-      the output. With --fixtures every checkpoint folder below FOLDER that has an expected.safetensors is run
-      as `moe apply` runs it and compared with that file.
+      Each row is a layer of 160 tokens under one routing policy; the error is the relative RMS difference \
+      of the output. With --fixtures every checkpoint folder below it that has an expected.safetensors is \
+      run as `moe apply` runs it and compared with that file.
 
       Examples:
         moe check

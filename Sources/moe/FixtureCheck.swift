@@ -12,7 +12,10 @@ struct FixtureCheck {
 
   /// Prints the table and returns the number of families that are out of bounds.
   func run() throws -> Int {
-    let names = try FileManager.default.contentsOfDirectory(atPath: folder).sorted().filter {
+    guard let entries = try? FileManager.default.contentsOfDirectory(atPath: folder) else {
+      throw CheckpointError(folder, "is not a folder that can be read")
+    }
+    let names = entries.sorted().filter {
       FileManager.default.fileExists(atPath: "\(folder)/\($0)/expected.safetensors")
     }
     guard !names.isEmpty else {
@@ -30,14 +33,13 @@ struct FixtureCheck {
       for layer in checkpoint.moeLayers {
         let prefix = layer.contains(".") ? layer : "layers.\(layer)"
         let input = try ActivationFile(path: expected.path, tensor: "\(prefix).input").activations
-        let block = try CheckpointBlock(
-          checkpoint: checkpoint, layer: layer, precision: .float32, execution: execution)
-        let (output, record) = try block.layer(input, execution: execution)
-        configuration = block.layer.configuration
+        let block = try checkpoint.layer(layer).packed(.float32, execution)
+        let (output, record) = try block(input, execution: execution)
+        configuration = block.configuration
         let target = try expected.floats(named: "\(prefix).output").map(Double.init)
         worst = max(worst, relativeRMS(output.tokens.elements, target))
         off += routesOff(record, try expected.integers(named: "\(prefix).expert_ids"))
-        speed = max(speed, try tokensPerSecond(block.layer, input))
+        speed = max(speed, try tokensPerSecond(block, input))
       }
       let isRight = worst <= Self.bound && off == 0
       if !isRight { failures += 1 }

@@ -11,7 +11,7 @@ struct MoeCommand: ParsableCommand {
     discussion: """
       Examples:
         moe info
-        moe apply Qwen3-30B-A3B --layer 7 --input x.safetensors --output y.safetensors
+        moe apply Mixtral-8x7B --layer 3 --input x.safetensors --output y.safetensors
         moe route logits.safetensors --policy gshard-top2 --capacity-factor 1.25
         moe check
       """,

@@ -7,15 +7,15 @@ struct RouteCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "route", abstract: "Apply a routing policy to logits and show where the tokens go.",
     discussion: """
-      Prints the load of each expert, what was dropped and the losses. With --output it writes “expert_ids”
-      [T,K] I32, “weights” [T,K] F32 (0 where dropped), “slots” [T,K] I32 (−1 where dropped), “counts” [E] I32
-      (before dropping), “capacity” [1] I32 (the largest count where nothing can be dropped) and
+      Prints the load of each expert, what was dropped and the losses. With --output it writes “expert_ids” \
+      [T,K] I32, “weights” [T,K] F32 (0 where dropped), “slots” [T,K] I32 (−1 where dropped), “counts” [E] \
+      I32 (before dropping), “capacity” [1] I32 (the largest count where nothing can be dropped) and \
       “auxiliary_loss” [1] F32 (E·Σ f·P, without a coefficient).
 
       Examples:
         moe route --list
         moe route logits.safetensors --policy switch --capacity-factor 1.0
-        moe route logits.safetensors --policy deepseek-v3 --top-k 4 --output routes.safetensors
+        moe route logits.safetensors --policy deepseek-v3 --output y.safetensors
       """)
 
   enum DropPolicy: String, ExpressibleByArgument, CaseIterable {
@@ -30,8 +30,11 @@ struct RouteCommand: ParsableCommand {
   @Option(help: "Rows of an expert as a multiple of its even share; the policy says how it is rounded.")
   var capacityFactor: String?
   @Option(help: "The least capacity.") var minCapacity: Int?
-  @Option(help: "Which choices of a full expert are dropped: those of low weight, or the latest.")
-  var dropPolicy: DropPolicy = .position
+  @Option(
+    help: ArgumentHelp(
+      "Which choices of a full expert are dropped: those of low weight, or the latest, as without it.",
+      valueName: DropPolicy.allCases.map(\.rawValue).joined(separator: "|")))
+  var dropPolicy: DropPolicy?
   @Flag(help: "Drop nothing, also where the policy would.") var noDrop = false
   @Option(help: "Groups of consecutive experts, of which a token uses --groups-selected.") var groups: Int?
   @Option(help: "Groups a token uses.") var groupsSelected: Int?
@@ -44,7 +47,7 @@ struct RouteCommand: ParsableCommand {
     if list { return }
     guard logits != nil else { throw ValidationError("a file with logits is missing") }
     guard let policy else { throw ValidationError("--policy is missing; moe route --list shows the names") }
-    guard PolicyPreset.named(policy) != nil else {
+    guard let preset = PolicyPreset.named(policy) else {
       throw ValidationError(
         "--policy is “\(policy)”, expected one of \(PolicyPreset.all.map(\.name).joined(separator: ", "))")
     }
@@ -52,11 +55,22 @@ struct RouteCommand: ParsableCommand {
       throw ValidationError(
         "--capacity-factor is “\(capacityFactor)”, expected a positive number such as 1.25")
     }
-    if let minCapacity, minCapacity < 0 {
-      throw ValidationError("--min-capacity is \(minCapacity), expected at least 0")
+    if let minCapacity, !(0...Int(Int32.max)).contains(minCapacity) {
+      throw ValidationError("--min-capacity is \(minCapacity), expected 0 to \(Int32.max)")
     }
-    if noDrop, capacityFactor != nil || minCapacity != nil {
-      throw ValidationError("--no-drop leaves no capacity to set")
+    if let topK, topK < 1 { throw ValidationError("--top-k is \(topK), expected at least 1") }
+    let given = [
+      ("--capacity-factor", capacityFactor != nil), ("--min-capacity", minCapacity != nil),
+      ("--drop-policy", dropPolicy != nil),
+    ].filter(\.1).map(\.0)
+    if noDrop, let option = given.first {
+      throw ValidationError("--no-drop leaves nothing for \(option) to do; give one of them")
+    }
+    if preset.capacity == nil, capacityFactor == nil, let option = given.first {
+      throw ValidationError("\(policy) drops nothing by itself; \(option) needs --capacity-factor too")
+    }
+    if selectionBias != nil, policy == "sparsemixer" {
+      throw ValidationError("sparsemixer compares logits and has no --selection-bias")
     }
     if (groups == nil) != (groupsSelected == nil) {
       throw ValidationError("--groups and --groups-selected go together")
@@ -71,10 +85,12 @@ struct RouteCommand: ParsableCommand {
       return
     }
     let execution = try options.execution()
+    if let output { try SafetensorsWriter.check(path: output) }
     let file = try SafetensorsFile(path: logits!)
     let name = file.names.contains("logits") || file.names.count != 1 ? "logits" : file.names[0]
+    try file.require(name)
     let matrix = try file.matrix(named: name)
-    let bias = try selectionBias.map { try file.floats(named: $0) }
+    let bias = try selectionBias.map { try readBias($0, of: file, expertCount: matrix.columns) }
     let preset = PolicyPreset.named(policy!)!
     let expertsPerToken = topK ?? min(preset.expertsPerToken, matrix.columns)
     let routing = routingPolicy(preset, expertCount: matrix.columns)
@@ -83,10 +99,27 @@ struct RouteCommand: ParsableCommand {
       record = try routing.route(
         logits: matrix, expertsPerToken: expertsPerToken, selectionBias: bias, execution: execution)
     } catch {
-      throw CheckpointError("\(file.path): tensor “\(name)”", "\(error)")
+      throw CheckpointError("\(file.path): tensor \(quoted(name))", "\(error)")
     }
     if let output { try write(record, to: output) }
     show(record, routing)
+  }
+
+  /// The tensor that is added to the scores, which has one number for each expert.
+  private func readBias(_ name: String, of file: SafetensorsFile, expertCount: Int) throws -> [Float] {
+    try file.require(name)
+    let bias = try file.floats(named: name)
+    let shape = try file.tensor(name).shape
+    guard shape == [expertCount] else {
+      throw CheckpointError(
+        file.path,
+        "tensor \(quoted(name)) has shape \(shape), expected [\(expertCount)], one bias for each expert")
+    }
+    if let expert = bias.firstIndex(where: { !$0.isFinite }) {
+      throw CheckpointError(
+        file.path, "tensor \(quoted(name)) has \(bias[expert]) for expert \(expert), expected a number")
+    }
+    return bias
   }
 
   private func routingPolicy(_ preset: PolicyPreset, expertCount: Int) -> RoutingPolicy {
@@ -133,13 +166,13 @@ struct RouteCommand: ParsableCommand {
       "\(self.policy!): \(record.tokenCount) tokens, top-\(record.expertsPerToken) of \(record.expertCount) "
         + "experts, \(groups), \(capacity)")
     let largest = max(record.counts.max() ?? 0, 1)
-    let choices = max(record.counts.reduce(0, +), 1)
+    let choices = record.counts.reduce(0, +)
     var table = TextTable("expert", "choices", "share", "dropped", "load", leftAligned: [4])
     for expert in 0..<record.expertCount {
       let count = record.counts[expert]
       let bar = String(repeating: "█", count: Int((count * 40 + largest - 1) / largest))
       table.add(
-        "\(expert)", "\(count)", "\(fixed(100 * Double(count) / Double(choices), 1)) %",
+        "\(expert)", "\(count)", "\(fixed(100 * Double(count) / Double(max(choices, 1)), 1)) %",
         "\(record.droppedCounts[expert])", bar)
     }
     table.print()

@@ -55,13 +55,16 @@ import Testing
     expectComplaint("expected those of shape") { try writer.add("y", [Float](), shape: [.max, .max]) }
   }
 
-  @Test func failedWriteLeavesTheOldFile() throws {
+  @Test func failedWriteLeavesNothingBehind() throws {
     try withTemporaryFolder { folder in
       let path = folder.appending(path: "x.safetensors").path
-      expectComplaint("cannot be created") { try writer().write(to: "\(folder.path)/none/x.safetensors") }
-      // A folder in the way makes the last step, the renaming, fail.
+      expectComplaint("cannot be created in the folder “\(folder.path)/none/”: No such file") {
+        try writer().write(to: "\(folder.path)/none/x.safetensors")
+      }
+      expectComplaint("“”: is not the name of a file") { try writer().write(to: "") }
+      expectComplaint("/dev/null: is not a regular file") { try writer().write(to: "/dev/null") }
       try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: false)
-      expectComplaint("cannot be put in place") { try writer().write(to: path) }
+      expectComplaint("is a folder, expected the name of a file") { try writer().write(to: path) }
       #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path) == ["x.safetensors"])
     }
   }

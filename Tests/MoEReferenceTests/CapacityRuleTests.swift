@@ -47,6 +47,22 @@ import Testing
     #expect(capacity(.fixed(64), 8, 8) == 64)
   }
 
+  /// 2³¹ rows stand for everything beyond, and no product overflows on the way.
+  @Test(arguments: [
+    CapacityRule.exact(numerator: .max, denominator: 1, minimum: 0), .lingvo(factor: 1e300),
+    .lingvo(factor: 0.1, minimum: .max), .flaxformer(factor: 1e300), .deepSpeed(factor: 1e300, minimum: 4),
+    .megatron(factor: 1e300),
+  ])
+  func factorsBeyondAllBatches(_ rule: CapacityRule) {
+    #expect(capacity(rule, 7, 8, 2) == 1 << 31)
+  }
+
+  @Test func exactWhereTheProductNeedsMoreThan64Bits() {
+    let rule = CapacityRule.exact(
+      numerator: 1_000_000_000_000_000_001, denominator: 1_000_000_000, minimum: 0)
+    #expect(capacity(rule, 80, 1000, 2) == 160_000_001)
+  }
+
   @Test func choicesMultiplyTheShare() {
     #expect(capacity(.exact(numerator: 1, denominator: 1, minimum: 0), 100, 8, 2) == 25)
     #expect(capacity(.deepSpeed(factor: 1, minimum: 4), 100, 8, 2) == 25)

@@ -102,7 +102,10 @@ import Testing
     try ensure(weightError < 0x1p-40, "weights differ by \(weightError)")
     let outputError = Tolerance.relativeRMS(
       stages.output.flatMap { $0 }, definition.output.flatMap { $0 })
-    try ensure(outputError < 0x1p-40, "outputs differ by \(outputError)")
+    // Two ways to the same hidden value agree to a few ulp of Double; where bfloat16 is half-way between two numbers,
+    // as it often is when an activation is nearly linear, those few ulp decide which is taken, one 2⁻⁸ from the other.
+    let bound = precision == .exact ? 0x1p-40 : Tolerance.bfloat16Roundoff
+    try ensure(outputError < bound, "outputs differ by \(outputError)")
     try checkInvariants(stages)
   }
 

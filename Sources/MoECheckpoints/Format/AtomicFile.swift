@@ -9,7 +9,7 @@ struct AtomicFile: ~Copyable {
   static func write(
     to path: String, _ body: (borrowing AtomicFile) throws(CheckpointError) -> Void
   ) throws(CheckpointError) {
-    if path.utf8.contains(0) { throw CheckpointError(quoted(path), "a path cannot contain a zero byte") }
+    try check(path)
     let temporary = "\(path).\(getpid()).\(UInt64.random(in: 0 ... .max)).tmp"
     let descriptor = unsafe open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)
     if descriptor < 0 { throw CheckpointError(path, "cannot be created: \(systemError())") }
@@ -32,6 +32,30 @@ struct AtomicFile: ~Copyable {
     flushFolder(of: path)
   }
 
+  /// Checks that a file can be put at `path`, as far as that can be known before it is.
+  ///
+  /// Whatever is there and not a regular file is refused: renaming would replace a device or a pipe.
+  static func check(_ path: String) throws(CheckpointError) {
+    if path.utf8.contains(0) { throw CheckpointError(quoted(path), "a path cannot contain a zero byte") }
+    if path.isEmpty { throw CheckpointError(quoted(path), "is not the name of a file") }
+    var status = stat()
+    if unsafe stat(path, &status) == 0, status.st_mode & S_IFMT != S_IFREG {
+      throw CheckpointError(
+        path,
+        status.st_mode & S_IFMT == S_IFDIR
+          ? "is a folder, expected the name of a file" : "is not a regular file and cannot be replaced by one"
+      )
+    }
+    let folder = folder(of: path)
+    if unsafe access(folder, W_OK | X_OK) != 0 {
+      throw CheckpointError(path, "cannot be created in the folder \(quoted(folder)): \(systemError())")
+    }
+  }
+
+  private static func folder(of path: String) -> String {
+    path.lastIndex(of: "/").map { String(path[...$0]) } ?? "."
+  }
+
   /// Writes `bytes` at the end.
   func append(_ bytes: [UInt8]) throws(CheckpointError) {
     var written = 0
@@ -49,8 +73,7 @@ struct AtomicFile: ~Copyable {
 
   /// Makes the renaming last; a file system that cannot do it has no more to give.
   private static func flushFolder(of path: String) {
-    let folder = path.lastIndex(of: "/").map { String(path[...$0]) } ?? "."
-    let descriptor = unsafe open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    let descriptor = unsafe open(folder(of: path), O_RDONLY | O_DIRECTORY | O_CLOEXEC)
     if descriptor < 0 { return }
     fsync(descriptor)
     close(descriptor)

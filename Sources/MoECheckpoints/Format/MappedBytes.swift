@@ -25,7 +25,11 @@ import Glibc
     guard unsafe fstat(descriptor, &status) == 0 else {
       throw CheckpointError(path, "cannot be examined: \(systemError())")
     }
-    guard status.st_mode & S_IFMT == S_IFREG else { throw CheckpointError(path, "is not a regular file") }
+    guard status.st_mode & S_IFMT == S_IFREG else {
+      throw CheckpointError(
+        path, status.st_mode & S_IFMT == S_IFDIR ? "is a folder, not a regular file" : "is not a regular file"
+      )
+    }
     isMapped = status.st_size > 0
     if isMapped {
       let base = unsafe mmap(nil, status.st_size, PROT_READ, MAP_PRIVATE, descriptor, 0)

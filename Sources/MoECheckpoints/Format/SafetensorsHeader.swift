@@ -20,7 +20,9 @@ struct SafetensorsHeader: Equatable {
     let length = bytes.copy(0..<8).reversed().reduce(0 as UInt64) { $0 << 8 | UInt64($1) }
     guard length > 0 else { throw CheckpointError(path, "the header is 0 bytes long, expected at least 2") }
     guard length <= Self.limit else {
-      throw CheckpointError(path, "the header is \(length) bytes long, expected at most \(Self.limit)")
+      throw CheckpointError(
+        path,
+        "the header is \(length) bytes long, expected at most \(Self.limit): it is not a safetensors file")
     }
     guard length <= bytes.count - 8 else {
       throw CheckpointError(

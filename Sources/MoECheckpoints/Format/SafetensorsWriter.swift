@@ -79,6 +79,11 @@ public struct SafetensorsWriter: Sendable {
     }
   }
 
+  /// Checks that a file can be written to `path`, so that nobody computes for an hour to find that it cannot.
+  ///
+  /// - Throws: ``CheckpointError`` where the path is a folder, or the folder it is in cannot be written.
+  public static func check(path: String) throws(CheckpointError) { try AtomicFile.check(path) }
+
   /// The bytes of the whole file.
   public func bytes() -> [UInt8] {
     var bytes = header()
