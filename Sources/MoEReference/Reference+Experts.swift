@@ -14,10 +14,28 @@ extension Reference {
     return linear(h, weights.down, bias: weights.downBias, precision: precision)
   }
 
-  /// Each kept row through its expert: y `[M, D]` in the rows' order.
+  /// The input of each kept row: z `[M, D]` in the rows' order, the row of x of its token.
   ///
-  /// Where the policy places weights on the input, a row is multiplied by its weight before anything else
-  /// (Llama 4).
+  /// Where the policy places weights on the input, it is multiplied by its weight (Llama 4).
+  ///
+  /// - Parameters:
+  ///   - x: `[T, D]`.
+  ///   - weights: `[T, K]`.
+  public static func gather(
+    _ x: [[Double]], permutation: Permutation, weights: [[Double]],
+    placement: RoutingPolicy.WeightPlacement = .output
+  ) -> [[Double]] {
+    var gathered = Array(repeating: [Double](), count: permutation.rowToken.count)
+    for (token, rowsOfChoices) in permutation.slotRow.enumerated() {
+      for (choice, row) in rowsOfChoices.enumerated() where row >= 0 {
+        let weight = placement == .input ? weights[token][choice] : 1
+        gathered[row] = x[token].map { weight * $0 }
+      }
+    }
+    return gathered
+  }
+
+  /// Each kept row through its expert: y `[M, D]` in the rows' order.
   ///
   /// - Parameters:
   ///   - x: `[T, D]`.
@@ -27,17 +45,11 @@ extension Reference {
     activation: ActivationFunction, placement: RoutingPolicy.WeightPlacement = .output,
     precision: Precision = .exact
   ) -> [[Double]] {
-    let tokens = rows(x)
-    var outputs = Array(repeating: [Double](), count: permutation.rowToken.count)
-    for (token, rowsOfChoices) in permutation.slotRow.enumerated() {
-      for (choice, row) in rowsOfChoices.enumerated() where row >= 0 {
-        let weight = placement == .input ? routingWeights[token][choice] : 1
-        let expert = permutation.expert(ofRow: row)
-        outputs[row] = feedForward(
-          tokens[token].map { weight * $0 }, experts[expert], activation: activation, precision: precision)
-      }
+    let inputs = gather(rows(x), permutation: permutation, weights: routingWeights, placement: placement)
+    return inputs.enumerated().map { row, z in
+      feedForward(
+        z, experts[permutation.expert(ofRow: row)], activation: activation, precision: precision)
     }
-    return outputs
   }
 }
 

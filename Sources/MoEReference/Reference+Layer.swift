@@ -56,6 +56,18 @@ extension Reference {
     let permutation = permutation(
       expertIDs: routing.expertIDs, weights: routing.weights, expertCount: configuration.expertCount,
       capacity: capacity, priority: policy.capacity?.priority ?? .tokenThenChoice, scopeLength: scopeLength)
+    let output = try layer(
+      x, weights: weights, configuration: configuration, routing: routing, permutation: permutation,
+      precision: precision)
+    return LayerOutput(output: output, routing: routing, permutation: permutation, capacity: capacity)
+  }
+
+  /// The layer after its permutation, `[T, D]`, for choices and drops that something else has decided.
+  public static func layer(
+    _ x: Activations, weights: MoEWeights, configuration: MoEConfiguration, routing: Routing,
+    permutation: Permutation, precision: Precision = .exact
+  ) throws -> [[Double]] {
+    let policy = configuration.routing
     let outputs = experts(
       x.tokens, permutation: permutation, routingWeights: routing.weights, experts: weights.experts,
       activation: configuration.activation, placement: policy.weightPlacement, precision: precision)
@@ -72,6 +84,6 @@ extension Reference {
         output[token] = zip(output[token], y).map { a * $0 + b * $1 }
       }
     }
-    return LayerOutput(output: output, routing: routing, permutation: permutation, capacity: capacity)
+    return output
   }
 }

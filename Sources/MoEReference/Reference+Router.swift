@@ -63,12 +63,42 @@ extension Reference {
       }
       let selection = selectionScores(row, policy: policy, bias: bias)
       let chosen = topK(selection, count: expertsPerToken)
-      routing.append(
-        chosen: chosen, weights: weights(row, chosen: chosen, policy: policy),
-        scores: lossProbabilities(row, policy: policy), selection: selection,
-        logSumExp: logSumExp(row))
+      append(row, chosen: chosen, selection: selection, policy: policy, to: &routing)
     }
     return routing
+  }
+
+  /// The routing of experts that something else has chosen, weighed by these logits.
+  ///
+  /// With the choices of a kernel, near ties that it rounds otherwise do not change what it is judged on; with
+  /// the choices of another forward pass, the weights are a differentiable function of the logits.
+  ///
+  /// - Parameters:
+  ///   - expertIDs: `[T, K]`, best first; −1 where masked.
+  ///   - selectionBias: `[E]`; enters the margins alone.
+  public static func routing(
+    choosing expertIDs: [[Int]], logits: [[Double]], policy: RoutingPolicy, selectionBias: [Float]? = nil
+  ) -> Routing {
+    let expertCount = logits.first?.count ?? selectionBias?.count ?? 0
+    let bias = selectionBias.map { $0.map(Double.init) } ?? Array(repeating: 0, count: expertCount)
+    var routing = Routing(emptyFor: expertCount)
+    for (row, chosen) in zip(logits, expertIDs) {
+      if chosen.contains(-1) {
+        routing.appendMaskedToken(expertsPerToken: chosen.count)
+      } else {
+        let selection = selectionScores(row, policy: policy, bias: bias)
+        append(row, chosen: chosen, selection: selection, policy: policy, to: &routing)
+      }
+    }
+    return routing
+  }
+
+  private static func append(
+    _ logits: [Double], chosen: [Int], selection: [Double], policy: RoutingPolicy, to routing: inout Routing
+  ) {
+    routing.append(
+      chosen: chosen, weights: weights(logits, chosen: chosen, policy: policy),
+      scores: lossProbabilities(logits, policy: policy), selection: selection, logSumExp: logSumExp(logits))
   }
 
   /// The indices of the `count` largest values: value descending, then index ascending.
@@ -108,18 +138,22 @@ extension Reference {
 
   /// The weights of the chosen experts: unbiased scores, normalised, then scaled.
   private static func weights(_ logits: [Double], chosen: [Int], policy: RoutingPolicy) -> [Double] {
-    let raw =
-      switch policy.scoring {
-      case .softmax:
-        chosen.map { softmax(logits)[$0] }
-      case .sigmoid, .sigmoidOfSelected:
-        chosen.map { sigmoid(logits[$0]) }
-      case .softmaxOverSelected:
-        softmax(chosen.map { logits[$0] })
-      case .sparseMixer(let jitter):
-        sparseMixerWeights(logits, chosen: chosen, jitter: Double(jitter))
-      }
+    let raw = rawWeights(logits, chosen: chosen, scoring: policy.scoring)
     return normalized(raw, by: policy.normalization).map { $0 * Double(policy.scale) }
+  }
+
+  /// The scores of the chosen experts, before they are normalised and scaled.
+  static func rawWeights(_ logits: [Double], chosen: [Int], scoring: RoutingPolicy.Scoring) -> [Double] {
+    switch scoring {
+    case .softmax:
+      return chosen.map { softmax(logits)[$0] }
+    case .sigmoid, .sigmoidOfSelected:
+      return chosen.map { sigmoid(logits[$0]) }
+    case .softmaxOverSelected:
+      return softmax(chosen.map { logits[$0] })
+    case .sparseMixer(let jitter):
+      return sparseMixerWeights(logits, chosen: chosen, jitter: Double(jitter))
+    }
   }
 
   /// Weights over their sum as `normalization` defines it. Where the divisor is 0 there is nothing to share,
@@ -127,28 +161,40 @@ extension Reference {
   private static func normalized(
     _ weights: [Double], by normalization: RoutingPolicy.Normalization
   ) -> [Double] {
-    let sum = weights.reduce(0, +)
-    let divisor =
-      switch normalization {
-      case .none: 1.0
-      case .sum(plus: let plus): sum + Double(plus)
-      case .sumAtLeast(let floor): max(sum, Double(floor))
-      }
+    let divisor = divisor(of: weights, normalization)
     return divisor == 0 ? weights : weights.map { $0 / divisor }
   }
 
-  /// SparseMixer at evaluation (Liu et al. 2023; `sparsemixer` of Phi-3.5-MoE on the hub).
-  ///
-  /// Choice by choice, m is the best logit among the experts not chosen before. Of these, expert e survives
-  /// unless (m − sₑ)/max(|sₑ|, m) > 2·jitter, and the weight is the choice's softmax over the survivors.
+  /// What `normalization` divides these weights by.
+  static func divisor(of weights: [Double], _ normalization: RoutingPolicy.Normalization) -> Double {
+    let sum = weights.reduce(0, +)
+    return switch normalization {
+    case .none: 1.0
+    case .sum(plus: let plus): sum + Double(plus)
+    case .sumAtLeast(let floor): max(sum, Double(floor))
+    }
+  }
+
+  /// SparseMixer at evaluation (Liu et al. 2023; `sparsemixer` of Phi-3.5-MoE on the hub): choice by choice,
+  /// the weight is the choice's softmax over the survivors.
   private static func sparseMixerWeights(_ logits: [Double], chosen: [Int], jitter: Double) -> [Double] {
     chosen.indices.map { choice in
-      let best = logits[chosen[choice]]
-      let survivors = logits.indices.map { expert in
-        let excluded = (best - logits[expert]) / max(abs(logits[expert]), best) > 2 * jitter
-        return excluded || chosen[..<choice].contains(expert) ? -.infinity : logits[expert]
-      }
+      let survivors = sparseMixerSurvivors(logits, chosen: chosen, choice: choice, jitter: jitter)
       return softmax(survivors)[chosen[choice]]
+    }
+  }
+
+  /// The logits among which one choice of SparseMixer shares, −∞ for the experts that do not survive.
+  ///
+  /// m is the best logit among the experts not chosen before. Of these, expert e survives unless
+  /// (m − sₑ)/max(|sₑ|, m) > 2·jitter.
+  static func sparseMixerSurvivors(
+    _ logits: [Double], chosen: [Int], choice: Int, jitter: Double
+  ) -> [Double] {
+    let best = logits[chosen[choice]]
+    return logits.indices.map { expert in
+      let excluded = (best - logits[expert]) / max(abs(logits[expert]), best) > 2 * jitter
+      return excluded || chosen[..<choice].contains(expert) ? -.infinity : logits[expert]
     }
   }
 

@@ -1,0 +1,46 @@
+public import MoECore
+
+extension Reference {
+  /// What flows back through the dense branch of one token.
+  public struct DenseGradients: Sendable, Equatable {
+    /// dL/dx `[D]`, through the network and its gate.
+    public var x: [Double]
+    /// The gradient of the experts' sum `[D]`.
+    public var experts: [Double]
+    /// Of the gate's parameters; nil where the branch has no gate.
+    public var gate: LinearGradients?
+  }
+
+  /// Backward of out = a·experts + b·y with (y, a, b) of
+  /// ``denseBranch(_:_:weights:gate:activation:precision:)``, on one token.
+  ///
+  /// dL/dy = b·dL/dout, dL/da = dL/dout·experts and dL/db = dL/dout·y; the last two go back through the sigmoid
+  /// or the softmax of the gate.
+  ///
+  /// - Parameters:
+  ///   - x: `[D]`.
+  ///   - expertsSum: `[D]`; zero for a masked token, which passes the branch all the same.
+  ///   - outputGradient: dL/dout `[D]`.
+  ///   - gradients: of the branch's network, added to.
+  public static func denseBranchBackward(
+    _ x: [Double], _ branch: MoEConfiguration.DenseBranch, weights: FeedForwardWeights,
+    gate: BranchGateWeights?, activation: ActivationFunction, expertsSum: [Double],
+    outputGradient: [Double], into gradients: inout FeedForwardGradients
+  ) -> DenseGradients {
+    let (y, a, b) = denseBranch(x, branch, weights: weights, gate: gate, activation: activation)
+    let ofExperts = dot(outputGradient, expertsSum)
+    let ofBranch = dot(outputGradient, y)
+    let logitsGradient: [Double] =
+      switch branch {
+      case .shared: []
+      case .gatedShared: [ofBranch * b * (1 - b)]
+      case .residual: softmaxBackward([a, b], gradient: [ofExperts, ofBranch])
+      }
+    let ofGate = gate.map { linearBackward(x, $0.weight, outputGradient: logitsGradient) }
+    let ofNetwork = feedForwardBackward(
+      x, weights, activation: activation, outputGradient: outputGradient.map { b * $0 }, into: &gradients)
+    return DenseGradients(
+      x: ofGate.map { sum(ofNetwork, $0.input) } ?? ofNetwork,
+      experts: outputGradient.map { a * $0 }, gate: ofGate)
+  }
+}

@@ -1,0 +1,85 @@
+public import MoECore
+
+extension Reference {
+  /// Gradients of one network's parameters, shaped as ``FeedForwardWeights`` has them.
+  public struct FeedForwardGradients: Sendable, Equatable {
+    /// `[F, D]`; nil where the activation has no gate.
+    public var gate: [[Double]]?
+    /// `[F, D]`.
+    public var up: [[Double]]
+    /// `[D, F]`.
+    public var down: [[Double]]
+    /// `[F]`; nil where the activation has no gate. Bias gradients are there whether or not the biases are.
+    public var gateBias: [Double]?
+    /// `[F]`.
+    public var upBias: [Double]
+    /// `[D]`.
+    public var downBias: [Double]
+
+    /// The gradients of a network that no row has passed.
+    public init(zerosFor weights: FeedForwardWeights) {
+      gate = weights.gate.map { zeros($0.rows, $0.columns) }
+      up = zeros(weights.up.rows, weights.up.columns)
+      down = zeros(weights.down.rows, weights.down.columns)
+      gateBias = weights.gate.map { Array(repeating: 0, count: $0.rows) }
+      upBias = Array(repeating: 0, count: weights.up.rows)
+      downBias = Array(repeating: 0, count: weights.down.rows)
+    }
+
+    /// Adds the gradients of the three products of one row.
+    mutating func add(gate g: LinearGradients?, up u: LinearGradients, down d: LinearGradients) {
+      if let g {
+        gate = sum(gate!, g.weight)
+        gateBias = sum(gateBias!, g.bias)
+      }
+      (up, upBias) = (sum(up, u.weight), sum(upBias, u.bias))
+      (down, downBias) = (sum(down, d.weight), sum(downBias, d.bias))
+    }
+  }
+
+  /// One network backward on one row: returns dL/dx `[D]` and adds to the parameters' gradients.
+  ///
+  /// With u = x·upᵀ + b_u, g = x·gateᵀ + b_g, h = act(g, u) and y = h·downᵀ + b_d: dL/dh is dL/dy·down, dL/dg
+  /// and dL/du are dL/dh times the activation's derivatives, and dL/dx is dL/du·up + dL/dg·gate.
+  ///
+  /// - Parameters:
+  ///   - x: `[D]`.
+  ///   - outputGradient: dL/dy `[D]`.
+  public static func feedForwardBackward(
+    _ x: [Double], _ weights: FeedForwardWeights, activation function: ActivationFunction,
+    outputGradient: [Double], into gradients: inout FeedForwardGradients
+  ) -> [Double] {
+    let u = linear(x, weights.up, bias: weights.upBias)
+    let g = weights.gate.map { linear(x, $0, bias: weights.gateBias) } ?? u
+    let h = u.indices.map { activation(function, gate: g[$0], up: u[$0]) }
+    let down = linearBackward(h, weights.down, outputGradient: outputGradient)
+    let slopes = u.indices.map { activationBackward(function, gate: g[$0], up: u[$0]) }
+    let up = linearBackward(
+      x, weights.up, outputGradient: zip(down.input, slopes).map { $0 * $1.up })
+    let gate = weights.gate.map {
+      linearBackward(x, $0, outputGradient: zip(down.input, slopes).map { $0 * $1.gate })
+    }
+    gradients.add(gate: gate, up: up, down: down)
+    return gate.map { sum(up.input, $0.input) } ?? up.input
+  }
+
+  /// Each kept row back through its expert: dL/dz `[M, D]` and every expert's parameters, zeros where it has
+  /// no rows.
+  ///
+  /// - Parameters:
+  ///   - inputs: z `[M, D]` of ``gather(_:permutation:weights:placement:)``.
+  ///   - outputGradient: dL/dy `[M, D]`.
+  public static func expertsBackward(
+    _ inputs: [[Double]], permutation: Permutation, experts: [FeedForwardWeights],
+    activation: ActivationFunction, outputGradient: [[Double]]
+  ) -> (inputs: [[Double]], parameters: [FeedForwardGradients]) {
+    var parameters = experts.map(FeedForwardGradients.init(zerosFor:))
+    let inputGradient = inputs.enumerated().map { row, z in
+      let expert = permutation.expert(ofRow: row)
+      return feedForwardBackward(
+        z, experts[expert], activation: activation, outputGradient: outputGradient[row],
+        into: &parameters[expert])
+    }
+    return (inputGradient, parameters)
+  }
+}

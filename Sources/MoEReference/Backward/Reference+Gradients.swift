@@ -1,0 +1,128 @@
+public import MoECore
+
+extension Reference {
+  /// Gradients of everything a layer computes from, shaped as what they are of.
+  ///
+  /// Those of biases are there whether or not the layer has the biases. The selection bias has none by
+  /// definition: it enters the choice alone, and the choice is a constant.
+  public struct LayerGradients: Sendable, Equatable {
+    /// `[T, D]`.
+    public var x: [[Double]]
+    /// `[E, D]`.
+    public var routerWeight: [[Double]]
+    /// `[E]`.
+    public var routerBias: [Double]
+    /// One network an expert; zeros where no row was kept.
+    public var experts: [FeedForwardGradients]
+    /// The network of the dense branch.
+    public var dense: FeedForwardGradients?
+    /// `[1, D]` or `[2, D]`, the gate of the dense branch.
+    public var denseGateWeight: [[Double]]?
+    /// `[1]` or `[2]`.
+    public var denseGateBias: [Double]?
+  }
+
+  /// The backward pass of ``layer(_:weights:configuration:routing:permutation:precision:)`` in exact
+  /// arithmetic: the stages of the forward pass in reverse, each in its own file.
+  ///
+  /// The chosen experts, the drops, the group masks and SparseMixer's survivors are constants.
+  ///
+  /// - Parameters:
+  ///   - routing: of ``routing(choosing:logits:policy:selectionBias:)`` where a kernel has chosen. A masked
+  ///     token has the experts −1 and a gradient through the dense branch alone.
+  ///   - permutation: which choices were kept.
+  ///   - outputGradient: dL/doutput `[T, D]`.
+  ///   - loss: the router's own losses, if any, already multiplied by their coefficients.
+  public static func gradients(
+    _ x: Activations, weights: MoEWeights, configuration: MoEConfiguration, routing: Routing,
+    permutation: Permutation, outputGradient: [[Double]], loss: RouterLoss? = nil
+  ) throws -> LayerGradients {
+    let (policy, activation) = (configuration.routing, configuration.activation)
+    let (tokens, router) = (rows(x.tokens), weights.routerWeights)
+    let inputs = gather(
+      tokens, permutation: permutation, weights: routing.weights, placement: policy.weightPlacement)
+    let outputs = inputs.enumerated().map { row, z in
+      feedForward(z, weights.experts[permutation.expert(ofRow: row)], activation: activation)
+    }
+    var gradients = LayerGradients(
+      x: zeros(tokens.count, configuration.hiddenSize),
+      routerWeight: zeros(configuration.expertCount, configuration.hiddenSize),
+      routerBias: Array(repeating: 0, count: configuration.expertCount), experts: [])
+
+    // 1. The dense branch takes its part of dL/doutput and leaves the experts theirs.
+    var expertsGradient = outputGradient
+    if let branch = configuration.denseBranch {
+      let sums = combine(
+        outputs, permutation: permutation, weights: routing.weights, hiddenSize: configuration.hiddenSize,
+        placement: policy.weightPlacement)
+      expertsGradient = try gradients.addDenseBranch(
+        branch, weights: weights, activation: activation, tokens: tokens, expertsSums: sums,
+        outputGradient: outputGradient)
+    }
+
+    // 2. From the sum over choices to the rows of the experts and the routing weights.
+    let combined = combineBackward(
+      outputs, permutation: permutation, weights: routing.weights, placement: policy.weightPlacement,
+      outputGradient: expertsGradient)
+
+    // 3. Through the experts.
+    let ofExperts = expertsBackward(
+      inputs, permutation: permutation, experts: weights.experts, activation: activation,
+      outputGradient: combined.rows)
+    gradients.experts = ofExperts.parameters
+
+    // 4. From the rows of the experts to the tokens.
+    let gathered = gatherBackward(
+      tokens, permutation: permutation, weights: routing.weights, placement: policy.weightPlacement,
+      rowGradient: ofExperts.inputs)
+    gradients.x = sum(gradients.x, gathered.x)
+
+    // 5. From the routing weights and the losses to the logits.
+    let logits = logits(x.tokens, router)
+    var logitsGradient = routerBackward(
+      logits: logits, expertIDs: routing.expertIDs, policy: policy,
+      weightGradient: sum(combined.weights, gathered.weights))
+    if let loss {
+      let ofLoss = lossBackward(
+        loss, logits: logits, expertIDs: routing.expertIDs, scoring: policy.scoring)
+      logitsGradient = sum(logitsGradient, ofLoss)
+    }
+
+    // 6. From the logits to the tokens and the router.
+    for (token, row) in tokens.enumerated() where !routing.expertIDs[token].contains(-1) {
+      let ofLogits = linearBackward(row, router.weight, outputGradient: logitsGradient[token])
+      gradients.x[token] = sum(gradients.x[token], ofLogits.input)
+      gradients.routerWeight = sum(gradients.routerWeight, ofLogits.weight)
+      gradients.routerBias = sum(gradients.routerBias, ofLogits.bias)
+    }
+    return gradients
+  }
+}
+
+extension Reference.LayerGradients {
+  /// Adds the dense branch of every token; returns the gradient of the experts' sum `[T, D]`.
+  fileprivate mutating func addDenseBranch(
+    _ branch: MoEConfiguration.DenseBranch, weights: MoEWeights, activation: ActivationFunction,
+    tokens: [[Double]], expertsSums: [[Double]], outputGradient: [[Double]]
+  ) throws -> [[Double]] {
+    let network = try weights.denseBranch()
+    let gate = branch.gateRows > 0 ? try weights.denseBranchGate() : nil
+    var networkGradients = Reference.FeedForwardGradients(zerosFor: network)
+    denseGateWeight = gate.map { Reference.zeros($0.weight.rows, $0.weight.columns) }
+    denseGateBias = gate.map { Array(repeating: 0, count: $0.weight.rows) }
+    var expertsGradient: [[Double]] = []
+    for (token, row) in tokens.enumerated() {
+      let ofToken = Reference.denseBranchBackward(
+        row, branch, weights: network, gate: gate, activation: activation,
+        expertsSum: expertsSums[token], outputGradient: outputGradient[token], into: &networkGradients)
+      x[token] = Reference.sum(x[token], ofToken.x)
+      expertsGradient.append(ofToken.experts)
+      if let ofGate = ofToken.gate {
+        denseGateWeight = Reference.sum(denseGateWeight!, ofGate.weight)
+        denseGateBias = Reference.sum(denseGateBias!, ofGate.bias)
+      }
+    }
+    dense = networkGradients
+    return expertsGradient
+  }
+}
