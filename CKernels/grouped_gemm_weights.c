@@ -85,7 +85,7 @@ void moe_group_sums(moe_execution ex, const float *gradient_tiles, int64_t panel
 
 typedef struct {
   const float *src;
-  int64_t panels, K, columns, rows; /* ⌈K/16⌉ transposed panels of `rows` values */
+  int64_t panels, K, columns, rows; /* transposed panels of an expert, of `rows` values */
   float *dst;
 } transpose_args;
 
@@ -104,13 +104,12 @@ static void transpose_panel(void *context, int64_t task, int thread) {
          (size_t)(g->rows - g->panels * MOE_PANEL) * MOE_PANEL * sizeof(float));
 }
 
-size_t moe_transposed_panels_bytes(int64_t panels, int64_t K) {
-  return (size_t)ceil_div(K, MOE_PANEL) * panel_bytes(MOE_F32, panels * MOE_PANEL);
+size_t moe_transposed_panels_bytes(int64_t panels, int64_t columns) {
+  return (size_t)columns * panel_bytes(MOE_F32, panels * MOE_PANEL);
 }
 
 void moe_transpose_panels(moe_execution ex, const float *src, int64_t E, int64_t panels, int64_t K,
-                          float *dst) {
-  transpose_args g = {src, panels, K, ceil_div(K, MOE_PANEL), round_up(panels * MOE_PANEL, MOE_K_MULTIPLE),
-                      dst};
-  moe_parallel_for(ex.threads, E * g.columns, transpose_panel, &g);
+                          int64_t columns, float *dst) {
+  transpose_args g = {src, panels, K, columns, round_up(panels * MOE_PANEL, MOE_K_MULTIPLE), dst};
+  moe_parallel_for(ex.threads, E * columns, transpose_panel, &g);
 }

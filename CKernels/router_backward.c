@@ -23,7 +23,7 @@ typedef struct {
   int64_t group_tokens;
   float logsumexp_gradient;
   float *out;
-  char *scratch; /* seven rows a thread, which moe_router_scratch_bytes covers with its block of 48 */
+  char *scratch; /* eight rows a thread, which moe_router_scratch_bytes covers with its block of 48 */
   size_t scratch_bytes;
 } backward_args;
 
@@ -58,6 +58,6 @@ void moe_router_backward(moe_execution ex, const moe_router_rule *rule, const fl
                      .logsumexp_gradient = logsumexp_gradient,
                      .out = logit_gradients,
                      .scratch = scratch,
-                     .scratch_bytes = align64((size_t)(7 * round_up(E, MOE_PANEL)) * sizeof(float))};
+                     .scratch_bytes = align64((size_t)(8 * round_up(E, MOE_PANEL)) * sizeof(float))};
   moe_parallel_for(ex.threads, ceil_div(T, TOKENS), backward_block, &g);
 }

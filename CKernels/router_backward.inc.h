@@ -40,17 +40,23 @@ INLINE void softmax_backward(const float *p, const float *dp, int64_t padded, fl
 #define normalization_backward SUFFIX(normalization_backward)
 static void normalization_backward(const moe_router_rule *rule, const float *r, const float *dw, int64_t K,
                                    float *dr) {
-  float sum = 0, dot = 0;
-  for (int64_t k = 0; k < K; k++) sum += r[k], dot += r[k] * dw[k];
-  const bool divides = rule->normalization == MOE_NORMALIZE_SUM_PLUS ||
-                       (rule->normalization == MOE_NORMALIZE_SUM_AT_LEAST && sum > rule->normalization_term);
-  float divisor = rule->normalization == MOE_NORMALIZE_NONE       ? 1
-                  : rule->normalization == MOE_NORMALIZE_SUM_PLUS ? sum + rule->normalization_term
-                  : divides                                       ? sum
-                                                                  : rule->normalization_term;
-  if (divisor == 0) divisor = 1;
-  for (int64_t k = 0; k < K; k++)
-    dr[k] = rule->scale * (divides ? dw[k] / divisor - dot / (divisor * divisor) : dw[k] / divisor);
+  float sum = 0;
+  for (int64_t k = 0; k < K; k++) sum += r[k];
+  const bool floored = rule->normalization == MOE_NORMALIZE_SUM_AT_LEAST && sum <= rule->normalization_term;
+  if (rule->normalization == MOE_NORMALIZE_NONE || floored) {
+    const float divisor = floored && rule->normalization_term > 0 ? rule->normalization_term : 1;
+    for (int64_t k = 0; k < K; k++) dr[k] = rule->scale * dw[k] / divisor;
+    return;
+  }
+  /* With divisor = Σr + term, dr_k = (dw_k·divisor − Σ r_j·dw_j)/divisor², as a sum of differences of dw: of one
+   * expert alone only the term is left, which the difference of the two products would lose. */
+  const float term = rule->normalization == MOE_NORMALIZE_SUM_PLUS ? rule->normalization_term : 0;
+  const float divisor = sum + term > 0 ? sum + term : 1;
+  for (int64_t k = 0; k < K; k++) {
+    float change = term * dw[k];
+    for (int64_t j = 0; j < K; j++) change += r[j] * (dw[k] - dw[j]);
+    dr[k] = rule->scale * change / divisor / divisor;
+  }
 }
 
 /* Back through SparseMixer's weight of choice k, the survivors held fixed: softmax over them at the choice. */
@@ -79,15 +85,19 @@ static void route_token_backward(const moe_router_rule *rule, const float *logit
                                  const float *probability_gradients, float logsumexp_gradient, float *out,
                                  float *scratch) {
   const int64_t padded = (E + 15) / 16 * 16;
-  float *l = scratch, *p = l + padded, *s = p + padded, *dp = s + padded, *dl = dp + padded, *r = dl + padded,
-        *dr = r + padded;
+  float *l = scratch, *p = l + padded, *s = p + padded, *dp = s + padded, *dl = dp + padded, *q = dl + padded,
+        *r = q + padded, *dr = r + padded;
   memset(dp, 0, (size_t)padded * sizeof *dp), memset(dl, 0, (size_t)padded * sizeof *dl);
   memcpy(l, logits, (size_t)E * sizeof *l);
   for (int64_t e = E; e < padded; e++) l[e] = NONE;
   const float logsumexp = softmax_row(l, padded, p);
   const bool sigmoid = rule->scoring == MOE_SIGMOID || rule->scoring == MOE_SIGMOID_OF_SELECTED;
   if (sigmoid)
-    for (int64_t e = 0; e < padded; e += W) vstore(s + e, vsigmoid(vload(l + e)));
+    for (int64_t e = 0; e < padded; e += W) {
+      /* 1 − σ(l) is σ(−l): no difference of nearly equal numbers where σ is nearly 1. */
+      vstore(s + e, vsigmoid(vload(l + e)));
+      vstore(q + e, vsigmoid(vsub(vset1(0), vload(l + e))));
+    }
 
   float chosen = 0;
   switch (rule->scoring) {
@@ -127,7 +137,7 @@ static void route_token_backward(const moe_router_rule *rule, const float *logit
     break;
   case MOE_SIGMOID:
   case MOE_SIGMOID_OF_SELECTED:
-    for (int64_t k = 0; k < K; k++) dl[ids[k]] += dr[k] * s[ids[k]] * (1 - s[ids[k]]);
+    for (int64_t k = 0; k < K; k++) dl[ids[k]] += dr[k] * s[ids[k]] * q[ids[k]];
     break;
   case MOE_SOFTMAX_OVER_SELECTED: {
     float dot = 0;
@@ -142,7 +152,7 @@ static void route_token_backward(const moe_router_rule *rule, const float *logit
   if (sigmoid && probability_gradients) {
     float sum = 1e-20f, dot = 0;
     for (int64_t e = 0; e < E; e++) sum += s[e], dot += s[e] * probability_gradients[e];
-    for (int64_t e = 0; e < E; e++) dl[e] += (probability_gradients[e] - dot / sum) / sum * s[e] * (1 - s[e]);
+    for (int64_t e = 0; e < E; e++) dl[e] += (probability_gradients[e] - dot / sum) / sum * s[e] * q[e];
   }
   softmax_backward(p, dp, padded, dl);
   const float z = logsumexp_gradient * logsumexp;

@@ -184,11 +184,11 @@ void moe_grouped_gemm_down(moe_execution ex, moe_dtype dtype, const void *hidden
 
 /* ---- grouped GEMM, backward ------------------------------------------------------------------------------ */
 
-/* Weights of the backward pass: the forward's fp32 panels of E experts, each `panels` over K, transposed to ⌈K/16⌉
- * panels over 16·panels rows, rounded up to 32. */
-size_t moe_transposed_panels_bytes(int64_t panels, int64_t K);
+/* Weights of the backward pass: the forward's fp32 panels of E experts, each `panels` over K, transposed to `columns`
+ * panels an expert over 16·panels rows, rounded up to 32; columns is ⌈K/16⌉, or K rounded up to 32 over 16. */
+size_t moe_transposed_panels_bytes(int64_t panels, int64_t columns);
 void moe_transpose_panels(moe_execution ex, const float *src, int64_t E, int64_t panels, int64_t K,
-                          float *dst);
+                          int64_t columns, float *dst);
 
 /* Back through the second product and the activation, in fp32: from dL/dy as row tiles over D to dL/d(gate, up) as
  * row tiles over the columns of the first product's panels. transposed: the down projection's transpose, F'/16

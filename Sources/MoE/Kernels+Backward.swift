@@ -20,18 +20,20 @@ extension Kernels {
     let count = Int64(experts.expertCount)
     let (hidden, inner) = (Int64(experts.hiddenSize), Int64(experts.feedForwardSize))
     let upPanels = Int64(experts.upPanelCount)
+    let innerPanels = Int64(panels(padded(experts.feedForwardSize)))
     let (activation, alpha, limit) = experts.activation.cValue
     let kernel = unsafe try scratch.reserve(bytes: moe_grouped_gemm_scratch_bytes(ex, count))
 
     let transposedUp = unsafe try backward.transposedUp.reserve(
-      bytes: Int(count) * moe_transposed_panels_bytes(upPanels, hidden)
+      bytes: Int(count) * moe_transposed_panels_bytes(upPanels, Int64(panels(experts.hiddenSize)))
     ).assumingMemoryBound(to: Float.self)
     let transposedDown = unsafe try backward.transposedDown.reserve(
-      bytes: Int(count) * moe_transposed_panels_bytes(Int64(experts.downPanelCount), inner)
+      bytes: Int(count) * moe_transposed_panels_bytes(Int64(experts.downPanelCount), innerPanels)
     ).assumingMemoryBound(to: Float.self)
-    unsafe moe_transpose_panels(ex, experts.up.floats, count, upPanels, hidden, transposedUp)
     unsafe moe_transpose_panels(
-      ex, experts.down.floats, count, Int64(experts.downPanelCount), inner, transposedDown)
+      ex, experts.up.floats, count, upPanels, hidden, Int64(panels(experts.hiddenSize)), transposedUp)
+    unsafe moe_transpose_panels(
+      ex, experts.down.floats, count, Int64(experts.downPanelCount), inner, innerPanels, transposedDown)
 
     let outputTiles = unsafe try backward.outputTiles.reserve(
       bytes: rowBytes(experts, rowCount, experts.hiddenSize, execution)
@@ -106,13 +108,14 @@ extension Kernels {
       ex, tokenTiles, hidden, logitTiles, Int64(gradients.panelCount), 1, offsets, gradients.panels.floats)
     unsafe moe_group_sums(ex, logitTiles, Int64(gradients.panelCount), 1, offsets, gradients.bias.floats)
 
-    let panels = Int64(panels(router.expertCount))
+    let (expertPanels, hiddenPanels) = (Int64(panels(router.expertCount)), Int64(panels(router.hiddenSize)))
     let transposed = unsafe try backward.transposedRouter.reserve(
-      bytes: moe_transposed_panels_bytes(panels, hidden)
+      bytes: moe_transposed_panels_bytes(expertPanels, hiddenPanels)
     ).assumingMemoryBound(to: Float.self)
-    unsafe moe_transpose_panels(ex, router.panels.floats, 1, panels, hidden, transposed)
+    unsafe moe_transpose_panels(
+      ex, router.panels.floats, 1, expertPanels, hidden, hiddenPanels, transposed)
     unsafe moe_grouped_gemm_add(
-      ex, logitTiles, 1, offsets, panels * Int64(MOE_PANEL), hidden, transposed, inputGradient, kernel)
+      ex, logitTiles, 1, offsets, expertPanels * Int64(MOE_PANEL), hidden, transposed, inputGradient, kernel)
   }
 
   /// dL/dweights [T, K] = `output`[t]·`rows`[choice].

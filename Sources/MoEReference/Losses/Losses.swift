@@ -10,6 +10,13 @@ extension Reference {
     /// `[T]`: dL/dz with z = ln Σ exp(logit); 0 where masked.
     public var logSumExpGradient: [Double]
 
+    /// A loss of these values.
+    public init(value: Double, probabilityGradient: [[Double]], logSumExpGradient: [Double]) {
+      self.value = value
+      self.probabilityGradient = probabilityGradient
+      self.logSumExpGradient = logSumExpGradient
+    }
+
     /// Both losses at once.
     public static func + (left: Self, right: Self) -> Self {
       RouterLoss(
