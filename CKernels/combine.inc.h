@@ -39,3 +39,20 @@ static void combine_tokens(const float *y, const int32_t *choice_row, const floa
     }
   }
 }
+
+/* Gradients of the weights of some tokens: dout[t]·y[row], lanes summed in one fixed order. */
+#define combine_tokens_backward SUFFIX(combine_tokens_backward)
+static void combine_tokens_backward(const float *dout, const float *y, const int32_t *choice_row,
+                                    int64_t first, int64_t last, int64_t K, int64_t D,
+                                    float *weight_gradients) {
+  for (int64_t c = first * K; c < last * K; c++) {
+    const float *a = dout + c / K * D, *b = y + choice_row[c] * D;
+    vf sum = vset1(0);
+    for (int64_t d = 0; choice_row[c] >= 0 && d < D; d += W) {
+      const int left = D - d < W ? (int)(D - d) : W;
+      sum = left == W ? vfma(vload(a + d), vload(b + d), sum)
+                      : vfma(vload_n(a + d, left), vload_n(b + d, left), sum);
+    }
+    weight_gradients[c] = vreduce_add(sum);
+  }
+}

@@ -16,10 +16,17 @@ typedef void (*gemm_fn)(bool, const char *, size_t, int64_t, int64_t, const char
                         float *);
 typedef void (*activate_fn)(bool, const float *, int64_t, int64_t, int64_t, int64_t, bool, const float *,
                             const float *, moe_activation, float, float, char *, size_t);
-typedef void (*store_fn)(const float *, int64_t, int64_t, int64_t, int64_t, const float *, float *, int64_t);
+typedef void (*store_fn)(const float *, int64_t, int64_t, int64_t, int64_t, const float *, bool, float *,
+                         int64_t);
+typedef void (*record_fn)(const float *, int64_t, int64_t, int64_t, int64_t, bool, const float *,
+                          const float *, float *, size_t);
+typedef void (*back_fn)(const float *, int64_t, int64_t, int64_t, int64_t, moe_activation, float, float,
+                        const float *, float *, size_t);
 static const gemm_fn gemm_table[MOE_ISA_COUNT] = ISA_TABLE(gemm_rows_by_columns);
 static const activate_fn activate_table[MOE_ISA_COUNT] = ISA_TABLE(activate_block);
 static const store_fn store_table[MOE_ISA_COUNT] = ISA_TABLE(store_block);
+static const record_fn record_table[MOE_ISA_COUNT] = ISA_TABLE(record_block);
+static const back_fn back_table[MOE_ISA_COUNT] = ISA_TABLE(activate_backward_block);
 
 typedef struct {
   moe_execution ex;
@@ -36,9 +43,13 @@ typedef struct {
   float alpha, limit;
   char *hidden;
   size_t hidden_tile;
+  float *recorded;           /* where the sums of the first product go, or come from on the way back */
+  float *recorded_gradients; /* set on the way back */
+  size_t recorded_tile;
   /* down */
   int64_t D;
   const float *bias;
+  bool add;
   float *y;
 } gemm_args;
 
@@ -74,16 +85,26 @@ static void gemm_task(void *context, int64_t task, int thread) {
   gemm_table[g->ex.isa](bf16, g->rows + (size_t)first_tile * g->row_tile, g->row_tile, rows, height,
                         g->weights + (size_t)(e * g->panels + panel0) * g->panel, g->panel, panels,
                         panel_chunks(g->dtype, g->K), sums);
+  const bool gated = moe_is_gated(g->activation);
   if (g->y) {
     const float *bias = g->bias ? g->bias + e * g->panels * MOE_PANEL : NULL;
-    store_table[g->ex.isa](sums, rows, height, panels, panel0, bias, g->y + row * g->D, g->D);
+    store_table[g->ex.isa](sums, rows, height, panels, panel0, bias, g->add, g->y + row * g->D, g->D);
+  } else if (g->recorded_gradients) {
+    const size_t at = (size_t)first_tile * g->recorded_tile;
+    back_table[g->ex.isa](sums, rows, height, panels, panel0, g->activation, g->alpha, g->limit,
+                          (const float *)((const char *)g->recorded + at),
+                          (float *)((char *)g->recorded_gradients + at), g->recorded_tile);
   } else {
-    const bool gated = moe_is_gated(g->activation);
     const int64_t features = round_up(g->F, MOE_K_MULTIPLE);
-    activate_table[g->ex.isa](bf16, sums, rows, height, panels, gated ? panel0 / 2 : panel0, gated,
-                              g->gate_bias ? g->gate_bias + e * features : NULL,
-                              g->up_bias ? g->up_bias + e * features : NULL, g->activation, g->alpha,
-                              g->limit, g->hidden + (size_t)first_tile * g->hidden_tile, g->hidden_tile);
+    const float *gate_bias = g->gate_bias ? g->gate_bias + e * features : NULL;
+    const float *up_bias = g->up_bias ? g->up_bias + e * features : NULL;
+    if (g->recorded)
+      record_table[g->ex.isa](sums, rows, height, panels, panel0, gated, gate_bias, up_bias,
+                              (float *)((char *)g->recorded + (size_t)first_tile * g->recorded_tile),
+                              g->recorded_tile);
+    activate_table[g->ex.isa](bf16, sums, rows, height, panels, gated ? panel0 / 2 : panel0, gated, gate_bias,
+                              up_bias, g->activation, g->alpha, g->limit,
+                              g->hidden + (size_t)first_tile * g->hidden_tile, g->hidden_tile);
   }
 }
 
@@ -135,5 +156,74 @@ void moe_grouped_gemm_down(moe_execution ex, moe_dtype dtype, const void *hidden
                    .sums = scratch,
                    .D = D,
                    .bias = bias,
+                   .y = y});
+}
+
+/* Panels of the first product, up to whole pairs: what a recorded tile is over. */
+static int64_t up_panels(int64_t F, moe_activation activation) {
+  return round_up(F, MOE_K_MULTIPLE) / MOE_PANEL * (moe_is_gated(activation) ? 2 : 1);
+}
+
+void moe_grouped_gemm_up_recorded(moe_execution ex, const float *row_tiles, int64_t E, const int64_t *offsets,
+                                  int64_t D, int64_t F, const float *panels, const float *gate_bias,
+                                  const float *up_bias, moe_activation activation, float alpha, float limit,
+                                  float *preactivation_tiles, float *hidden_tiles, void *scratch) {
+  const int64_t count = up_panels(F, activation);
+  run(&(gemm_args){.ex = ex,
+                   .dtype = MOE_F32,
+                   .E = E,
+                   .K = D,
+                   .panels = count,
+                   .offsets = offsets,
+                   .rows = (const char *)row_tiles,
+                   .weights = (const char *)panels,
+                   .sums = scratch,
+                   .F = F,
+                   .gate_bias = gate_bias,
+                   .up_bias = up_bias,
+                   .activation = activation,
+                   .alpha = alpha,
+                   .limit = limit,
+                   .hidden = (char *)hidden_tiles,
+                   .hidden_tile = tile_bytes(ex.isa, MOE_F32, F),
+                   .recorded = preactivation_tiles,
+                   .recorded_tile = tile_bytes(ex.isa, MOE_F32, count * MOE_PANEL)});
+}
+
+void moe_grouped_gemm_down_backward(moe_execution ex, const float *dy_tiles, int64_t E,
+                                    const int64_t *offsets, int64_t D, int64_t F, const float *transposed,
+                                    moe_activation activation, float alpha, float limit,
+                                    const float *preactivation_tiles, float *preactivation_gradient_tiles,
+                                    void *scratch) {
+  run(&(gemm_args){.ex = ex,
+                   .dtype = MOE_F32,
+                   .E = E,
+                   .K = D,
+                   .panels = round_up(F, MOE_K_MULTIPLE) / MOE_PANEL,
+                   .offsets = offsets,
+                   .rows = (const char *)dy_tiles,
+                   .weights = (const char *)transposed,
+                   .sums = scratch,
+                   .activation = activation,
+                   .alpha = alpha,
+                   .limit = limit,
+                   .recorded = (float *)preactivation_tiles,
+                   .recorded_gradients = preactivation_gradient_tiles,
+                   .recorded_tile = tile_bytes(ex.isa, MOE_F32, up_panels(F, activation) * MOE_PANEL)});
+}
+
+void moe_grouped_gemm_add(moe_execution ex, const float *row_tiles, int64_t E, const int64_t *offsets,
+                          int64_t K, int64_t N, const float *panels, float *y, void *scratch) {
+  run(&(gemm_args){.ex = ex,
+                   .dtype = MOE_F32,
+                   .E = E,
+                   .K = K,
+                   .panels = ceil_div(N, MOE_PANEL),
+                   .offsets = offsets,
+                   .rows = (const char *)row_tiles,
+                   .weights = (const char *)panels,
+                   .sums = scratch,
+                   .D = N,
+                   .add = true,
                    .y = y});
 }

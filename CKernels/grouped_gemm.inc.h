@@ -54,10 +54,57 @@ static void activate_block(bool bf16, const float *sums, int64_t rows, int64_t h
   }
 }
 
+/* What the backward pass needs of the first product: its sums with their biases, as row tiles over the columns of the
+ * panels. */
+#define record_block SUFFIX(record_block)
+static void record_block(const float *sums, int64_t rows, int64_t height, int64_t width, int64_t panel0,
+                         bool gated, const float *gate_bias, const float *up_bias, float *tiles,
+                         size_t tile_bytes) {
+  for (int64_t t = 0; t * height < rows; t++) {
+    const int64_t mr = rows - t * height < height ? rows - t * height : height;
+    float *to = (float *)((char *)tiles + t * tile_bytes);
+    for (int64_t p = 0; p < width; p++) {
+      const int64_t panel = panel0 + p;
+      const float *bias = gated && panel % 2 == 0 ? gate_bias : up_bias;
+      for (int64_t r = 0; r < mr; r++)
+        for (int j = 0; j < NV; j++) {
+          vf v = vload(sums + ((t * width + p) * MR + r) * 16 + j * W);
+          if (bias) v = vadd(v, vload(bias + (gated ? panel / 2 : panel) * 16 + j * W));
+          vstore(to + (panel * MR + r) * 16 + j * W, v);
+        }
+    }
+  }
+}
+
+/* Epilogue of the backward pass through the second product: dL/dh in the sums and the recorded gate and up give
+ * dL/d(gate, up) in the same layout. `panel0` is the first panel of h. */
+#define activate_backward_block SUFFIX(activate_backward_block)
+static void activate_backward_block(const float *sums, int64_t rows, int64_t height, int64_t width,
+                                    int64_t panel0, moe_activation activation, float alpha, float limit,
+                                    const float *recorded, float *gradients, size_t tile_bytes) {
+  const bool gated = moe_is_gated(activation);
+  for (int64_t t = 0; t * height < rows; t++) {
+    const int64_t mr = rows - t * height < height ? rows - t * height : height;
+    const float *from = (const float *)((const char *)recorded + t * tile_bytes);
+    float *to = (float *)((char *)gradients + t * tile_bytes);
+    for (int64_t p = 0; p < width; p++) {
+      const int64_t up = gated ? 2 * (panel0 + p) + 1 : panel0 + p, gate = gated ? up - 1 : up;
+      for (int64_t r = 0; r < mr; r++)
+        for (int j = 0; j < NV; j++) {
+          const int64_t g = (gate * MR + r) * 16 + j * W, u = (up * MR + r) * 16 + j * W;
+          vf dh = vload(sums + ((t * width + p) * MR + r) * 16 + j * W), dg, du;
+          vactivate_backward(activation, vload(from + g), vload(from + u), dh, alpha, limit, &dg, &du);
+          if (gated) vstore(to + g, dg);
+          vstore(to + u, du);
+        }
+    }
+  }
+}
+
 /* Epilogue of the second product: bias, and the rows row-major. */
 #define store_block SUFFIX(store_block)
 static void store_block(const float *sums, int64_t rows, int64_t height, int64_t width, int64_t panel0,
-                        const float *bias, float *y, int64_t D) {
+                        const float *bias, bool add, float *y, int64_t D) {
   for (int64_t t = 0; t * height < rows; t++)
     for (int64_t r = 0; r < height && t * height + r < rows; r++)
       for (int64_t p = 0; p < width; p++)
@@ -65,9 +112,13 @@ static void store_block(const float *sums, int64_t rows, int64_t height, int64_t
           const int64_t d = (panel0 + p) * 16 + j * W;
           vf v = vload(sums + ((t * width + p) * MR + r) * 16 + j * W);
           if (bias) v = vadd(v, vload(bias + d));
-          if (d + W <= D)
-            vstore(y + (t * height + r) * D + d, v);
-          else if (d < D)
-            vstore_n(y + (t * height + r) * D + d, v, (int)(D - d));
+          const int left = D - d < W ? (int)(D - d) : W;
+          if (left <= 0) continue;
+          float *to = y + (t * height + r) * D + d;
+          if (add) v = vadd(vload_n(to, left), v);
+          if (left == W)
+            vstore(to, v);
+          else
+            vstore_n(to, v, left);
         }
 }

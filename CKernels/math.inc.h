@@ -25,12 +25,12 @@ INLINE vf vexp(vf x) {
 #define vsigmoid SUFFIX(vsigmoid)
 INLINE vf vsigmoid(vf x) { return vdiv(vset1(1), vadd(vset1(1), vexp(vsub(vset1(0), x)))); }
 
-/* x·Φ(x), Φ the normal distribution function, to 10⁻⁶ relative in both tails.
+/* Φ(x), the normal distribution function, to 10⁻⁶ relative in both tails, and its density.
  * For u = |x|: Φ(−u) = e^(−u²/2)·q(t), t = (u − 4)/(u + 4), q fitted on 0 ≤ u ≤ 15 to 1.1·10⁻⁷ relative;
  * e^(−u²/2) is 0 in fp32 beyond. u²/2 is split at h = u rounded to sixteenths, whose square is exact, as one
  * rounding of u² would be magnified by u²/2. */
-#define vgelu SUFFIX(vgelu)
-INLINE vf vgelu(vf x) {
+#define vnormal SUFFIX(vnormal)
+INLINE vf vnormal(vf x, vf *density) {
   vf u = vmax(vsub(vset1(0), x), x);
   vf c = vmin(vset1(15), u);
   vf h = vmul(vround(vmul(c, vset1(16))), vset1(1.0f / 16));
@@ -48,7 +48,14 @@ INLINE vf vgelu(vf x) {
   q = vfma(q, t, vset1(-0x1.5cf97ep-3f));
   q = vfma(q, t, vset1(0x1.82b4bcp-4f));
   vf tail = vmul(gauss, q);
-  return vmul(x, vselect_lt(x, vset1(0), tail, vsub(vset1(1), tail)));
+  *density = vmul(gauss, vset1(0.3989422804f));
+  return vselect_lt(x, vset1(0), tail, vsub(vset1(1), tail));
+}
+
+#define vgelu SUFFIX(vgelu)
+INLINE vf vgelu(vf x) {
+  vf density;
+  return vmul(x, vnormal(x, &density));
 }
 
 /* ½x·(1 + tanh v) with v = √(2/π)·(x + 0.044715x³), as x·σ(2v): no difference of nearly equal numbers. Within
@@ -82,4 +89,59 @@ INLINE vf vactivate(moe_activation activation, vf g, vf u, float alpha, float li
   }
   }
   return u;
+}
+
+/* Derivatives of x·Φ(x) and of its tanh form. */
+#define vgelu_slope SUFFIX(vgelu_slope)
+INLINE vf vgelu_slope(vf x) {
+  vf density, normal = vnormal(x, &density);
+  return vfma(x, density, normal);
+}
+#define vgelu_tanh_slope SUFFIX(vgelu_tanh_slope)
+INLINE vf vgelu_tanh_slope(vf x) {
+  vf square = vmul(x, x), one = vset1(1);
+  vf s = vsigmoid(vmul(vfma(vmul(square, x), vset1(0.044715f), x), vset1(1.5957691216f)));
+  vf inner = vmul(vfma(square, vset1(3 * 0.044715f), one), vset1(1.5957691216f));
+  return vfma(vmul(vmul(x, s), vsub(one, s)), inner, s);
+}
+
+/* dL/dg and dL/du from dL/dh; a clamp passes the gradient on at its limit and none beyond. */
+#define vactivate_backward SUFFIX(vactivate_backward)
+INLINE void vactivate_backward(moe_activation activation, vf g, vf u, vf dh, float alpha, float limit, vf *dg,
+                               vf *du) {
+  const vf zero = vset1(0), one = vset1(1);
+  *dg = zero;
+  switch (activation) {
+  case MOE_RELU:
+    *du = vselect_lt(zero, u, dh, zero);
+    return;
+  case MOE_GELU:
+    *du = vmul(dh, vgelu_slope(u));
+    return;
+  case MOE_GELU_TANH:
+    *du = vmul(dh, vgelu_tanh_slope(u));
+    return;
+  case MOE_SWIGLU: {
+    vf s = vsigmoid(g), silu = vmul(g, s);
+    *dg = vmul(vmul(dh, u), vfma(silu, vsub(one, s), s));
+    *du = vmul(dh, silu);
+    return;
+  }
+  case MOE_GEGLU:
+    *dg = vmul(vmul(dh, u), vgelu_slope(g));
+    *du = vmul(dh, vgelu(g));
+    return;
+  case MOE_GEGLU_TANH:
+    *dg = vmul(vmul(dh, u), vgelu_tanh_slope(g));
+    *du = vmul(dh, vgelu_tanh(g));
+    return;
+  case MOE_CLAMPED_SWIGLU: {
+    vf gate = vmin(vset1(limit), g), up = vmin(vset1(limit), vmax(vset1(-limit), u));
+    vf s = vsigmoid(vmul(gate, vset1(alpha)));
+    vf slope = vfma(vmul(vmul(vset1(alpha), gate), s), vsub(one, s), s);
+    *dg = vselect_lt(vset1(limit), g, zero, vmul(vmul(dh, vadd(up, one)), slope));
+    *du = vselect_lt(vset1(limit), vmax(vsub(zero, u), u), zero, vmul(dh, vmul(gate, s)));
+    return;
+  }
+  }
 }

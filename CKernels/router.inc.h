@@ -95,6 +95,7 @@ static bool route_token(const moe_router_rule *rule, const float *logits, const 
   argmax(logits, padded, &most);
   if (vreduce_max(wrong) > 0 || most == NONE) return false;
 
+  if (out->logits) memcpy(out->logits + t * E, logits, (size_t)E * sizeof *logits);
   const float logsumexp = softmax(logits, padded, most, probability);
   const bool sigmoid = rule->scoring == MOE_SIGMOID || rule->scoring == MOE_SIGMOID_OF_SELECTED;
   const float *weighed = rule->scoring == MOE_SOFTMAX ? probability : logits;
@@ -202,6 +203,7 @@ static int64_t route_block(const moe_router_rule *rule, const float *x, const fl
       for (int64_t k = 0; k < K; k++) out->expert_ids[token * K + k] = -1, out->weights[token * K + k] = 0;
       if (out->margins) out->margins[token] = INFINITY;
       if (out->logsumexp) out->logsumexp[token] = 0;
+      if (out->logits) memset(out->logits + token * E, 0, (size_t)E * sizeof(float));
       if (out->scores) memset(out->scores + token * E, 0, (size_t)E * sizeof(float));
       continue;
     }

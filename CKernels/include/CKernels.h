@@ -83,6 +83,7 @@ typedef struct {
   float *weights;            /* [T,K] */
   float *margins;            /* [T] last chosen selection score − best not chosen */
   float *logsumexp;          /* [T] */
+  float *logits;             /* [T,E] biased, what the backward pass starts from */
   float *scores;             /* [T,E] softmax over all experts, or sigmoids */
   int64_t *counts;           /* [E] choices */
   int64_t *first_counts;     /* [E] first choices */
@@ -103,6 +104,16 @@ int64_t moe_router(moe_execution ex, const moe_router_rule *rule, const float *x
 int64_t moe_router_from_logits(moe_execution ex, const moe_router_rule *rule, const float *logits, int64_t T,
                                const float *selection_bias, const uint8_t *mask, int64_t E, int64_t K,
                                const moe_router_output *out, void *scratch);
+
+/* dL/dlogits [T,E] from dL/dweights [T,K], with the chosen experts held fixed. A dropped choice has a weight gradient
+ * of 0 but was part of the sum its token's weights were divided by. To each token is added what its losses depend on:
+ * probability_gradients [groups,E] is dL/dP of the probability a loss counts (softmax over all experts, or sigmoids
+ * over their sum), where token t belongs to group t / group_tokens; logsumexp_gradient times logsumexp is
+ * dL/dlogsumexp (2c/T for a z-loss c·mean). Both may be left out: NULL, 0. Masked tokens get zeros. */
+void moe_router_backward(moe_execution ex, const moe_router_rule *rule, const float *logits,
+                         const int32_t *expert_ids, const float *weight_gradients, int64_t T, int64_t E,
+                         int64_t K, const float *probability_gradients, int64_t group_tokens,
+                         float logsumexp_gradient, float *logit_gradients, void *scratch);
 
 /* ---- permute -------------------------------------------------------------------------------------------- */
 
@@ -158,11 +169,49 @@ void moe_grouped_gemm_up(moe_execution ex, moe_dtype dtype, const void *row_tile
                          const float *gate_bias, const float *up_bias, moe_activation activation, float alpha,
                          float limit, void *hidden_tiles, void *scratch);
 
+/* The same in fp32, which also records gate and up before the activation, biases included, as row tiles over the
+ * columns of the panels: what the backward pass starts from. */
+void moe_grouped_gemm_up_recorded(moe_execution ex, const float *row_tiles, int64_t E, const int64_t *offsets,
+                                  int64_t D, int64_t F, const float *panels, const float *gate_bias,
+                                  const float *up_bias, moe_activation activation, float alpha, float limit,
+                                  float *preactivation_tiles, float *hidden_tiles, void *scratch);
+
 /* Second product: y [M,D] = hidden·Wᵀ + bias for each group. panels: ⌈D/16⌉ an expert; bias [E,D'] with D'
  * the columns of those panels, or NULL. */
 void moe_grouped_gemm_down(moe_execution ex, moe_dtype dtype, const void *hidden_tiles, int64_t E,
                            const int64_t *offsets, int64_t F, int64_t D, const void *panels,
                            const float *bias, float *y, void *scratch);
+
+/* ---- grouped GEMM, backward ------------------------------------------------------------------------------ */
+
+/* Weights of the backward pass: the forward's fp32 panels of E experts, each `panels` over K, transposed to `columns`
+ * panels an expert over 16·panels rows, rounded up to 32; columns is ⌈K/16⌉, or K rounded up to 32 over 16. */
+size_t moe_transposed_panels_bytes(int64_t panels, int64_t columns);
+void moe_transpose_panels(moe_execution ex, const float *src, int64_t E, int64_t panels, int64_t K,
+                          int64_t columns, float *dst);
+
+/* Back through the second product and the activation, in fp32: from dL/dy as row tiles over D to dL/d(gate, up) as
+ * row tiles over the columns of the first product's panels. transposed: the down projection's transpose, F'/16
+ * panels over D; preactivation_tiles: what moe_grouped_gemm_up recorded. */
+void moe_grouped_gemm_down_backward(moe_execution ex, const float *dy_tiles, int64_t E,
+                                    const int64_t *offsets, int64_t D, int64_t F, const float *transposed,
+                                    moe_activation activation, float alpha, float limit,
+                                    const float *preactivation_tiles, float *preactivation_gradient_tiles,
+                                    void *scratch);
+
+/* y [M,N] += rows·Wᵀ for each group, in fp32: ⌈N/16⌉ panels over K an expert. */
+void moe_grouped_gemm_add(moe_execution ex, const float *row_tiles, int64_t E, const int64_t *offsets,
+                          int64_t K, int64_t N, const float *panels, float *y, void *scratch);
+
+/* Weight gradients in the layout of the weights' own panels, in fp32: for each group
+ * panel[n/16][k][n%16] += Σ_m rows[m][k]·dz[m][n], one chain over the rows in order, from what is there on. */
+void moe_grouped_gemm_weights(moe_execution ex, const float *row_tiles, int64_t K,
+                              const float *gradient_tiles, int64_t panels, int64_t E, const int64_t *offsets,
+                              float *weight_gradients);
+
+/* Bias gradients: for each group sums [E, 16·panels] += Σ_m dz[m], rows in order, from what is there on. */
+void moe_group_sums(moe_execution ex, const float *gradient_tiles, int64_t panels, int64_t E,
+                    const int64_t *offsets, float *sums);
 
 /* ---- combine -------------------------------------------------------------------------------------------- */
 
@@ -172,6 +221,10 @@ void moe_grouped_gemm_down(moe_execution ex, moe_dtype dtype, const void *hidden
 void moe_combine(moe_execution ex, const float *y, const int32_t *choice_row, const float *weights, int64_t T,
                  int64_t K, int64_t D, const float *branch, const float *gates, int64_t gate_columns,
                  float *out);
+
+/* dL/dweights [T,K] = dout[t]·y[choice_row[t,k]], 0 where the row is −1; y [M,D]. */
+void moe_combine_backward(moe_execution ex, const float *dout, const float *y, const int32_t *choice_row,
+                          int64_t T, int64_t K, int64_t D, float *weight_gradients);
 
 /* ---- limits --------------------------------------------------------------------------------------------- */
 

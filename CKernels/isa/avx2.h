@@ -1,6 +1,16 @@
 /* AVX2 and FMA: 16 registers of 8 floats.
- * TILE 6×16: 12 sums + 2 weights + 1 broadcast = 15 registers. */
-enum { W = 8, NV = 2, MR = 6, TILE_NV = 8, SPIN_SUMS = 12, BF16_CHUNK_BYTES = 2 * 64 };
+ * TILE 6×16: 12 sums + 2 weights + 1 broadcast = 15 registers; of weight gradients 4×16, as a line of 16 rows has
+ * no sixths. */
+enum {
+  W = 8,
+  NV = 2,
+  MR = 6,
+  TILE_NV = 8,
+  SPIN_SUMS = 12,
+  OUTER_ROWS = 4,
+  OUTER_PANELS = 1,
+  BF16_CHUNK_BYTES = 2 * 64
+};
 #define TILE_SHAPES_avx2(X) X(1, 1) X(2, 1) X(3, 1) X(4, 1) X(5, 1) X(6, 1) X(1, 2) X(2, 2) X(3, 2) X(1, 4)
 
 typedef __m256 vf;

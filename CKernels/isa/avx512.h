@@ -1,7 +1,8 @@
 /* AVX-512 (F, BW, DQ, VL): 32 registers of 16 floats.
  * TILE 12×32: 24 sums + 2 weights + 1 broadcast = 27 registers; 14 loads for 24 multiply-adds, so two loads a
- * cycle feed two multiply-adds. Few rows take more panels, so that 8 or more sums hide the latency. */
-enum { W = 16, NV = 1, MR = 12, TILE_NV = 8, SPIN_SUMS = 16 };
+ * cycle feed two multiply-adds. Few rows take more panels, so that 8 or more sums hide the latency. Of weight
+ * gradients 8×48: 24 sums + 3 + 1. */
+enum { W = 16, NV = 1, MR = 12, TILE_NV = 8, SPIN_SUMS = 16, OUTER_ROWS = 8, OUTER_PANELS = 3 };
 /* clang-format off */
 #define TILE_SHAPES_avx512(X)                                                                                \
   X(1, 1) X(2, 1) X(3, 1) X(4, 1) X(5, 1) X(6, 1) X(7, 1) X(8, 1) X(9, 1) X(10, 1) X(11, 1) X(12, 1)         \

@@ -30,7 +30,9 @@ typedef struct {
 #define W                SUFFIX(W)
 #define NV               SUFFIX(NV)
 #define MR               SUFFIX(MR)
-#define TILE_NV          SUFFIX(TILE_NV)   /* the most vectors in a row of a tile */
+#define TILE_NV          SUFFIX(TILE_NV)    /* the most vectors in a row of a tile */
+#define OUTER_ROWS       SUFFIX(OUTER_ROWS) /* rows and panels of a tile of weight gradients */
+#define OUTER_PANELS     SUFFIX(OUTER_PANELS)
 #define SPIN_SUMS        SUFFIX(SPIN_SUMS) /* sums that measure the FMA peak */
 #define BF16_CHUNK_BYTES SUFFIX(BF16_CHUNK_BYTES)
 

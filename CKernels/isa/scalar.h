@@ -1,6 +1,15 @@
 /* Any CPU: a vector is one float, and the compiler makes of it what it can.
  * TILE 4×16: 64 sums and the compiler's own choice of registers; measured no faster with more rows. */
-enum { W = 1, NV = 16, MR = 4, TILE_NV = 16, SPIN_SUMS = 48, BF16_CHUNK_BYTES = 2 * 64 };
+enum {
+  W = 1,
+  NV = 16,
+  MR = 4,
+  TILE_NV = 16,
+  SPIN_SUMS = 48,
+  OUTER_ROWS = 4,
+  OUTER_PANELS = 1,
+  BF16_CHUNK_BYTES = 2 * 64
+};
 #define TILE_SHAPES_scalar(X) X(1, 1) X(2, 1) X(3, 1) X(4, 1)
 
 typedef float vf;

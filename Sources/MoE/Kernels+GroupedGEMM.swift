@@ -17,33 +17,53 @@ extension ActivationFunction {
 }
 
 extension Kernels {
-  /// First product: the workspace's `rowTiles` → `hiddenTiles`, with bias and activation.
+  /// First product: `rowTiles` → `hiddenTiles`, with bias and activation; in fp32 it can record what the backward
+  /// pass starts from in `preactivationTiles`.
   static func groupedGEMMUp(
-    _ experts: PackedExperts, offsets: UnsafePointer<Int64>, rowCount: Int, execution: Execution,
-    workspace: inout Workspace
+    _ experts: PackedExperts, offsets: UnsafePointer<Int64>, rowCount: Int, isRecorded: Bool = false,
+    execution: Execution, tiles: inout TileScratch, scratch: inout Scratch
   ) throws(MoEError) {
-    let hiddenBytes = moe_rows_bytes(
-      execution.instructionSet.cValue, experts.precision.cValue, Int64(rowCount), Int64(experts.expertCount),
-      Int64(experts.feedForwardSize))
-    let scratchBytes = moe_grouped_gemm_scratch_bytes(execution.cValue, Int64(experts.expertCount))
     let (activation, alpha, limit) = experts.activation.cValue
-    unsafe moe_grouped_gemm_up(
-      execution.cValue, experts.precision.cValue, try workspace.rowTiles.reserve(bytes: 0),
-      Int64(experts.expertCount), offsets, Int64(experts.hiddenSize), Int64(experts.feedForwardSize),
-      experts.up.base, experts.gateBias?.floats, experts.upBias?.floats, activation, alpha, limit,
-      try workspace.hiddenTiles.reserve(bytes: hiddenBytes),
-      try workspace.kernel.reserve(bytes: scratchBytes))
+    let rows = unsafe try tiles.rowTiles.reserve(bytes: 0)
+    let hidden = unsafe try tiles.hiddenTiles.reserve(
+      bytes: rowBytes(experts, rowCount, experts.feedForwardSize, execution))
+    let kernel = unsafe try scratch.reserve(
+      bytes: moe_grouped_gemm_scratch_bytes(execution.cValue, Int64(experts.expertCount)))
+    if isRecorded {
+      let recorded = unsafe try tiles.preactivationTiles.reserve(
+        bytes: rowBytes(experts, rowCount, experts.upPanelCount * MOE_PANEL, execution))
+      unsafe moe_grouped_gemm_up_recorded(
+        execution.cValue, rows.assumingMemoryBound(to: Float.self), Int64(experts.expertCount), offsets,
+        Int64(experts.hiddenSize), Int64(experts.feedForwardSize), experts.up.floats,
+        experts.gateBias?.floats, experts.upBias?.floats, activation, alpha, limit,
+        recorded.assumingMemoryBound(to: Float.self), hidden.assumingMemoryBound(to: Float.self), kernel)
+    } else {
+      unsafe moe_grouped_gemm_up(
+        execution.cValue, experts.precision.cValue, rows, Int64(experts.expertCount), offsets,
+        Int64(experts.hiddenSize), Int64(experts.feedForwardSize), experts.up.base, experts.gateBias?.floats,
+        experts.upBias?.floats, activation, alpha, limit, hidden, kernel)
+    }
   }
 
-  /// Second product: the workspace's `hiddenTiles` → `rows` [M, D], with bias.
+  /// Second product: `hiddenTiles` → `rows` [M, D], with bias.
   static func groupedGEMMDown(
-    _ experts: PackedExperts, offsets: UnsafePointer<Int64>, into rows: UnsafeMutablePointer<Float>,
-    execution: Execution, workspace: inout Workspace
-  ) throws(MoEError) {
-    let scratchBytes = moe_grouped_gemm_scratch_bytes(execution.cValue, Int64(experts.expertCount))
+    _ experts: PackedExperts, offsets: UnsafePointer<Int64>, rowCount: Int, execution: Execution,
+    tiles: inout TileScratch, scratch: inout Scratch
+  ) throws(MoEError) -> UnsafeMutablePointer<Float> {
+    let rows = unsafe try tiles.rows.reserve(rowCount * experts.hiddenSize, of: Float.self)
+    let bytes = moe_grouped_gemm_scratch_bytes(execution.cValue, Int64(experts.expertCount))
     unsafe moe_grouped_gemm_down(
-      execution.cValue, experts.precision.cValue, try workspace.hiddenTiles.reserve(bytes: 0),
+      execution.cValue, experts.precision.cValue, try tiles.hiddenTiles.reserve(bytes: 0),
       Int64(experts.expertCount), offsets, Int64(experts.feedForwardSize), Int64(experts.hiddenSize),
-      experts.down.base, experts.downBias?.floats, rows, try workspace.kernel.reserve(bytes: scratchBytes))
+      experts.down.base, experts.downBias?.floats, rows, try scratch.reserve(bytes: bytes))
+    return unsafe rows
+  }
+
+  /// Bytes of `rowCount` rows over `width` values, as row tiles for these experts.
+  static func rowBytes(_ experts: PackedExperts, _ rowCount: Int, _ width: Int, _ execution: Execution) -> Int
+  {
+    moe_rows_bytes(
+      execution.instructionSet.cValue, experts.precision.cValue, Int64(rowCount), Int64(experts.expertCount),
+      Int64(width))
   }
 }

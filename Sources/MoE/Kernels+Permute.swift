@@ -35,17 +35,17 @@ extension Kernels {
         &output, try workspace.kernel.reserve(bytes: bytes)))
   }
 
-  /// Gathers rows of `tokens` [·, D] into the workspace's `rowTiles`; nil order is the identity.
+  /// Gathers rows of `tokens` [·, D] into `rowTiles`; nil order is the identity.
   static func gatherRows(
     _ tokens: UnsafePointer<Float>, order: UnsafePointer<Int32>?, weights: UnsafePointer<Float>?,
     offsets: UnsafePointer<Int64>, rowCount: Int, experts: PackedExperts, execution: Execution,
-    workspace: inout Workspace
+    tiles: inout TileScratch
   ) throws(MoEError) {
     let bytes = moe_rows_bytes(
       execution.instructionSet.cValue, experts.precision.cValue, Int64(rowCount), Int64(experts.expertCount),
       Int64(experts.hiddenSize))
     unsafe moe_gather_rows(
       execution.cValue, experts.precision.cValue, tokens, Int64(experts.hiddenSize),
-      Int64(experts.expertCount), offsets, order, weights, try workspace.rowTiles.reserve(bytes: bytes))
+      Int64(experts.expertCount), offsets, order, weights, try tiles.rowTiles.reserve(bytes: bytes))
   }
 }

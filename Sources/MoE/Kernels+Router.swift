@@ -46,7 +46,8 @@ extension Kernels {
   /// `logSumExp` [T] and `counts` (counts, first choices and probability sums, each [E]).
   static func route(
     _ input: RouterInput, tokenCount: Int, expertCount: Int, expertsPerToken: Int, policy: RoutingPolicy,
-    selectionBias: Memory?, mask: [Bool]?, execution: Execution, workspace: inout Workspace
+    selectionBias: Memory?, mask: [Bool]?, isRecorded: Bool = false, execution: Execution,
+    workspace: inout Workspace
   ) throws(MoEError) {
     let choices = tokenCount * expertsPerToken
     let counts = unsafe try workspace.counts.reserve(3 * expertCount, of: Int64.self)
@@ -55,6 +56,9 @@ extension Kernels {
     unsafe output.weights = try workspace.expertWeights.reserve(choices, of: Float.self)
     unsafe output.margins = try workspace.margins.reserve(tokenCount, of: Float.self)
     unsafe output.logsumexp = try workspace.logSumExp.reserve(tokenCount, of: Float.self)
+    if isRecorded {
+      unsafe output.logits = try workspace.logits.reserve(tokenCount * expertCount, of: Float.self)
+    }
     unsafe output.counts = counts
     unsafe output.first_counts = counts + expertCount
     unsafe output.probability_sums = counts + 2 * expertCount
@@ -73,13 +77,16 @@ extension Kernels {
 
   /// The gate of a dense branch: σ(x·w) as [T, 1], or softmax(x·W + b) as [T, 2].
   static func routeBranchGate(
-    _ tokens: UnsafePointer<Float>, tokenCount: Int, gate: PackedRouter, execution: Execution,
-    workspace: inout Workspace
+    _ tokens: UnsafePointer<Float>, tokenCount: Int, gate: PackedRouter, isRecorded: Bool = false,
+    execution: Execution, workspace: inout Workspace
   ) throws(MoEError) -> UnsafePointer<Float> {
     let columns = gate.expertCount
     var output = unsafe moe_router_output()
     unsafe output.expert_ids = try workspace.branchIDs.reserve(tokenCount * columns, of: Int32.self)
     unsafe output.weights = try workspace.branchWeights.reserve(tokenCount * columns, of: Float.self)
+    if isRecorded {
+      unsafe output.logits = try workspace.branchLogits.reserve(tokenCount * columns, of: Float.self)
+    }
     unsafe output.scores = try workspace.branchGate.reserve(tokenCount * columns, of: Float.self)
     let bad = unsafe try run(
       .tokens(tokens, gate), output: &output, tokenCount: tokenCount, expertCount: columns,

@@ -12,8 +12,8 @@ public struct MoELayer: Sendable {
   public let router: PackedRouter
   /// The experts' parameters.
   public let experts: PackedExperts
-  private let branch: PackedExperts?
-  private let branchGate: PackedRouter?
+  let branch: PackedExperts?
+  let branchGate: PackedRouter?
 
   /// Packs the parameters of `source`, one expert at a time.
   ///
@@ -88,6 +88,14 @@ public struct MoELayer: Sendable {
     workspace: inout Workspace, execution: Execution? = nil
   ) throws(MoEError) {
     let execution = if let execution { execution } else { try Execution.automatic() }
+    try validate(input, mask: mask, output: output)
+    try run(
+      input, mask: mask, isRecorded: false, into: &output, record: &record, workspace: &workspace,
+      execution: execution)
+  }
+
+  /// Checks what a caller passes against the configuration.
+  func validate(_ input: Activations, mask: [Bool]?, output: Activations) throws(MoEError) {
     guard input.tokens.columns == configuration.hiddenSize else {
       throw .shapeMismatch(
         what: "the input", expected: input.shape.dropLast() + [configuration.hiddenSize], actual: input.shape)
@@ -102,11 +110,19 @@ public struct MoELayer: Sendable {
       throw .unsupported(
         "\(input.tokenCount) tokens of \(configuration.expertsPerToken) experts are more than 2^31 − 2 rows")
     }
+  }
+
+  /// The pass itself, of checked arguments.
+  func run(
+    _ input: Activations, mask: [Bool]?, isRecorded: Bool, into output: inout Activations,
+    record: inout RoutingRecord, workspace: inout Workspace, execution: Execution
+  ) throws(MoEError) {
     unsafe try input.tokens.withUnsafeBufferPointer { tokens throws(MoEError) in
       unsafe try output.tokens.withUnsafeMutableBufferPointer { result throws(MoEError) in
         unsafe try forward(
           tokens.baseAddress!, shape: (input.tokenCount, input.sequenceLength), mask: mask,
-          into: result.baseAddress!, record: &record, workspace: &workspace, execution: execution)
+          isRecorded: isRecorded, into: result.baseAddress!, record: &record, workspace: &workspace,
+          execution: execution)
       }
     }
   }
@@ -118,7 +134,8 @@ public struct MoELayer: Sendable {
   /// 5. Combine: add each token's rows in slot order, and the branch.
   private func forward(
     _ tokens: UnsafePointer<Float>, shape: (tokenCount: Int, sequenceLength: Int), mask: [Bool]?,
-    into output: UnsafeMutablePointer<Float>, record: inout RoutingRecord, workspace: inout Workspace,
+    isRecorded: Bool, into output: UnsafeMutablePointer<Float>, record: inout RoutingRecord,
+    workspace: inout Workspace,
     execution: Execution
   ) throws(MoEError) {
     let policy = configuration.routing
@@ -127,7 +144,7 @@ public struct MoELayer: Sendable {
     unsafe try Kernels.route(
       .tokens(tokens, router), tokenCount: shape.tokenCount, expertCount: expertCount,
       expertsPerToken: expertsPerToken, policy: policy, selectionBias: router.selectionBias, mask: mask,
-      execution: execution, workspace: &workspace)
+      isRecorded: isRecorded, execution: execution, workspace: &workspace)
 
     let dispatch = Dispatch(
       policy, expertCount: expertCount, expertsPerToken: expertsPerToken, tokenCount: shape.tokenCount,
@@ -141,16 +158,18 @@ public struct MoELayer: Sendable {
     unsafe try Kernels.gatherRows(
       tokens, order: workspace.rowToken.reserve(rowCount, of: Int32.self),
       weights: weighsInput ? workspace.rowWeight.reserve(rowCount, of: Float.self) : nil, offsets: offsets,
-      rowCount: rowCount, experts: experts, execution: execution, workspace: &workspace)
+      rowCount: rowCount, experts: experts, execution: execution, tiles: &workspace.experts)
 
-    let rows = unsafe try workspace.rows.reserve(rowCount * configuration.hiddenSize, of: Float.self)
     unsafe try Kernels.groupedGEMMUp(
-      experts, offsets: offsets, rowCount: rowCount, execution: execution, workspace: &workspace)
-    unsafe try Kernels.groupedGEMMDown(
-      experts, offsets: offsets, into: rows, execution: execution, workspace: &workspace)
+      experts, offsets: offsets, rowCount: rowCount, isRecorded: isRecorded, execution: execution,
+      tiles: &workspace.experts, scratch: &workspace.kernel)
+    let rows = unsafe try Kernels.groupedGEMMDown(
+      experts, offsets: offsets, rowCount: rowCount, execution: execution, tiles: &workspace.experts,
+      scratch: &workspace.kernel)
 
     let branch = unsafe try denseBranch(
-      tokens, tokenCount: shape.tokenCount, execution: execution, workspace: &workspace)
+      tokens, tokenCount: shape.tokenCount, isRecorded: isRecorded, execution: execution,
+      workspace: &workspace)
     let choices = shape.tokenCount * expertsPerToken
     unsafe Kernels.combine(
       rows, choiceRow: try workspace.choiceRow.reserve(choices, of: Int32.self),
@@ -165,23 +184,26 @@ public struct MoELayer: Sendable {
 
   /// The dense branch on all tokens: one group whose rows are the tokens.
   private func denseBranch(
-    _ tokens: UnsafePointer<Float>, tokenCount: Int, execution: Execution, workspace: inout Workspace
+    _ tokens: UnsafePointer<Float>, tokenCount: Int, isRecorded: Bool, execution: Execution,
+    workspace: inout Workspace
   ) throws(MoEError) -> Kernels.Branch? {
     guard let branch else { return nil }
-    let rows = unsafe try workspace.branch.reserve(tokenCount * configuration.hiddenSize, of: Float.self)
     let offsets = unsafe try workspace.branchOffsets.reserve(2, of: Int64.self)
     unsafe offsets[0] = 0
     unsafe offsets[1] = Int64(tokenCount)
     unsafe try Kernels.gatherRows(
       tokens, order: nil, weights: nil, offsets: offsets, rowCount: tokenCount, experts: branch,
-      execution: execution, workspace: &workspace)
+      execution: execution, tiles: &workspace.dense)
     unsafe try Kernels.groupedGEMMUp(
-      branch, offsets: offsets, rowCount: tokenCount, execution: execution, workspace: &workspace)
-    unsafe try Kernels.groupedGEMMDown(
-      branch, offsets: offsets, into: rows, execution: execution, workspace: &workspace)
+      branch, offsets: offsets, rowCount: tokenCount, isRecorded: isRecorded, execution: execution,
+      tiles: &workspace.dense, scratch: &workspace.kernel)
+    let rows = unsafe try Kernels.groupedGEMMDown(
+      branch, offsets: offsets, rowCount: tokenCount, execution: execution, tiles: &workspace.dense,
+      scratch: &workspace.kernel)
     guard let branchGate else { return unsafe Kernels.Branch(rows: rows, gates: nil, gateColumns: 0) }
     let gates = unsafe try Kernels.routeBranchGate(
-      tokens, tokenCount: tokenCount, gate: branchGate, execution: execution, workspace: &workspace)
+      tokens, tokenCount: tokenCount, gate: branchGate, isRecorded: isRecorded, execution: execution,
+      workspace: &workspace)
     return unsafe Kernels.Branch(rows: rows, gates: gates, gateColumns: branchGate.expertCount)
   }
 }

@@ -22,6 +22,11 @@ public struct PackedExperts: Sendable {
   let upBias: Memory?
   let downBias: Memory?
 
+  /// Panels of the first product of one expert: of up, or of gate and up in turn.
+  var upPanelCount: Int { Kernels.panels(Kernels.padded(feedForwardSize)) * (activation.isGated ? 2 : 1) }
+  /// Panels of the second product of one expert.
+  var downPanelCount: Int { Kernels.panels(hiddenSize) }
+
   /// The bytes the weights take.
   public var byteCount: Int { up.byteCount + down.byteCount }
 

@@ -1,3 +1,13 @@
+/// Tiles and rows of one set of networks.
+struct TileScratch {
+  /// Row tiles before and after the first product, and the rows after the second.
+  var rowTiles = Scratch()
+  var hiddenTiles = Scratch()
+  var rows = Scratch()
+  /// Gate and up before the activation, where a pass is recorded.
+  var preactivationTiles = Scratch()
+}
+
 /// Scratch of a forward pass, grown by the first pass of a size and reused by the next.
 ///
 /// It is not copyable, so two tasks cannot compute in the same scratch.
@@ -18,14 +28,14 @@ public struct Workspace: ~Copyable {
   var choiceRow = Scratch()
   var slots = Scratch()
   var dropped = Scratch()
-  /// Row tiles before and after the first product, and the rows after the second.
-  var rowTiles = Scratch()
-  var hiddenTiles = Scratch()
-  var rows = Scratch()
-  /// The dense branch and its gate.
-  var branch = Scratch()
+  /// What the router also writes when a pass is recorded: the biased logits [T, E].
+  var logits = Scratch()
+  /// The experts' tiles and the dense branch's.
+  var experts = TileScratch()
+  var dense = TileScratch()
   var branchOffsets = Scratch()
   var branchGate = Scratch()
+  var branchLogits = Scratch()
   var branchIDs = Scratch()
   var branchWeights = Scratch()
 

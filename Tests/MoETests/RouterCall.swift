@@ -39,7 +39,7 @@ struct RouterCall {
     let (counts, firsts) = (Fenced<Int64>(count: expertCount), Fenced<Int64>(count: expertCount))
     let shares = Fenced<Int64>(count: expertCount)
     var out = unsafe moe_router_output(
-      expert_ids: ids.base, weights: applied.base, margins: near.base, logsumexp: sums.base,
+      expert_ids: ids.base, weights: applied.base, margins: near.base, logsumexp: sums.base, logits: nil,
       scores: scores.base, counts: counts.base, first_counts: firsts.base, probability_sums: shares.base)
     var rule = policy.rule
     let maskBytes = mask.map { Fenced($0.map { UInt8($0 ? 1 : 0) }) }

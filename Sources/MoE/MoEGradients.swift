@@ -1,0 +1,147 @@
+internal import CKernels
+public import MoECore
+
+/// Sums of the gradients of a layer's parameters, in fp32.
+///
+/// A backward pass adds to them, one row after another in the order of the tokens, so a batch in parts gives
+/// the bits of the whole batch.
+public final class MoEGradients {
+  let configuration: MoEConfiguration
+  let router: RouterGradients
+  let experts: NetworkGradients
+  let branch: NetworkGradients?
+  let branchGate: RouterGradients?
+
+  /// Zeros for the parameters of `layer`.
+  ///
+  /// - Throws: ``MoEError/unsupported(_:)`` for a layer in another precision than fp32, and
+  ///   ``MoEError/outOfMemory(bytes:)``.
+  public init(for layer: MoELayer) throws(MoEError) {
+    guard layer.experts.precision == .float32 else {
+      throw .unsupported("gradients are computed in f32, and the layer is in \(layer.experts.precision)")
+    }
+    configuration = layer.configuration
+    router = try RouterGradients(layer.router)
+    experts = try NetworkGradients(layer.experts)
+    branch = if let network = layer.branch { try NetworkGradients(network) } else { nil }
+    branchGate = if let gate = layer.branchGate { try RouterGradients(gate) } else { nil }
+  }
+
+  /// Sets every sum to zero.
+  public func reset() {
+    router.reset()
+    experts.reset()
+    branch?.reset()
+    branchGate?.reset()
+  }
+
+  /// The sums in the shapes of the parameters; biases where the layer has them.
+  public func weights(of layer: MoELayer) -> MoEWeights {
+    let gate = branchGate?.weights(layer.branchGate!)
+    return MoEWeights(
+      router: router.weights(layer.router),
+      experts: (0..<configuration.expertCount).map { experts.network($0, layer.experts) },
+      dense: branch?.network(0, layer.branch!),
+      denseGate: gate.map { BranchGateWeights(weight: $0.weight, bias: $0.bias) })
+  }
+}
+
+/// Gradients of a router or of a branch's gate, in the layout of its panels.
+struct RouterGradients {
+  let panelCount: Int
+  let panels: Memory
+  let bias: Memory
+
+  init(_ router: PackedRouter) throws(MoEError) {
+    panelCount = Kernels.panels(Kernels.padded(router.expertCount))
+    panels = try Memory(
+      zeroed: Kernels.panelBytes(.float32, panels: panelCount, depth: router.hiddenSize))
+    bias = try Memory(zeroed: panelCount * MOE_PANEL * MemoryLayout<Float>.stride)
+  }
+
+  func reset() {
+    panels.zero()
+    bias.zero()
+  }
+
+  func weights(_ router: PackedRouter) -> RouterWeights {
+    RouterWeights(
+      weight: panels.matrix(firstPanel: 0, every: 1, rows: router.expertCount, columns: router.hiddenSize),
+      bias: router.bias == nil ? nil : bias.floats(at: 0, count: router.expertCount))
+  }
+}
+
+/// Gradients of a set of networks, in the layout of their panels.
+struct NetworkGradients {
+  let up: Memory
+  let down: Memory
+  let upBias: Memory
+  let downBias: Memory
+  /// Panels of the second product's gradient: whole pairs, as row tiles are.
+  let downPanelCount: Int
+
+  init(_ experts: PackedExperts) throws(MoEError) {
+    let count = experts.expertCount
+    downPanelCount = Kernels.panels(Kernels.padded(experts.hiddenSize))
+    up = try Memory(
+      zeroed: count
+        * Kernels.panelBytes(.float32, panels: experts.upPanelCount, depth: experts.hiddenSize))
+    down = try Memory(
+      zeroed: count * Kernels.panelBytes(.float32, panels: downPanelCount, depth: experts.feedForwardSize))
+    upBias = try Memory(zeroed: count * experts.upPanelCount * MOE_PANEL * MemoryLayout<Float>.stride)
+    downBias = try Memory(zeroed: count * downPanelCount * MOE_PANEL * MemoryLayout<Float>.stride)
+  }
+
+  func reset() {
+    for memory in [up, down, upBias, downBias] { memory.zero() }
+  }
+
+  func network(_ index: Int, _ experts: PackedExperts) -> FeedForwardWeights {
+    let (hidden, inner) = (experts.hiddenSize, experts.feedForwardSize)
+    let parts = experts.activation.isGated ? 2 : 1
+    let first = index * experts.upPanelCount
+    func bias(_ part: Int) -> [Float] {
+      (0..<inner).map { f in
+        upBias.floats(at: (first + f / MOE_PANEL * parts + part) * MOE_PANEL + f % MOE_PANEL, count: 1)[0]
+      }
+    }
+    return FeedForwardWeights(
+      gate: parts == 2 ? up.matrix(firstPanel: first, every: 2, rows: inner, columns: hidden) : nil,
+      up: up.matrix(firstPanel: first + parts - 1, every: parts, rows: inner, columns: hidden),
+      down: down.matrix(firstPanel: index * downPanelCount, every: 1, rows: hidden, columns: inner),
+      gateBias: experts.gateBias == nil ? nil : bias(0),
+      upBias: experts.upBias == nil ? nil : bias(parts - 1),
+      downBias: experts.downBias == nil
+        ? nil : downBias.floats(at: index * downPanelCount * MOE_PANEL, count: hidden))
+  }
+}
+
+extension Memory {
+  convenience init(zeroed byteCount: Int) throws(MoEError) {
+    try self.init(byteCount: byteCount)
+    zero()
+  }
+
+  func zero() { unsafe base.initializeMemory(as: UInt8.self, repeating: 0, count: byteCount) }
+
+  /// Floats from a place on, copied.
+  func floats(at start: Int, count: Int) -> [Float] {
+    unsafe Array(UnsafeBufferPointer(start: floats + start, count: count))
+  }
+
+  /// The matrix [rows, columns] that every `step`-th panel from `firstPanel` on holds.
+  func matrix(firstPanel: Int, every step: Int, rows: Int, columns: Int) -> Matrix {
+    var matrix = Matrix(rows: rows, columns: columns)
+    let panel = Kernels.padded(columns) * MOE_PANEL
+    let source = unsafe floats
+    unsafe matrix.withUnsafeMutableBufferPointer { elements in
+      for row in 0..<rows {
+        let start = (firstPanel + row / MOE_PANEL * step) * panel + row % MOE_PANEL
+        for column in 0..<columns {
+          unsafe elements[row * columns + column] = source[start + column * MOE_PANEL]
+        }
+      }
+    }
+    return matrix
+  }
+}

@@ -1,0 +1,203 @@
+import MoE
+import MoECore
+import MoEReference
+import TestSupport
+import Testing
+
+/// The backward pass of the layer against the oracle's, which follows the kernel's own routes and drops.
+@Suite struct BackwardTests {
+  /// γ of the longest chain, both ways through the layer: D and F forward, D, 2·F and D back, the T rows of a weight's
+  /// sum, and 64 for activation, router and weights. A gradient is compared with the size of all gradients of its
+  /// kind, because a single one may be a difference of large terms.
+  static func bound(_ configuration: MoEConfiguration, tokenCount: Int) -> Double {
+    let inner = configuration.feedForwardSize + (configuration.denseBranch?.feedForwardSize ?? 0)
+    return 8
+      * Tolerance.gamma(
+        4 * configuration.hiddenSize + 3 * inner + tokenCount + configuration.expertCount + 64)
+  }
+
+  /// Characters in which fp32 gradients are meaningful: products of denormals underflow, and huge activations put
+  /// every probability at 0 or 1, where its gradient is rounding.
+  static let temperaments: Set<Temperament> = [.uniform, .skewed, .allToOne, .emptyExpert, .ties]
+
+  @Test(arguments: InstructionSet.supported)
+  func gradientsMatchOracle(_ instructionSet: InstructionSet) {
+    checkProperty(seeds: 0..<250) { layerCase in
+      guard Self.temperaments.contains(layerCase.temperament) else { return }
+      try compare(layerCase, Execution(instructionSet: instructionSet, threadCount: 2))
+    }
+  }
+
+  @Test func lossesMatchOracle() {
+    checkProperty(seeds: 500..<650) { layerCase in
+      guard Self.temperaments.contains(layerCase.temperament) else { return }
+      try compare(layerCase, Execution(), withLosses: true)
+    }
+  }
+
+  @Test func bitsDoNotDependOnThreadsOrParts() throws {
+    var generator = SeededGenerator(seed: 3)
+    let configuration = try MoEConfiguration(
+      hiddenSize: 70, feedForwardSize: 50, expertCount: 5, expertsPerToken: 2,
+      denseBranch: .residual(feedForwardSize: 30))
+    let layer = try MoELayer(configuration, weights: MoEWeights.random(for: configuration, seed: 4))
+    let input = Activations.random([61, 70], seed: 5)
+    let outputGradient = Activations.random([61, 70], seed: 6)
+    var expected: (input: [Float], weights: MoEWeights)?
+    for threads in [1, 2, 3, 7] {
+      for split in [61, Int.random(in: 1..<61, using: &generator)] {
+        let gradients = try MoEGradients(for: layer)
+        var ofInput: [Float] = []
+        for range in [0..<split, split..<61] where !range.isEmpty {
+          ofInput += try backward(
+            layer, rows(input, range), rows(outputGradient, range), gradients,
+            Execution(threadCount: threads)
+          ).elements
+        }
+        let result = (ofInput, gradients.weights(of: layer))
+        if let expected {
+          #expect(result.0 == expected.input && result.1 == expected.weights, "\(threads) threads, \(split)")
+        } else {
+          expected = result
+        }
+      }
+    }
+  }
+
+  @Test func recordingIsUsedOnce() throws {
+    let configuration = try MoEConfiguration(
+      hiddenSize: 8, feedForwardSize: 8, expertCount: 2, expertsPerToken: 1)
+    let layer = try MoELayer(configuration, weights: MoEWeights.random(for: configuration, seed: 1))
+    let input = Activations.random([3, 8], seed: 1)
+    let gradients = try MoEGradients(for: layer)
+    var recording = Recording()
+    var result = input
+    #expect(throws: MoEError.invalidConfiguration("the recording holds no pass over 3 tokens")) {
+      try layer.backward(input, input: input, recording: &recording, into: &result, gradients: gradients)
+    }
+  }
+}
+
+/// One pass forth and back; gives dL/dinput.
+private func backward(
+  _ layer: MoELayer, _ input: Activations, _ outputGradient: Activations, _ gradients: MoEGradients,
+  _ execution: Execution
+) throws -> Matrix {
+  var recording = Recording()
+  var output = input
+  try layer.forward(input, recording: &recording, into: &output, execution: execution)
+  try layer.backward(
+    outputGradient, input: input, recording: &recording, into: &output, gradients: gradients,
+    execution: execution)
+  return output.tokens
+}
+
+private func rows(_ activations: Activations, _ range: Range<Int>) throws -> Activations {
+  let width = activations.tokens.columns
+  let elements = activations.tokens.elements[range.lowerBound * width..<range.upperBound * width]
+  return try Activations(
+    shape: [range.count, width], tokens: Matrix(rows: range.count, columns: width, elements: elements))
+}
+
+/// Compares every gradient of a case with the oracle's.
+private func compare(_ layerCase: LayerCase, _ execution: Execution, withLosses: Bool = false) throws {
+  let problem = try layerCase.problem()
+  let (configuration, input) = (problem.configuration, problem.input)
+  let layer = try MoELayer(configuration, weights: problem.weights)
+  var generator = SeededGenerator(seed: layerCase.seed &+ 1)
+  let outputGradient = try Activations(
+    shape: input.shape,
+    tokens: .normal(
+      rows: input.tokenCount, columns: configuration.hiddenSize, deviation: 1, using: &generator))
+  var losses = RouterLossGradients()
+  if withLosses {
+    losses.groupTokenCount = max(input.sequenceLength, 1)
+    losses.probability = .normal(
+      rows: (input.tokenCount + losses.groupTokenCount - 1) / losses.groupTokenCount,
+      columns: configuration.expertCount, deviation: 0.5, using: &generator)
+    losses.logSumExpFactor = 0.125
+  }
+  var recording = Recording()
+  var result = input
+  try layer.forward(input, mask: problem.mask, recording: &recording, into: &result, execution: execution)
+  let gradients = try MoEGradients(for: layer)
+  try layer.backward(
+    outputGradient, input: input, recording: &recording, losses: losses, into: &result, gradients: gradients,
+    execution: execution)
+
+  let expected = try oracleGradients(problem, outputGradient, following: recording.record, losses)
+  let bound = BackwardTests.bound(configuration, tokenCount: input.tokenCount)
+  func judge(_ name: String, _ actual: [Float]?, _ exact: [Double]?) throws {
+    guard let actual, let exact else { return }
+    let error = Tolerance.relativeRMS(actual.map(Double.init), exact)
+    let size = exact.reduce(0) { max($0, abs($1)) }
+    try ensure(
+      error <= bound || size < 1e-12 && actual.allSatisfy { abs($0) < 1e-10 },
+      "\(name): relative RMS error \(error), allowed \(bound), on \(execution.instructionSet)")
+  }
+  let found = gradients.weights(of: layer)
+  try judge("input", result.tokens.elements, expected.x.flatMap { $0 })
+  try judgeNetworks("experts", found.experts, expected.experts, judge)
+  if let dense = found.dense { try judgeNetworks("dense branch", [dense], [expected.dense!], judge) }
+  // Where all tokens go to one expert, its probability is 1 to the last bit, and what it passes back is rounding.
+  if layerCase.temperament == .allToOne { return }
+  try judge("router", found.routerWeights.weight.elements, expected.routerWeight.flatMap { $0 })
+  try judge("router bias", found.routerWeights.bias, expected.routerBias)
+  try judge("gate", found.denseGate?.weight.elements, expected.denseGateWeight?.flatMap { $0 })
+  try judge("gate bias", found.denseGate?.bias, expected.denseGateBias)
+}
+
+/// Judges each kind of parameter over all networks at once.
+private func judgeNetworks(
+  _ owner: String, _ found: [FeedForwardWeights], _ exact: [Reference.FeedForwardGradients],
+  _ judge: (String, [Float]?, [Double]?) throws -> Void
+) throws {
+  func all<Element>(_ parts: [[Element]?]) -> [Element]? {
+    parts.contains { $0 == nil } ? nil : parts.flatMap { $0! }
+  }
+  try judge(
+    "\(owner): gate", all(found.map { $0.gate?.elements }), all(exact.map { $0.gate?.flatMap { $0 } }))
+  try judge("\(owner): up", all(found.map { $0.up.elements }), all(exact.map { $0.up.flatMap { $0 } }))
+  try judge("\(owner): down", all(found.map { $0.down.elements }), all(exact.map { $0.down.flatMap { $0 } }))
+  try judge("\(owner): gate bias", all(found.map(\.gateBias)), all(exact.map(\.gateBias)))
+  try judge("\(owner): up bias", all(found.map(\.upBias)), all(exact.map(\.upBias)))
+  try judge("\(owner): down bias", all(found.map(\.downBias)), all(exact.map(\.downBias)))
+}
+
+/// The oracle's gradients for the choices and drops of a recorded pass.
+private func oracleGradients(
+  _ problem: LayerProblem, _ outputGradient: Activations, following record: RoutingRecord,
+  _ losses: RouterLossGradients
+) throws -> Reference.LayerGradients {
+  let width = record.expertsPerToken
+  let ids = (0..<record.tokenCount).map { token in
+    (0..<width).map { Int(record.expertIDs[token * width + $0]) }
+  }
+  // A dropped choice claims no row, but keeps its part in the sum that its token's weights were divided by.
+  let kept = (0..<record.tokenCount).map { token in
+    (0..<width).map { record.slots[token * width + $0] < 0 ? -1 : Int(record.expertIDs[token * width + $0]) }
+  }
+  let routing = Reference.routing(
+    choosing: ids, logits: Reference.logits(problem.input.tokens, problem.weights.routerWeights),
+    policy: problem.configuration.routing, selectionBias: problem.weights.routerWeights.selectionBias)
+  let isRouted = ids.map { !$0.contains(-1) }
+  let loss = losses.probability.map { probability in
+    Reference.RouterLoss(
+      value: 0,
+      probabilityGradient: isRouted.enumerated().map { token, isRouted in
+        (0..<probability.columns).map {
+          isRouted ? Double(probability[token / losses.groupTokenCount, $0]) : 0
+        }
+      },
+      logSumExpGradient: isRouted.enumerated().map { token, isRouted in
+        isRouted ? Double(losses.logSumExpFactor) * routing.logSumExp[token] : 0
+      })
+  }
+  return try Reference.gradients(
+    problem.input, weights: problem.weights, configuration: problem.configuration, routing: routing,
+    permutation: Reference.permutation(
+      expertIDs: kept, weights: routing.weights, expertCount: problem.configuration.expertCount,
+      capacity: nil,
+      priority: .tokenThenChoice, scopeLength: max(record.tokenCount, 1)),
+    outputGradient: Reference.rows(outputGradient.tokens), loss: loss)
+}
