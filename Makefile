@@ -22,7 +22,7 @@ demo: setup
 	$(MOE) apply Tests/Fixtures/mixtral --layer 1 --input Tests/Fixtures/mixtral/expected.safetensors \
 	  --tensor layers.1.input --output .build/demo.safetensors
 	$(MOE) check --fixtures Tests/Fixtures
-	bench/.build/release/moe-bench layer --shape S2 --tokens 2048
+	bench/.build/release/moe-bench layer --shape S2 --dtype f32,bf16 --tokens 2048
 
 test: setup
 	swift build --build-tests -c release

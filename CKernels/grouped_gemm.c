@@ -119,15 +119,21 @@ static void run(gemm_args *g) {
   moe_parallel_for(g->ex.threads, units * ceil_div(g->panels, g->width), gemm_task, g);
 }
 
-void moe_grouped_gemm_up(moe_execution ex, moe_dtype dtype, const void *row_tiles, int64_t E,
-                         const int64_t *offsets, int64_t D, int64_t F, const void *panels,
-                         const float *gate_bias, const float *up_bias, moe_activation activation, float alpha,
-                         float limit, void *hidden_tiles, void *scratch) {
+/* Panels of the first product, up to whole pairs: what a recorded tile is over. */
+static int64_t up_panels(int64_t F, moe_activation activation) {
+  return round_up(F, MOE_K_MULTIPLE) / MOE_PANEL * (moe_is_gated(activation) ? 2 : 1);
+}
+
+static void run_up(moe_execution ex, moe_dtype dtype, const void *row_tiles, int64_t E,
+                   const int64_t *offsets, int64_t D, int64_t F, const void *panels, const float *gate_bias,
+                   const float *up_bias, moe_activation activation, float alpha, float limit, float *recorded,
+                   void *hidden_tiles, void *scratch) {
+  const int64_t count = up_panels(F, activation);
   run(&(gemm_args){.ex = ex,
                    .dtype = dtype,
                    .E = E,
                    .K = D,
-                   .panels = round_up(F, MOE_K_MULTIPLE) / MOE_PANEL * (moe_is_gated(activation) ? 2 : 1),
+                   .panels = count,
                    .offsets = offsets,
                    .rows = row_tiles,
                    .weights = panels,
@@ -139,7 +145,25 @@ void moe_grouped_gemm_up(moe_execution ex, moe_dtype dtype, const void *row_tile
                    .alpha = alpha,
                    .limit = limit,
                    .hidden = hidden_tiles,
-                   .hidden_tile = tile_bytes(ex.isa, dtype, F)});
+                   .hidden_tile = tile_bytes(ex.isa, dtype, F),
+                   .recorded = recorded,
+                   .recorded_tile = tile_bytes(ex.isa, dtype, count * MOE_PANEL)});
+}
+
+void moe_grouped_gemm_up(moe_execution ex, moe_dtype dtype, const void *row_tiles, int64_t E,
+                         const int64_t *offsets, int64_t D, int64_t F, const void *panels,
+                         const float *gate_bias, const float *up_bias, moe_activation activation, float alpha,
+                         float limit, void *hidden_tiles, void *scratch) {
+  run_up(ex, dtype, row_tiles, E, offsets, D, F, panels, gate_bias, up_bias, activation, alpha, limit, NULL,
+         hidden_tiles, scratch);
+}
+
+void moe_grouped_gemm_up_recorded(moe_execution ex, const float *row_tiles, int64_t E, const int64_t *offsets,
+                                  int64_t D, int64_t F, const float *panels, const float *gate_bias,
+                                  const float *up_bias, moe_activation activation, float alpha, float limit,
+                                  float *preactivation_tiles, float *hidden_tiles, void *scratch) {
+  run_up(ex, MOE_F32, row_tiles, E, offsets, D, F, panels, gate_bias, up_bias, activation, alpha, limit,
+         preactivation_tiles, hidden_tiles, scratch);
 }
 
 void moe_grouped_gemm_down(moe_execution ex, moe_dtype dtype, const void *hidden_tiles, int64_t E,
@@ -157,37 +181,6 @@ void moe_grouped_gemm_down(moe_execution ex, moe_dtype dtype, const void *hidden
                    .D = D,
                    .bias = bias,
                    .y = y});
-}
-
-/* Panels of the first product, up to whole pairs: what a recorded tile is over. */
-static int64_t up_panels(int64_t F, moe_activation activation) {
-  return round_up(F, MOE_K_MULTIPLE) / MOE_PANEL * (moe_is_gated(activation) ? 2 : 1);
-}
-
-void moe_grouped_gemm_up_recorded(moe_execution ex, const float *row_tiles, int64_t E, const int64_t *offsets,
-                                  int64_t D, int64_t F, const float *panels, const float *gate_bias,
-                                  const float *up_bias, moe_activation activation, float alpha, float limit,
-                                  float *preactivation_tiles, float *hidden_tiles, void *scratch) {
-  const int64_t count = up_panels(F, activation);
-  run(&(gemm_args){.ex = ex,
-                   .dtype = MOE_F32,
-                   .E = E,
-                   .K = D,
-                   .panels = count,
-                   .offsets = offsets,
-                   .rows = (const char *)row_tiles,
-                   .weights = (const char *)panels,
-                   .sums = scratch,
-                   .F = F,
-                   .gate_bias = gate_bias,
-                   .up_bias = up_bias,
-                   .activation = activation,
-                   .alpha = alpha,
-                   .limit = limit,
-                   .hidden = (char *)hidden_tiles,
-                   .hidden_tile = tile_bytes(ex.isa, MOE_F32, F),
-                   .recorded = preactivation_tiles,
-                   .recorded_tile = tile_bytes(ex.isa, MOE_F32, count * MOE_PANEL)});
 }
 
 void moe_grouped_gemm_down_backward(moe_execution ex, const float *dy_tiles, int64_t E,
