@@ -1,8 +1,8 @@
 /* Transcendental functions of vectors, in the vocabulary of isa.h. */
 
-/* e^x within 2 ulp: x = n·ln2 + r with |r| ≤ ln2/2, e^r by its series to r⁷ (the next term is below 6·10⁻⁹).
- * 0 below −104, +∞ above 88.8; NaN stays NaN. 2^n is applied in two halves so that subnormal results come
- * out. */
+/* e^x within 3·2^−24 relative: x = n·ln2 + r with |r| ≤ ln2/2, e^r by its series to r⁷ (the next term is below
+ * 6·10⁻⁹). 0 below −104, +∞ above 88.8; NaN stays NaN. 2^n is applied in two halves so that subnormal results
+ * come out. */
 #define vexp SUFFIX(vexp)
 INLINE vf vexp(vf x) {
   x = vmin(vset1(90.0f), vmax(vset1(-105.0f), x));
@@ -21,7 +21,7 @@ INLINE vf vexp(vf x) {
   return vmul(vmul(e, vpow2(half)), vpow2(vsub(n, half)));
 }
 
-/* 1/(1 + e^−x), within 7·2^−24 relative; 0 below −88.7, where e^−x overflows. */
+/* 1/(1 + e^−x), within 6·2^−24 relative; 0 below −88.7, where e^−x overflows. */
 #define vsigmoid SUFFIX(vsigmoid)
 INLINE vf vsigmoid(vf x) { return vdiv(vset1(1), vadd(vset1(1), vexp(vsub(vset1(0), x)))); }
 
@@ -59,7 +59,7 @@ INLINE vf vgelu(vf x) {
 }
 
 /* ½x·(1 + tanh v) with v = √(2/π)·(x + 0.044715x³), as x·σ(2v): no difference of nearly equal numbers. Within
- * (9 + 6·|2v|·(1 − σ(2v)))·2^−24 relative: the exponential magnifies the rounding of 2v in the negative tail. */
+ * (8 + 6·|2v|·(1 − σ(2v)))·2^−24 relative: the exponential magnifies the rounding of 2v in the negative tail. */
 #define vgelu_tanh SUFFIX(vgelu_tanh)
 INLINE vf vgelu_tanh(vf x) {
   vf cubic = vfma(vmul(vmul(x, x), x), vset1(0.044715f), x);

@@ -7,17 +7,17 @@ import TestSupport
 enum ActivationBound {
   private static let u = Tolerance.singleRoundoff
 
-  /// σ(x) = 1/(1 + e^−x): e^−x is within 2 ulp, which is 4u, then an addition and a division: 6u, and u² terms
-  /// with room to 7u. Where e^−x overflows, below −88.7, the result is 0 for something under 2⁻¹²⁷.
-  static func sigmoid(_ x: Double) -> Double { 7 * u * sigmoidValue(x) + 0x1p-127 }
+  /// σ(x) = 1/(1 + e^−x): e^−x is within 3u, then an addition and a division: 5u, and u² terms with room to 6u.
+  /// Where e^−x overflows, below −88.7, the result is 0 for something under 2⁻¹²⁷.
+  static func sigmoid(_ x: Double) -> Double { 6 * u * sigmoidValue(x) + 0x1p-127 }
 
   /// The bound of an activation at exact arguments, `value` being the exact result.
   ///
   /// - ReLU is exact.
   /// - GELU: 2⁻²⁰ relative, in both tails; where e^(−x²/2) is subnormal |x|·2⁻¹⁴⁸ more.
   /// - GELU's tanh form is x·σ(2v). v has a cubic of 4 roundings, a constant and a product: 6u relative, which
-  ///   the exponential magnifies by |2v|·(1 − σ). Then 7u of σ and u of the product; |x|·2⁻¹²⁷ underflows.
-  /// - SiLU: 7u of σ and a product; |x|·2⁻¹²⁷ underflows.
+  ///   the exponential magnifies by |2v|·(1 − σ). Then 6u of σ and u of the product; |x|·2⁻¹²⁷ underflows.
+  /// - SiLU: 6u of σ and a product; |x|·2⁻¹²⁷ underflows.
   /// - gpt-oss's clamped form has a product in the exponent, |αg|·(1 − σ)·u, and one addition more.
   /// - A gated form multiplies once more, by the up projection.
   ///
@@ -28,14 +28,14 @@ enum ActivationBound {
     case .relu: return 0
     case .gelu: return geluRelative * value + abs(up) * 0x1p-148 + underflow
     case .geluTanh: return geluTanhRelative(up) * value + abs(up) * 0x1p-127 + underflow
-    case .swiGLU: return 9 * u * value + abs(g * up) * 0x1p-127 + (1 + abs(up)) * underflow
+    case .swiGLU: return 8 * u * value + abs(g * up) * 0x1p-127 + (1 + abs(up)) * underflow
     case .geGLU: return (geluRelative + u) * value + abs(g * up) * 0x1p-148 + (1 + abs(up)) * underflow
     case .geGLUTanh:
       return (geluTanhRelative(g) + u) * value + abs(g * up) * 0x1p-127 + (1 + abs(up)) * underflow
     case .clampedSwiGLU(let alpha, let limit):
       let (a, gate) = (Double(alpha), min(g, Double(limit)))
       let magnified = abs(a * gate) * (1 - sigmoidValue(a * gate))
-      return (magnified + 11) * u * value + abs(gate) * (abs(up) + 1) * 0x1p-127 + (2 + abs(up)) * underflow
+      return (magnified + 10) * u * value + abs(gate) * (abs(up) + 1) * 0x1p-127 + (2 + abs(up)) * underflow
     }
   }
 
@@ -69,6 +69,6 @@ enum ActivationBound {
 
   private static func geluTanhRelative(_ x: Double) -> Double {
     let exponent = 1.5957691216 * (x + 0.044715 * x * x * x)
-    return (6 * abs(exponent) * (1 - sigmoidValue(exponent)) + 9) * u
+    return (6 * abs(exponent) * (1 - sigmoidValue(exponent)) + 8) * u
   }
 }

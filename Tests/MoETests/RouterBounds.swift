@@ -9,10 +9,10 @@ import TestSupport
 /// How far the router's results for one token may lie from the oracle's, and what of them rounding decides.
 ///
 /// With l the logits, δ the largest error of a logit, u = 2⁻²⁴ and r = max l − min l, at most 105:
-/// - e^(l − max l) has the error of its argument, 2δ and the rounding of a difference, r·u, and 4u of its own.
+/// - e^(l − max l) has the error of its argument, 2δ and the rounding of a difference, r·u, and 3u of its own.
 ///   The sum has E − 1 additions. So softmax is within a factor e^±η, η = 2δ + (2r + E + 12)·u, to first order
 ///   in u, and what is subnormal is within 2⁻¹⁴⁸.
-/// - σ moves by at most a factor e^±δ, and by 7u: see ``ActivationBound/sigmoid(_:)``.
+/// - σ moves by at most a factor e^±δ, and by 6u: see ``ActivationBound/sigmoid(_:)``.
 struct RouterBounds {
   let logits: [Double]
   let logitError: Double
