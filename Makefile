@@ -7,6 +7,9 @@ MOE := .build/release/moe
 SITE := site
 
 .PHONY: setup demo test downstream portable bench fuzz sanitize tsan format lint docs clean
+ASAN := -c release --sanitize=address -Xcc -fsanitize=undefined -Xcc -fno-sanitize-recover=undefined --scratch-path .build-asan
+TSAN := -c release --sanitize=thread --scratch-path .build-tsan
+ARCHER := /usr/lib/llvm-14/lib/libarcher.so
 
 # Debian packages, once: quiet when all are there.
 setup:
@@ -46,6 +49,20 @@ bench: setup
 # 100 000 damaged checkpoints through the readers.
 fuzz: setup
 	swift run -c release moe-fuzz --count 100000 Tests/Fixtures
+
+# The kernels' tests under the address and undefined-behaviour sanitizers. XCTest leaks of itself, and libomp keeps its
+# teams until exit; idle threads wait, because two cores have no time for spinning.
+sanitize: setup
+	swift build --build-tests $(ASAN)
+	LSAN_OPTIONS=suppressions=Tests/leaks.supp OMP_WAIT_POLICY=passive swift test --skip-build --disable-xctest \
+	  --no-parallel $(ASAN) --filter MoETests
+
+# The same under the thread sanitizer, which learns of OpenMP's joins from Archer.
+tsan: setup
+	swift build --build-tests $(TSAN)
+	OMP_WAIT_POLICY=passive OMP_TOOL_LIBRARIES=$(ARCHER) \
+	  TSAN_OPTIONS="ignore_noninstrumented_modules=1 report_thread_leaks=0" \
+	  swift test --skip-build --disable-xctest --no-parallel $(TSAN) --filter MoETests
 
 format:
 	swift format -i -r Package.swift Sources Tests Examples bench/Package.swift bench/Sources
