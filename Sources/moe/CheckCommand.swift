@@ -11,24 +11,35 @@ struct CheckCommand: ParsableCommand {
     discussion: """
       Each row is a layer of 160 tokens under one routing policy; the error is the relative RMS difference \
       of the output. With --fixtures every checkpoint folder below it that has an expected.safetensors is \
-      run as `moe apply` runs it and compared with that file.
+      run as `moe apply` runs it and compared with that file. With --gradients the errors are those of the \
+      gradients of input, router, experts and dense branch.
 
       Examples:
         moe check
         moe check --isa avx2
+        moe check --gradients
         moe check --fixtures Tests/Fixtures
       """)
 
   @Option(help: "A folder of checkpoint folders with expected outputs.") var fixtures: String?
+  @Flag(help: "Compare gradients instead of outputs.") var gradients = false
   @OptionGroup var options: ExecutionOptions
+
+  func validate() throws {
+    if gradients, fixtures != nil { throw ValidationError("--fixtures has no gradients to compare with") }
+  }
 
   func run() throws {
     let execution = try options.execution()
+    let sets = options.isa.map { [$0] } ?? InstructionSet.supported
     let failures =
-      try fixtures.map { try FixtureCheck(folder: $0, execution: execution).run() }
-      ?? KernelCheck(
-        sets: options.isa.map { [$0] } ?? InstructionSet.supported, threadCount: execution.threadCount
-      ).run()
+      if let fixtures {
+        try FixtureCheck(folder: fixtures, execution: execution).run()
+      } else if gradients {
+        try GradientCheck(sets: sets, threadCount: execution.threadCount).run()
+      } else {
+        try KernelCheck(sets: sets, threadCount: execution.threadCount).run()
+      }
     if failures > 0 { throw ExitCode(1) }
   }
 }
