@@ -11,7 +11,10 @@ struct LayerCommand: ParsableCommand {
       Qwen3-like (2048, 768, 128, 8, SwiGLU). Up to 16 tokens the layer takes 16 inputs in turn, so that \
       weights come from memory.
 
+      With --train a row is a recorded forward and its backward in f32, gradients of all parameters included.
+
       Example: moe-bench layer --shape S2 --dtype f32,bf16 --tokens 1,16,512,2048
+      Example: moe-bench layer --shape S2 --train --tokens 512,2048
       """)
 
   @Option(help: "S1, S2 or S3.")
@@ -23,10 +26,14 @@ struct LayerCommand: ParsableCommand {
   @Option(help: "Batch sizes, separated by commas.")
   var tokens = CommaList([512, 2048])
 
+  @Flag(help: "Time forward and backward instead of the forward.")
+  var train = false
+
   @OptionGroup var execution: ExecutionOptions
   @OptionGroup var effort: EffortOptions
 
   func validate() throws {
+    if train, dtype.elements != [.float32] { throw ValidationError("--train is in f32 so far") }
     for count in tokens.elements where !(1...(1 << 20)).contains(count) {
       throw ValidationError("--tokens has \(count), expected 1 to \(1 << 20)")
     }
@@ -39,12 +46,17 @@ struct LayerCommand: ParsableCommand {
       threadCount: execution.threadCount, effort: effort.effort)
     let showsText = !execution.json
     var layers: [LayerRow] = []
-    try bench.layers(tokenCounts: tokens.elements) { row in
+    func report(_ row: LayerRow) {
       layers.append(row)
       if showsText { printLine(row.line) }
     }
+    if train {
+      try bench.training(tokenCounts: tokens.elements, report: report)
+    } else {
+      try bench.layers(tokenCounts: tokens.elements, report: report)
+    }
     var stages: [StageRow] = []
-    for precision in dtype.elements {
+    for precision in train ? [] : dtype.elements {
       try bench.stages(precision, tokenCounts: tokens.elements) { row in
         stages.append(row)
         if showsText { printLine(row.line) }

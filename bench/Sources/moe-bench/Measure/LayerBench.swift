@@ -60,6 +60,36 @@ struct LayerBench {
     }
   }
 
+  /// Times a recorded forward and its backward in fp32, gradients of the input and of every parameter.
+  func training(tokenCounts: [Int], report: (LayerRow) -> Void) throws {
+    let source = RandomWeights(shape: shape, precision: .float32)
+    let layer = try MoELayer(
+      shape.configuration(), weights: source, execution: Execution(threadCount: threadCount))
+    for tokenCount in tokenCounts {
+      let input = randomInputs(tokenCount: tokenCount, shape: shape, precision: .float32)[0]
+      let contenders = try instructionSets.map { instructionSet in
+        let run = try TrainingRun(
+          layer, input: input,
+          execution: Execution(instructionSet: instructionSet, threadCount: threadCount))
+        // A difference of fp32 outputs is good to three digits.
+        let error = try run.error()
+        try require(error, atMost: 0.01, "the gradient \(shape.name) T=\(tokenCount) on \(instructionSet)")
+        return Contender(
+          name: "train \(instructionSet)",
+          arithmetic: .init(instructionSet: instructionSet, precision: .float32), error: error, run: run.step)
+      }
+      let timings = try timeInRounds(contenders, effort, limits: limits)
+      // Each product of the forward has two in the backward, over all experts' weights.
+      let forward = work(tokenCount, .float32, expertsUsed: Double(shape.expertCount))
+      for (index, contender) in contenders.enumerated() {
+        report(
+          LayerRow(
+            shape: shape, tokenCount: tokenCount, contender: contender, timings: timings[index],
+            work: Work(flops: 3 * forward.flops, bytes: 3 * forward.bytes), limits: limits))
+      }
+    }
+  }
+
   /// Times the kernels of a forward one after another, instruction sets in turn.
   ///
   /// The layer keeps its packed weights to itself, so they are packed a second time here; the layers of

@@ -1,0 +1,56 @@
+import MoE
+
+/// A layer with what a training step keeps: a recorded forward, its backward, and the sums of the gradients.
+final class TrainingRun {
+  private let layer: MoELayer
+  private let execution: Execution
+  private let input: Activations
+  private let outputGradient: Activations
+  private let gradients: MoEGradients
+  private var output: Activations
+  private var inputGradient: Activations
+  private var recording = Recording()
+
+  init(_ layer: MoELayer, input: Activations, execution: Execution) throws {
+    self.layer = layer
+    self.execution = execution
+    self.input = input
+    outputGradient = .random(input.shape, seed: 11)
+    gradients = try MoEGradients(for: layer)
+    output = input
+    inputGradient = input
+  }
+
+  /// One forward and one backward.
+  func step() throws {
+    try layer.forward(input, recording: &recording, into: &output, execution: execution)
+    try layer.backward(
+      outputGradient, input: input, recording: &recording, into: &inputGradient, gradients: gradients,
+      execution: execution)
+  }
+
+  /// How far the input's gradient along one direction v is from (L(x + h·v) − L(x − h·v))/2h with L the output times
+  /// its gradient. v moves one token a little, so that it keeps its experts, and only that token's output counts.
+  func error() throws -> Double {
+    try step()
+    let width = input.tokens.columns
+    let direction = Activations.random([1, width], seed: 12).tokens
+    let h: Float = 0x1p-8
+    var expected = 0.0
+    for sign: Float in [1, -1] {
+      var moved = Matrix(rows: 1, columns: width)
+      for column in 0..<width { moved[0, column] = input.tokens[0, column] + sign * h * direction[0, column] }
+      let result = try layer(Activations(shape: [1, width], tokens: moved), execution: execution).output
+        .tokens
+      for column in 0..<width {
+        expected += Double(sign) * Double(result[0, column]) * Double(outputGradient.tokens[0, column])
+      }
+    }
+    expected /= 2 * Double(h)
+    var found = 0.0
+    for column in 0..<width {
+      found += Double(inputGradient.tokens[0, column]) * Double(direction[0, column])
+    }
+    return abs(found - expected) / abs(expected)
+  }
+}
