@@ -37,17 +37,7 @@ let package = Package(
       ]),
     .target(name: "MoECore", swiftSettings: swiftSettings),
     .target(name: "MoEReference", dependencies: ["MoECore"], swiftSettings: swiftSettings),
-    .target(
-      name: "TestSupport", dependencies: ["MoECore"], path: "Tests/Support", swiftSettings: swiftSettings),
-    .testTarget(
-      name: "MoEReferenceTests", dependencies: ["MoECore", "MoEReference", "TestSupport"],
-      swiftSettings: swiftSettings),
     .target(name: "MoE", dependencies: ["MoECore", "CKernels"], swiftSettings: swiftSettings),
-    .testTarget(
-      name: "MoETests",
-      dependencies: ["MoE", "MoECore", "CKernels", "MoEReference", "TestSupport", "AllocationCounter"],
-      swiftSettings: swiftSettings),
-    .target(name: "AllocationCounter", dependencies: ["CKernels"], path: "Tests/AllocationCounter"),
     .target(name: "MoECheckpoints", dependencies: ["MoECore"], swiftSettings: swiftSettings),
     .systemLibrary(name: "COpenBLAS", path: "Sources/COpenBLAS", providers: [.apt(["libopenblas-dev"])]),
     .executableTarget(
@@ -57,13 +47,25 @@ let package = Package(
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: swiftSettings),
-    .testTarget(
-      name: "MoECommandTests", dependencies: ["moe", "MoECheckpoints"], swiftSettings: swiftSettings),
     .executableTarget(
       name: "seed-example", dependencies: ["MoE"], path: "Examples/SeedExample", swiftSettings: swiftSettings),
+
+    // Tests: a folder a module, and what they share.
+    .target(
+      name: "TestSupport", dependencies: ["MoECore"], path: "Tests/Support", swiftSettings: swiftSettings),
+    .target(name: "AllocationCounter", dependencies: ["CKernels"], path: "Tests/AllocationCounter"),
+    .testTarget(
+      name: "MoEReferenceTests", dependencies: ["MoECore", "MoEReference", "TestSupport"],
+      swiftSettings: swiftSettings),
+    .testTarget(
+      name: "MoETests",
+      dependencies: ["MoE", "MoECore", "CKernels", "MoEReference", "TestSupport", "AllocationCounter"],
+      swiftSettings: swiftSettings),
     .testTarget(
       name: "MoECheckpointsTests", dependencies: ["MoECheckpoints", "MoECore", "MoEReference"],
       swiftSettings: swiftSettings),
+    .testTarget(
+      name: "MoECommandTests", dependencies: ["moe", "MoECheckpoints"], swiftSettings: swiftSettings),
     .executableTarget(
       name: "moe-fuzz", dependencies: ["MoECheckpoints", "MoECore"], path: "Tests/Fuzz",
       swiftSettings: swiftSettings),
