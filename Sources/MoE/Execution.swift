@@ -43,8 +43,8 @@ public struct Execution: Sendable, Equatable {
   /// - Parameters:
   ///   - instructionSet: nil for the best of this CPU, lowered by the environment variable `MOE_ISA`.
   ///   - threadCount: nil for `OMP_NUM_THREADS` or the processors this process may run on.
-  /// - Throws: ``MoEError/unsupported(_:)`` for an instruction set this CPU lacks or a name that is none, and
-  ///   ``MoEError/invalidConfiguration(_:)`` for fewer than 1 or more than 1024 threads.
+  /// - Throws: `MoEError.unsupported` for an instruction set this CPU lacks or a name that is none, and
+  ///   `MoEError.invalidConfiguration` for fewer than 1 or more than 1024 threads.
   public init(instructionSet: InstructionSet? = nil, threadCount: Int? = nil) throws(MoEError) {
     let chosen =
       if let instructionSet { instructionSet } else { try Execution.preferredInstructionSet() }
@@ -61,7 +61,7 @@ public struct Execution: Sendable, Equatable {
 
   /// The best of this CPU as lowered by `MOE_ISA`, with all threads; found once.
   ///
-  /// - Throws: ``MoEError/unsupported(_:)`` where `MOE_ISA` names what this CPU lacks.
+  /// - Throws: `MoEError.unsupported` where `MOE_ISA` names what this CPU lacks.
   public static func automatic() throws(MoEError) -> Execution { try found.get() }
 
   private static let found = Result<Execution, MoEError> { () throws(MoEError) in try Execution() }

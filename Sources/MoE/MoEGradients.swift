@@ -14,8 +14,8 @@ public final class MoEGradients {
 
   /// Zeros for the parameters of `layer`.
   ///
-  /// - Throws: ``MoEError/unsupported(_:)`` for a layer in another precision than fp32, and
-  ///   ``MoEError/outOfMemory(bytes:)``.
+  /// - Throws: `MoEError.unsupported` for a layer in another precision than fp32, and
+  ///   `MoEError.outOfMemory`.
   public init(for layer: MoELayer) throws(MoEError) {
     guard layer.experts.precision == .float32 else {
       throw .unsupported("gradients are computed in f32, and the layer is in \(layer.experts.precision)")

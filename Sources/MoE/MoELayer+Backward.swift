@@ -9,7 +9,7 @@ extension MoELayer {
   ///   - recording: overwritten.
   ///   - output: activations of the input's shape, overwritten.
   ///   - execution: nil for ``Execution/automatic()``; the backward pass has to use the same instruction set.
-  /// - Throws: as ``callAsFunction(_:mask:execution:)``, and ``MoEError/unsupported(_:)`` for a layer in another
+  /// - Throws: as ``callAsFunction(_:mask:execution:)``, and `MoEError.unsupported` for a layer in another
   ///   precision than fp32.
   public func forward(
     _ input: Activations, mask: [Bool]? = nil, recording: inout Recording, into output: inout Activations,
@@ -39,7 +39,7 @@ extension MoELayer {
   ///   - inputGradient: activations of the input's shape, overwritten with dL/dinput.
   ///   - gradients: added to.
   ///   - execution: as of the forward pass.
-  /// - Throws: ``MoEError/shapeMismatch(what:expected:actual:)``, and ``MoEError/invalidConfiguration(_:)`` for a
+  /// - Throws: `MoEError.shapeMismatch`, and `MoEError.invalidConfiguration` for a
   ///   recording without a pass.
   public func backward(
     _ outputGradient: Activations, input: Activations, recording: inout Recording,

@@ -60,8 +60,8 @@ public struct MoELayer: Sendable {
   ///   - mask: one value a token, false for padding: no expert computes it and nothing counts it.
   ///   - execution: nil for ``Execution/automatic()``.
   /// - Returns: the output in the shape of the input, and what happened to the tokens.
-  /// - Throws: ``MoEError/shapeMismatch(what:expected:actual:)`` for another hidden size or mask length,
-  ///   ``MoEError/notFinite(what:token:)`` for a token that cannot be routed.
+  /// - Throws: `MoEError.shapeMismatch` for another hidden size or mask length,
+  ///   `MoEError.notFinite` for a token that cannot be routed.
   public func callAsFunction(
     _ input: Activations, mask: [Bool]? = nil, execution: Execution? = nil
   ) throws(MoEError) -> (output: Activations, record: RoutingRecord) {

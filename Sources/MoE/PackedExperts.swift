@@ -32,8 +32,8 @@ public struct PackedExperts: Sendable {
 
   /// Packs `expertCount` networks, asking for them one at a time.
   ///
-  /// - Throws: what `expert` throws, ``MoEError/shapeMismatch(what:expected:actual:)`` for a parameter of
-  ///   another shape, ``MoEError/invalidConfiguration(_:)`` where only some experts have a bias.
+  /// - Throws: what `expert` throws, `MoEError.shapeMismatch` for a parameter of
+  ///   another shape, `MoEError.invalidConfiguration` where only some experts have a bias.
   public init(
     hiddenSize: Int, feedForwardSize: Int, expertCount: Int, activation: ActivationFunction,
     precision: Precision, execution: Execution, owner: String = "expert",

@@ -16,8 +16,8 @@ public struct PackedRouter: Sendable {
 
   /// Packs `weights` for a policy.
   ///
-  /// - Throws: ``MoEError/shapeMismatch(what:expected:actual:)`` for a parameter of another shape than
-  ///   `[E, D]` or `[E]`, and ``MoEError/invalidConfiguration(_:)`` for a bias that is NaN or infinite.
+  /// - Throws: `MoEError.shapeMismatch` for a parameter of another shape than
+  ///   `[E, D]` or `[E]`, and `MoEError.invalidConfiguration` for a bias that is NaN or infinite.
   public init(
     _ weights: RouterWeights, hiddenSize: Int, expertCount: Int, expertsPerToken: Int, policy: RoutingPolicy,
     execution: Execution

@@ -10,8 +10,8 @@ extension RoutingPolicy {
   ///   - mask: one value a token, false for padding.
   ///   - sequenceLength: tokens of a sequence, for capacities per sequence; nil for one sequence.
   ///   - execution: nil for ``Execution/automatic()``.
-  /// - Throws: ``MoEError/invalidConfiguration(_:)`` for a policy these logits cannot follow, and
-  ///   ``MoEError/notFinite(what:token:)`` for a token with a NaN or +∞ logit, or all −∞.
+  /// - Throws: `MoEError.invalidConfiguration` for a policy these logits cannot follow, and
+  ///   `MoEError.notFinite` for a token with a NaN or +∞ logit, or all −∞.
   public func route(
     logits: Matrix, expertsPerToken: Int, selectionBias: [Float]? = nil, mask: [Bool]? = nil,
     sequenceLength: Int? = nil, execution: Execution? = nil
