@@ -10,7 +10,8 @@ struct WorkerCommand: ParsableCommand {
     discussion: """
       Prints 'err swift_moe E', the relative RMS error against the oracle on 16 tokens, and 'ready swift_moe', \
       then answers 'run swift_moe T SECONDS' with 'times MS MS …' until 'quit'. Routes by softmax, top-k and \
-      normalisation. Lines are the only output, so --json changes nothing.
+      normalisation. Lines are the only output, so --json changes nothing. With --train the contender is \
+      swift_moe_train, a forward and its backward in fp32.
 
       Example: moe-bench worker --H 1024 --F 3584 --E 8 --k 2 --dtype bf16 --threads 2 --act silu --Ts 1,512
       """)
@@ -24,6 +25,7 @@ struct WorkerCommand: ParsableCommand {
   @Option(name: .customLong("Ts"), help: "The numbers of tokens that will be asked for.")
   var tokenCounts = CommaList([1])
   @Option(help: "Only these contenders, separated by commas.") var only: String?
+  @Flag(help: "Time forward and backward, gradients of all parameters included.") var train = false
   @OptionGroup var execution: ExecutionOptions
 
   /// The peers' names of precisions.
@@ -36,9 +38,10 @@ struct WorkerCommand: ParsableCommand {
     case silu, relu
   }
 
-  private static let name = "swift_moe"
+  private var name: String { train ? "swift_moe_train" : "swift_moe" }
 
   func validate() throws {
+    if train, dtype != .fp32 { throw ValidationError("--train is in fp32 so far, not \(dtype.rawValue)") }
     if let isa = execution.isa, isa.elements.count > 1 {
       throw ValidationError("--isa names \(isa.elements.count) instruction sets, a worker has one")
     }
@@ -54,7 +57,7 @@ struct WorkerCommand: ParsableCommand {
       printLine("ready")
       return
     }
-    if let only, !only.isEmpty, !only.split(separator: ",").contains(Substring(Self.name)) {
+    if let only, !only.isEmpty, !only.split(separator: ",").contains(Substring(name)) {
       printLine("ready")
       return
     }
@@ -62,17 +65,17 @@ struct WorkerCommand: ParsableCommand {
       name: "the peers'", hiddenSize: hiddenSize, feedForwardSize: feedForwardSize, expertCount: expertCount,
       expertsPerToken: expertsPerToken, isGated: act == .silu)
     let worker = try Worker(
-      weights: RandomWeights(shape: shape, precision: precision),
+      weights: RandomWeights(shape: shape, precision: precision), trains: train,
       execution: Execution(
         instructionSet: execution.isa?.elements.first, threadCount: execution.threadCount))
-    printLine("err \(Self.name) \(scientific(try worker.error()))")
-    printLine("ready \(Self.name)")
+    printLine("err \(name) \(scientific(try worker.error()))")
+    printLine("ready \(name)")
     while let line = readLine(), line != "quit" {
       let words = line.split(separator: " ")
-      guard words.count == 4, words[0] == "run", words[1] == Self.name, let tokenCount = Int(words[2]),
+      guard words.count == 4, words[0] == "run", words[1] == name, let tokenCount = Int(words[2]),
         tokenCount > 0, let seconds = Double(words[3])
       else {
-        throw ValidationError("the request \"\(line)\" is not \"run \(Self.name) T SECONDS\"")
+        throw ValidationError("the request \"\(line)\" is not \"run \(name) T SECONDS\"")
       }
       let times = try worker.times(tokenCount: tokenCount, seconds: seconds)
       printLine((["times"] + times.map { fixed($0 * 1e3, 5) }).joined(separator: " "))

@@ -1,46 +1,57 @@
 import MoE
 
-/// A layer and its runs, one for each number of tokens that has been asked for.
+/// A layer and its calls, one for each number of tokens that has been asked for: forwards, or training steps.
 final class Worker {
   private let weights: RandomWeights
   private let execution: Execution
+  private let trains: Bool
   private let layer: MoELayer
-  private var runs: [Int: LayerRun] = [:]
+  private var calls: [Int: () throws -> Void] = [:]
 
-  init(weights: RandomWeights, execution: Execution) throws {
+  init(weights: RandomWeights, trains: Bool, execution: Execution) throws {
     self.weights = weights
+    self.trains = trains
     self.execution = execution
     layer = try MoELayer(
       weights.shape.configuration(), weights: weights, precision: weights.precision, execution: execution)
   }
 
-  /// The relative RMS error against the oracle on 16 tokens.
+  /// The relative RMS error against the oracle on 16 tokens, or that of a gradient along a direction.
   func error() throws -> Double {
-    try run(tokenCount: 16).error(tokens: 16, weights: weights)
+    let inputs = inputs(tokenCount: 16)
+    return trains
+      ? try TrainingRun(layer, input: inputs[0], execution: execution).error()
+      : try LayerRun(layer, inputs: inputs, execution: execution).error(tokens: 16, weights: weights)
   }
 
   /// The seconds of calls for at least `limit` seconds, after an untimed call, which large batches need only
   /// once: they fill no cache that the other workers would not empty within one call.
   func times(tokenCount: Int, seconds limit: Double) throws -> [Double] {
-    let isNew = runs[tokenCount] == nil
-    let run = run(tokenCount: tokenCount)
-    if isNew || tokenCount < 256 { try run.forward() }
+    let isNew = calls[tokenCount] == nil
+    let call = try call(tokenCount: tokenCount)
+    if isNew || tokenCount < 256 { try call() }
     var times: [Double] = []
     var total = 0.0
     repeat {
-      let time = try seconds(run.forward)
+      let time = try seconds(call)
       times.append(time)
       total += time
     } while total < limit
     return times
   }
 
-  private func run(tokenCount: Int) -> LayerRun {
-    if let run = runs[tokenCount] { return run }
-    let inputs = randomInputs(
-      tokenCount: tokenCount, shape: weights.shape, precision: weights.precision, large: 2)
-    let run = LayerRun(layer, inputs: inputs, execution: execution)
-    runs[tokenCount] = run
-    return run
+  private func call(tokenCount: Int) throws -> () throws -> Void {
+    if let call = calls[tokenCount] { return call }
+    let inputs = inputs(tokenCount: tokenCount)
+    let call =
+      trains
+      ? try TrainingRun(layer, input: inputs[0], execution: execution).step
+      : LayerRun(layer, inputs: inputs, execution: execution).forward
+    calls[tokenCount] = call
+    return call
+  }
+
+  private func inputs(tokenCount: Int) -> [Activations] {
+    randomInputs(tokenCount: tokenCount, shape: weights.shape, precision: weights.precision, large: 2)
   }
 }
