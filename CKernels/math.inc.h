@@ -66,6 +66,21 @@ INLINE vf vgelu_tanh(vf x) {
   return vmul(x, vsigmoid(vmul(cubic, vset1(1.5957691216f))));
 }
 
+/* p = softmax(l) over E' entries, a multiple of W, padded with −∞, whose p is 0; `most` is the largest. Returns
+ * ln Σ e^l. */
+#define softmax SUFFIX(softmax)
+INLINE float softmax(const float *l, int64_t E, float most, float *p) {
+  vf sum = vset1(0);
+  for (int64_t e = 0; e < E; e += W) {
+    vf v = vexp(vsub(vload(l + e), vset1(most)));
+    vstore(p + e, v);
+    sum = vadd(sum, v);
+  }
+  const float total = vreduce_add(sum);
+  for (int64_t e = 0; e < E; e += W) vstore(p + e, vdiv(vload(p + e), vset1(total)));
+  return most + logf(total);
+}
+
 /* The expert's nonlinearity on gate g and up u; g is ignored where the activation has no gate. */
 #define vactivate SUFFIX(vactivate)
 INLINE vf vactivate(moe_activation activation, vf g, vf u, float alpha, float limit) {

@@ -27,20 +27,6 @@ INLINE int64_t argmax(const float *s, int64_t E, float *value) {
   return 0;
 }
 
-/* p = softmax(l) over E entries (padding becomes 0); returns ln Σ e^l. */
-#define softmax SUFFIX(softmax)
-INLINE float softmax(const float *l, int64_t E, float most, float *p) {
-  vf sum = vset1(0);
-  for (int64_t e = 0; e < E; e += W) {
-    vf v = vexp(vsub(vload(l + e), vset1(most)));
-    vstore(p + e, v);
-    sum = vadd(sum, v);
-  }
-  const float total = vreduce_add(sum);
-  for (int64_t e = 0; e < E; e += W) vstore(p + e, vdiv(vload(p + e), vset1(total)));
-  return most + logf(total);
-}
-
 /* Leaves the groups that are not selected with the rule's mask value. */
 #define limit_groups SUFFIX(limit_groups)
 static void limit_groups(const moe_router_rule *rule, int64_t E, float *s, float *group) {

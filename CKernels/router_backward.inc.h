@@ -10,22 +10,6 @@
 #include "math.inc.h"
 #define NONE (-INFINITY)
 
-/* p = softmax(l), padding 0; returns ln Σ e^l. */
-#define softmax_row SUFFIX(softmax_row)
-INLINE float softmax_row(const float *l, int64_t padded, float *p) {
-  vf most = vset1(NONE), sum = vset1(0);
-  for (int64_t e = 0; e < padded; e += W) most = vmax(most, vload(l + e));
-  const vf top = vset1(vreduce_max(most));
-  for (int64_t e = 0; e < padded; e += W) {
-    vf v = vexp(vsub(vload(l + e), top));
-    vstore(p + e, v);
-    sum = vadd(sum, v);
-  }
-  const float total = vreduce_add(sum);
-  for (int64_t e = 0; e < padded; e += W) vstore(p + e, vdiv(vload(p + e), vset1(total)));
-  return vreduce_max(most) + logf(total);
-}
-
 /* dl += p·(dp − Σ p·dp): back through p = softmax(l). */
 #define softmax_backward SUFFIX(softmax_backward)
 INLINE void softmax_backward(const float *p, const float *dp, int64_t padded, float *dl) {
@@ -90,7 +74,9 @@ static void route_token_backward(const moe_router_rule *rule, const float *logit
   memset(dp, 0, (size_t)padded * sizeof *dp), memset(dl, 0, (size_t)padded * sizeof *dl);
   memcpy(l, logits, (size_t)E * sizeof *l);
   for (int64_t e = E; e < padded; e++) l[e] = NONE;
-  const float logsumexp = softmax_row(l, padded, p);
+  float most = NONE;
+  for (int64_t e = 0; e < E; e++) most = l[e] > most ? l[e] : most;
+  const float logsumexp = softmax(l, padded, most, p);
   const bool sigmoid = rule->scoring == MOE_SIGMOID || rule->scoring == MOE_SIGMOID_OF_SELECTED;
   if (sigmoid)
     for (int64_t e = 0; e < padded; e += W) {

@@ -6,11 +6,11 @@ struct GradientCheck {
   let sets: [InstructionSet]
   let threadCount: Int
 
-  /// γ of the longest chain both ways through the layer, with a factor for sums that cancel, as in `Tests/MoETests`.
+  /// γ of the longest chain both ways through the layer, as in `Tests/MoETests`.
   private static func bound(_ configuration: MoEConfiguration, tokenCount: Int) -> Double {
     let inner = configuration.feedForwardSize + (configuration.denseBranch?.feedForwardSize ?? 0)
     let roundings = 4 * configuration.hiddenSize + 3 * inner + tokenCount + configuration.expertCount + 64
-    return 8 * Double(roundings) * 0x1p-24
+    return Double(roundings) * 0x1p-24
   }
 
   /// Prints the table and returns the number of rows that are out of bounds.
@@ -58,22 +58,12 @@ struct GradientCheck {
     _ row: CheckCase, _ configuration: MoEConfiguration, _ weights: MoEWeights, _ outputGradient: Activations,
     _ record: RoutingRecord
   ) throws -> Reference.LayerGradients {
-    let width = record.expertsPerToken
-    let ids = (0..<record.tokenCount).map { token in
-      (0..<width).map { Int(record.expertIDs[token * width + $0]) }
-    }
-    // A dropped choice claims no row, but keeps its part in the sum that its token's weights were divided by.
-    let kept = (0..<record.tokenCount).map { token in
-      (0..<width).map { record.slots[token * width + $0] < 0 ? -1 : ids[token][$0] }
-    }
-    let routing = Reference.routing(
-      choosing: ids, logits: Reference.logits(row.input.tokens, weights.routerWeights),
+    let (routing, permutation) = Reference.decisions(
+      of: record, logits: Reference.logits(row.input.tokens, weights.routerWeights),
       policy: configuration.routing)
     return try Reference.gradients(
       row.input, weights: weights, configuration: configuration, routing: routing,
-      permutation: Reference.permutation(
-        expertIDs: kept, weights: routing.weights, expertCount: configuration.expertCount, capacity: nil,
-        priority: .tokenThenChoice, scopeLength: record.tokenCount),
+      permutation: permutation,
       outputGradient: Reference.rows(outputGradient.tokens))
   }
 
