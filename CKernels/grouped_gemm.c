@@ -85,7 +85,7 @@ static void gemm_task(void *context, int64_t task, int thread) {
   gemm_table[g->ex.isa](bf16, g->rows + (size_t)first_tile * g->row_tile, g->row_tile, rows, height,
                         g->weights + (size_t)(e * g->panels + panel0) * g->panel, g->panel, panels,
                         panel_chunks(g->dtype, g->K), sums);
-  const bool gated = moe_is_gated(g->activation);
+  const bool gated = is_gated(g->activation);
   if (g->y) {
     const float *bias = g->bias ? g->bias + e * g->panels * MOE_PANEL : NULL;
     store_table[g->ex.isa](sums, rows, height, panels, panel0, bias, g->add, g->y + row * g->D, g->D);
@@ -121,7 +121,7 @@ static void run(gemm_args *g) {
 
 /* Panels of the first product, up to whole pairs: what a recorded tile is over. */
 static int64_t up_panels(int64_t F, moe_activation activation) {
-  return round_up(F, MOE_K_MULTIPLE) / MOE_PANEL * (moe_is_gated(activation) ? 2 : 1);
+  return round_up(F, MOE_K_MULTIPLE) / MOE_PANEL * (is_gated(activation) ? 2 : 1);
 }
 
 static void run_up(moe_execution ex, moe_dtype dtype, const void *row_tiles, int64_t E,

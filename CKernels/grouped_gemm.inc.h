@@ -82,7 +82,7 @@ static void record_block(const float *sums, int64_t rows, int64_t height, int64_
 static void activate_backward_block(const float *sums, int64_t rows, int64_t height, int64_t width,
                                     int64_t panel0, moe_activation activation, float alpha, float limit,
                                     const float *recorded, float *gradients, size_t tile_bytes) {
-  const bool gated = moe_is_gated(activation);
+  const bool gated = is_gated(activation);
   for (int64_t t = 0; t * height < rows; t++) {
     const int64_t mr = rows - t * height < height ? rows - t * height : height;
     const float *from = (const float *)((const char *)recorded + t * tile_bytes);

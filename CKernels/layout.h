@@ -9,6 +9,9 @@ static inline int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b
 static inline int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline size_t align64(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
+/* Whether an expert has a gate projection beside the up projection. */
+static inline bool is_gated(moe_activation activation) { return activation >= MOE_SWIGLU; }
+
 /* Bytes of one panel over K: its K is padded, and a step of 64 bytes is one k in fp32, two in bfloat16. */
 static inline size_t panel_bytes(moe_dtype dtype, int64_t K) {
   return (size_t)round_up(K, MOE_K_MULTIPLE) * MOE_PANEL * (dtype == MOE_F32 ? 4 : 2);

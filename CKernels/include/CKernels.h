@@ -20,9 +20,6 @@ typedef enum { MOE_SCALAR, MOE_AVX2, MOE_AVX512, MOE_AVX512BF16, MOE_ISA_COUNT }
 /* Whether this CPU and operating system run the instruction set. */
 bool moe_isa_supported(moe_isa isa);
 
-/* The best supported instruction set. */
-moe_isa moe_isa_best(void);
-
 /* How to compute: an instruction set and a number of threads, at least 1. */
 typedef struct {
   moe_isa isa;
@@ -156,8 +153,6 @@ typedef enum {
   MOE_GEGLU_TANH,
   MOE_CLAMPED_SWIGLU
 } moe_activation;
-
-static inline bool moe_is_gated(moe_activation activation) { return activation >= MOE_SWIGLU; }
 
 size_t moe_grouped_gemm_scratch_bytes(moe_execution ex, int64_t E);
 

@@ -22,10 +22,3 @@ bool moe_isa_supported(moe_isa isa) {
   return isa == MOE_SCALAR;
 #endif
 }
-
-moe_isa moe_isa_best(void) {
-  moe_isa best = MOE_SCALAR;
-  for (int isa = MOE_SCALAR; isa < MOE_ISA_COUNT; isa++)
-    if (moe_isa_supported((moe_isa)isa)) best = (moe_isa)isa;
-  return best;
-}
