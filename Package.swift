@@ -18,6 +18,7 @@ let package = Package(
     .library(name: "MoE", targets: ["MoE"]),
     .library(name: "MoECheckpoints", targets: ["MoECheckpoints"]),
     .library(name: "CKernels", targets: ["CKernels"]),
+    .library(name: "MoETraining", targets: ["MoETraining"]),
     .library(name: "MoEReference", targets: ["MoEReference"]),
     .library(name: "COpenBLAS", targets: ["COpenBLAS"]),
     .executable(name: "moe", targets: ["moe"]),
@@ -40,10 +41,13 @@ let package = Package(
     .target(name: "MoE", dependencies: ["MoECore", "CKernels"], swiftSettings: swiftSettings),
     .target(name: "MoECheckpoints", dependencies: ["MoECore"], swiftSettings: swiftSettings),
     .systemLibrary(name: "COpenBLAS", path: "Sources/COpenBLAS", providers: [.apt(["libopenblas-dev"])]),
+    .target(
+      name: "MoETraining", dependencies: ["MoE", "MoECore", "MoECheckpoints", "CKernels", "COpenBLAS"],
+      swiftSettings: swiftSettings),
     .executableTarget(
       name: "moe",
       dependencies: [
-        "MoE", "MoECheckpoints", "MoEReference", "COpenBLAS",
+        "MoE", "MoECheckpoints", "MoETraining", "MoEReference", "COpenBLAS",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: swiftSettings),
@@ -63,6 +67,9 @@ let package = Package(
       swiftSettings: swiftSettings),
     .testTarget(
       name: "MoECheckpointsTests", dependencies: ["MoECheckpoints", "MoECore", "MoEReference"],
+      swiftSettings: swiftSettings),
+    .testTarget(
+      name: "MoETrainingTests", dependencies: ["MoETraining", "MoE", "MoECore", "MoEReference", "TestSupport"],
       swiftSettings: swiftSettings),
     .testTarget(
       name: "MoECommandTests", dependencies: ["moe", "MoECheckpoints"], swiftSettings: swiftSettings),

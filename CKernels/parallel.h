@@ -4,13 +4,6 @@
 #ifndef MOE_PARALLEL_H
 #define MOE_PARALLEL_H
 
-#include <stdint.h>
-
-/* One task of `count`, on thread `thread` of the team. */
-typedef void (*moe_task)(void *context, int64_t task, int thread);
-
-/* Runs every task once on up to `threads` threads, each taking the next one when it is free. Returns when all
- * are done. Which thread runs a task is left open, so tasks must not depend on it for their results. */
-void moe_parallel_for(int threads, int64_t count, moe_task task, void *context);
+#include "include/CKernels.h"
 
 #endif

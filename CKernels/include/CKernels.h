@@ -29,6 +29,13 @@ typedef struct {
 /* What OpenMP would use: OMP_NUM_THREADS, or the processors this process may run on. */
 int moe_default_threads(void);
 
+/* One task of `count`, on thread `thread` of the team. */
+typedef void (*moe_task)(void *context, int64_t task, int thread);
+
+/* Runs every task once on up to `threads` threads, each taking the next one when it is free. Returns when all
+ * are done. Which thread runs a task is left open, so tasks must not depend on it for their results. */
+void moe_parallel_for(int threads, int64_t count, moe_task task, void *context);
+
 /* The columns of a weight panel, and the multiple to which reduced dimensions are padded with zeros. */
 enum { MOE_PANEL = 16, MOE_K_MULTIPLE = 32 };
 

@@ -1,15 +1,15 @@
 internal import CKernels
-internal import MoECore
+package import MoECore
 
 /// Memory of the kernels' alignment, in large pages where the system has them.
 ///
 /// `@unchecked Sendable`: packed weights are written before they are shared, and a workspace, which is not
 /// copyable, is the one owner of its scratch.
-@safe final class Memory: @unchecked Sendable {
-  let base: UnsafeMutableRawPointer
-  let byteCount: Int
+@safe package final class Memory: @unchecked Sendable {
+  package let base: UnsafeMutableRawPointer
+  package let byteCount: Int
 
-  init(byteCount: Int) throws(MoEError) {
+  package init(byteCount: Int) throws(MoEError) {
     guard byteCount >= 0, let memory = unsafe moe_allocate(byteCount) else {
       throw .outOfMemory(bytes: byteCount)
     }
@@ -27,7 +27,21 @@ internal import MoECore
 
   deinit { unsafe moe_free(base) }
 
-  var floats: UnsafeMutablePointer<Float> { unsafe base.assumingMemoryBound(to: Float.self) }
+  package var floats: UnsafeMutablePointer<Float> { unsafe base.assumingMemoryBound(to: Float.self) }
+}
+
+extension Memory {
+  package convenience init(zeroed byteCount: Int) throws(MoEError) {
+    try self.init(byteCount: byteCount)
+    zero()
+  }
+
+  package func zero() { unsafe base.initializeMemory(as: UInt8.self, repeating: 0, count: byteCount) }
+
+  /// Floats from a place on, copied.
+  func floats(at start: Int, count: Int) -> [Float] {
+    unsafe Array(UnsafeBufferPointer(start: floats + start, count: count))
+  }
 }
 
 /// Memory that grows when more is asked for than ever before and is otherwise reused.

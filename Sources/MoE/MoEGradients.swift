@@ -66,7 +66,7 @@ struct RouterGradients {
 
   func weights(_ router: PackedRouter) -> RouterWeights {
     RouterWeights(
-      weight: panels.matrix(firstPanel: 0, every: 1, rows: router.expertCount, columns: router.hiddenSize),
+      weight: panels.matrix(PanelPlace(), rows: router.expertCount, columns: router.hiddenSize),
       bias: router.bias == nil ? nil : bias.floats(at: 0, count: router.expertCount))
   }
 }
@@ -106,42 +106,14 @@ struct NetworkGradients {
       }
     }
     return FeedForwardWeights(
-      gate: parts == 2 ? up.matrix(firstPanel: first, every: 2, rows: inner, columns: hidden) : nil,
-      up: up.matrix(firstPanel: first + parts - 1, every: parts, rows: inner, columns: hidden),
-      down: down.matrix(firstPanel: index * downPanelCount, every: 1, rows: hidden, columns: inner),
+      gate: parts == 2
+        ? up.matrix(PanelPlace(firstPanel: first, step: 2), rows: inner, columns: hidden) : nil,
+      up: up.matrix(
+        PanelPlace(firstPanel: first + parts - 1, step: parts), rows: inner, columns: hidden),
+      down: down.matrix(PanelPlace(firstPanel: index * downPanelCount), rows: hidden, columns: inner),
       gateBias: experts.gateBias == nil ? nil : bias(0),
       upBias: experts.upBias == nil ? nil : bias(parts - 1),
       downBias: experts.downBias == nil
         ? nil : downBias.floats(at: index * downPanelCount * MOE_PANEL, count: hidden))
-  }
-}
-
-extension Memory {
-  convenience init(zeroed byteCount: Int) throws(MoEError) {
-    try self.init(byteCount: byteCount)
-    zero()
-  }
-
-  func zero() { unsafe base.initializeMemory(as: UInt8.self, repeating: 0, count: byteCount) }
-
-  /// Floats from a place on, copied.
-  func floats(at start: Int, count: Int) -> [Float] {
-    unsafe Array(UnsafeBufferPointer(start: floats + start, count: count))
-  }
-
-  /// The matrix [rows, columns] that every `step`-th panel from `firstPanel` on holds.
-  func matrix(firstPanel: Int, every step: Int, rows: Int, columns: Int) -> Matrix {
-    var matrix = Matrix(rows: rows, columns: columns)
-    let panel = Kernels.padded(columns) * MOE_PANEL
-    let source = unsafe floats
-    unsafe matrix.withUnsafeMutableBufferPointer { elements in
-      for row in 0..<rows {
-        let start = (firstPanel + row / MOE_PANEL * step) * panel + row % MOE_PANEL
-        for column in 0..<columns {
-          unsafe elements[row * columns + column] = source[start + column * MOE_PANEL]
-        }
-      }
-    }
-    return matrix
   }
 }

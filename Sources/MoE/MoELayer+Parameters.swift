@@ -1,0 +1,81 @@
+internal import CKernels
+package import MoECore
+
+extension MoELayer {
+  /// The parameters of a layer that is trained, in the memory it computes from: changing their values changes the
+  /// layer, which therefore belongs to one owner meanwhile.
+  ///
+  /// - Parameters:
+  ///   - prefix: goes before every name.
+  ///   - gradients: the sums that ``backward(_:input:recording:losses:into:gradients:execution:)`` adds to.
+  /// - Throws: `MoEError.unsupported` for sizes that are not multiples of 32, where weights and gradients are padded
+  ///   differently, and for biases.
+  package func parameters(prefix: String, gradients: MoEGradients) throws(MoEError) -> [Parameter] {
+    for (name, size) in [
+      ("hidden size", configuration.hiddenSize), ("feed-forward size", configuration.feedForwardSize),
+      ("dense branch's feed-forward size", configuration.denseBranch?.feedForwardSize ?? 32),
+    ] where size % MOE_K_MULTIPLE != 0 {
+      throw .unsupported("a trained layer's \(name) is a multiple of \(MOE_K_MULTIPLE), not \(size)")
+    }
+    let networks = [experts, branch].compactMap(\.self)
+    let biases =
+      networks.flatMap { [$0.gateBias, $0.upBias, $0.downBias] } + [router.bias, branchGate?.bias]
+    if biases.contains(where: { $0 != nil }) {
+      throw .unsupported("a trained layer has no biases")
+    }
+    var parameters = [
+      Self.parameter("\(prefix).router", router, gradients.router)
+    ]
+    parameters += Self.parameters(
+      experts, gradients.experts, group: .expert, name: { "\(prefix).experts.\($0)" },
+      owner: "\(prefix).experts")
+    if let branch, let sums = gradients.branch {
+      parameters += Self.parameters(
+        branch, sums, group: .other, name: { _ in "\(prefix).dense" }, owner: "\(prefix).dense")
+    }
+    if let branchGate, let sums = gradients.branchGate {
+      parameters.append(Self.parameter("\(prefix).dense_gate", branchGate, sums))
+    }
+    return parameters
+  }
+
+  private static func parameter(
+    _ name: String, _ router: PackedRouter, _ gradients: RouterGradients
+  ) -> Parameter {
+    Parameter(
+      name: name, group: .other, decays: true,
+      tensors: [
+        Parameter.Tensor(
+          name: name, rows: router.expertCount, columns: router.hiddenSize, place: PanelPlace())
+      ],
+      count: router.panels.byteCount / MemoryLayout<Float>.stride, values: router.panels,
+      gradient: gradients.panels)
+  }
+
+  private static func parameters(
+    _ networks: PackedExperts, _ gradients: NetworkGradients, group: Parameter.Group, name: (Int) -> String,
+    owner: String
+  ) -> [Parameter] {
+    let (hidden, inner) = (networks.hiddenSize, networks.feedForwardSize)
+    let parts = networks.activation.isGated ? ["gate", "up"] : ["up"]
+    var up: [Parameter.Tensor] = []
+    var down: [Parameter.Tensor] = []
+    for index in 0..<networks.expertCount {
+      for (part, kind) in parts.enumerated() {
+        let place = PanelPlace(firstPanel: index * networks.upPanelCount + part, step: parts.count)
+        up.append(.init(name: "\(name(index)).\(kind)", rows: inner, columns: hidden, place: place))
+      }
+      let place = PanelPlace(firstPanel: index * networks.downPanelCount)
+      down.append(.init(name: "\(name(index)).down", rows: hidden, columns: inner, place: place))
+    }
+    let stride = MemoryLayout<Float>.stride
+    return [
+      Parameter(
+        name: "\(owner).up", group: group, decays: true, tensors: up, count: networks.up.byteCount / stride,
+        values: networks.up, gradient: gradients.up),
+      Parameter(
+        name: "\(owner).down", group: group, decays: true, tensors: down,
+        count: networks.down.byteCount / stride, values: networks.down, gradient: gradients.down),
+    ]
+  }
+}

@@ -1,0 +1,180 @@
+public import MoE
+
+/// A decoder-only transformer over bytes: what it computes, and nothing of how it is trained.
+///
+/// Each layer is x += attention(norm(x)), x += feedForward(norm(x)) with RMSNorm (Zhang and Sennrich 2019) and
+/// rotary positions (Su et al. 2021); the embedding, times √D on its way in, is also the output projection.
+public struct ModelConfiguration: Codable, Sendable, Equatable {
+  /// V: one token a byte.
+  public var vocabularySize = 256
+  /// S, the longest sequence.
+  public var contextLength: Int
+  /// D.
+  public var hiddenSize: Int
+  /// Attention heads; D/heads is even.
+  public var headCount: Int
+  /// The feed-forward block of each layer.
+  public var blocks: [FeedForwardBlock]
+  /// What the rotary angles are powers of.
+  public var rotaryBase = 10_000.0
+  /// Added to the mean square under the root of a norm.
+  public var normEpsilon: Float = 1e-6
+
+  /// Collects sizes; ``validate()`` checks them.
+  public init(contextLength: Int, hiddenSize: Int, headCount: Int, blocks: [FeedForwardBlock]) {
+    self.contextLength = contextLength
+    self.hiddenSize = hiddenSize
+    self.headCount = headCount
+    self.blocks = blocks
+  }
+
+  /// Layers of attention and feed-forward block.
+  public var layerCount: Int { blocks.count }
+
+  /// Checks every size.
+  ///
+  /// - Throws: `MoEError.invalidConfiguration` naming the value that cannot be honoured.
+  public func validate() throws(MoEError) {
+    func require(_ condition: Bool, _ message: @autoclosure () -> String) throws(MoEError) {
+      if !condition { throw .invalidConfiguration(message()) }
+    }
+    try require(vocabularySize == 256, "the vocabulary has \(vocabularySize) tokens, expected 256: bytes")
+    try require(
+      (2...1 << 16).contains(contextLength), "the context is \(contextLength), expected 2 to 65536")
+    try require(
+      hiddenSize % 32 == 0 && (32...1 << 16).contains(hiddenSize),
+      "the hidden size is \(hiddenSize), expected a multiple of 32 up to 65536")
+    try require(
+      headCount > 0 && hiddenSize % (2 * headCount) == 0,
+      "\(headCount) heads do not divide a hidden size of \(hiddenSize) into even parts")
+    try require((1...1024).contains(layerCount), "the model has \(layerCount) layers, expected 1 to 1024")
+    try require(
+      rotaryBase > 1 && rotaryBase.isFinite, "the rotary base is \(rotaryBase), expected more than 1")
+    try require(
+      normEpsilon > 0 && normEpsilon.isFinite, "the norm's epsilon is \(normEpsilon), expected more than 0")
+    for block in blocks { _ = try block.layer(hiddenSize: hiddenSize, isTraining: true) }
+  }
+
+  /// Multiply-adds of the weights a token passes, twice: the FLOPs of a forward pass, without attention scores.
+  public var flopsPerToken: Int {
+    let attention = 4 * hiddenSize * hiddenSize
+    let blocks = blocks.reduce(0) { $0 + $1.activeParameters(hiddenSize: hiddenSize) }
+    return 2 * (layerCount * attention + blocks + vocabularySize * hiddenSize)
+  }
+}
+
+/// A feed-forward block: a dense network is a layer of one expert.
+public struct FeedForwardBlock: Codable, Sendable, Equatable {
+  /// How tokens find experts.
+  public enum Routing: String, Codable, Sendable, CaseIterable {
+    /// Every token passes the one expert.
+    case dense
+    /// Switch Transformer §2.1.
+    case switchTransformer = "switch"
+    /// GShard Algorithm 1, GLaM.
+    case gshardTop2 = "gshard-top2"
+    /// DeepSpeed-MoE's top-1 gate.
+    case deepSpeedTop1 = "deepspeed-top1"
+    /// Softmax, top-k, over their sum.
+    case mixtral
+    /// Sigmoid with a selection bias.
+    case deepSeekV3 = "deepseek-v3"
+  }
+
+  /// The activation of the networks.
+  public enum Activation: String, Codable, Sendable, CaseIterable {
+    case relu, gelu, swiglu
+
+    var function: ActivationFunction {
+      switch self {
+      case .relu: .relu
+      case .gelu: .gelu
+      case .swiglu: .swiGLU
+      }
+    }
+  }
+
+  /// How tokens find experts.
+  public var routing: Routing
+  /// E.
+  public var expertCount = 1
+  /// K.
+  public var expertsPerToken = 1
+  /// F of an expert.
+  public var feedForwardSize: Int
+  /// The activation of the networks.
+  public var activation: Activation
+  /// F of the dense branch beside the experts: PR-MoE's residual, DeepSeek's shared expert.
+  public var denseBranch: Int?
+  /// Rows of an expert as a multiple of an equal share, in training; nil where nothing is dropped.
+  public var capacityFactor: Double?
+  /// The same where the model is evaluated.
+  public var evaluationCapacityFactor: Double?
+  /// α of the load-balance loss.
+  public var balanceCoefficient: Float = 0
+  /// c of the z-loss.
+  public var zCoefficient: Float = 0
+  /// γ of the selection bias's update, where there is one.
+  public var biasRate: Float = 0
+
+  /// Makes a block without losses and without dropping.
+  public init(
+    routing: Routing, expertCount: Int = 1, expertsPerToken: Int = 1, feedForwardSize: Int,
+    activation: Activation
+  ) {
+    self.routing = routing
+    self.expertCount = expertCount
+    self.expertsPerToken = expertsPerToken
+    self.feedForwardSize = feedForwardSize
+    self.activation = activation
+  }
+
+  /// Whether tokens have a choice.
+  public var isMoE: Bool { routing != .dense }
+
+  /// The layer that computes the block.
+  ///
+  /// - Throws: `MoEError.invalidConfiguration` naming the value that cannot be honoured.
+  func layer(hiddenSize: Int, isTraining: Bool) throws(MoEError) -> MoEConfiguration {
+    for (name, value) in [
+      ("load-balance coefficient", balanceCoefficient), ("z-loss coefficient", zCoefficient),
+      ("selection-bias rate", biasRate),
+    ] where !(value >= 0 && value.isFinite) {
+      throw .invalidConfiguration("the \(name) is \(value), expected at least 0")
+    }
+    if isMoE && expertCount < 2 {
+      throw .invalidConfiguration(
+        "\(routing.rawValue) routes between \(expertCount) experts, expected 2 or more")
+    }
+    for size in [feedForwardSize, denseBranch ?? 32] where size % 32 != 0 || size < 32 {
+      throw .invalidConfiguration("a feed-forward size is \(size), expected a multiple of 32")
+    }
+    return try MoEConfiguration(
+      hiddenSize: hiddenSize, feedForwardSize: feedForwardSize, expertCount: expertCount,
+      expertsPerToken: expertsPerToken, activation: activation.function,
+      routing: policy(isTraining: isTraining),
+      denseBranch: denseBranch.map {
+        routing == .deepSpeedTop1 ? .residual(feedForwardSize: $0) : .shared(feedForwardSize: $0)
+      })
+  }
+
+  private func policy(isTraining: Bool) -> RoutingPolicy {
+    let factor = isTraining ? capacityFactor : evaluationCapacityFactor
+    switch routing {
+    case .dense: return .softmaxTopK(normalized: false)
+    case .switchTransformer:
+      return .switchTransformer(capacity: factor.map { .meshTensorFlow(factor: $0) })
+    case .gshardTop2: return .gshardTop2(capacity: factor.map { .lingvo(factor: $0) })
+    case .deepSpeedTop1:
+      return .switchTransformer(capacity: factor.map { .deepSpeed(factor: $0, minimum: 4) })
+    case .mixtral: return .softmaxTopK(normalized: true)
+    case .deepSeekV3: return .deepseekV3(groups: 1, selectedGroups: 1, normalized: true, scale: 1)
+    }
+  }
+
+  /// Weights a token passes, the router's left out.
+  func activeParameters(hiddenSize: Int) -> Int {
+    let matrices = activation == .swiglu ? 3 : 2
+    return matrices * hiddenSize * (expertsPerToken * feedForwardSize + (denseBranch ?? 0))
+  }
+}

@@ -1,0 +1,87 @@
+/// The papers' arrangements of dense and Mixture-of-Experts layers, at sizes of the caller's.
+///
+/// Rules, losses, placement and capacities are the papers'; the width of an expert is chosen so that a token passes
+/// as many weights as in the dense model: F divided by the experts a token passes, times ⅔ where the activation has
+/// a gate, to a multiple of 32.
+public enum ModelPreset: String, Sendable, CaseIterable {
+  /// No experts.
+  case dense
+  /// Switch Transformer (Fedus et al. 2021): every other layer, top-1, capacity 1.25, 2.0 in evaluation, α = 0.01.
+  case switchTransformer = "switch"
+  /// GLaM (Du et al. 2021): every other layer, top-2 of GShard, capacity 2, α = 0.01, GELU.
+  case glam
+  /// PR-MoE (Rajbhandari et al. 2022 §4.1): every other layer, top-1 beside a dense branch, twice the experts in the
+  /// last two of them, capacity 1 as in DeepSpeed, α = 0.01.
+  case deepSpeedPR = "deepspeed-pr"
+  /// Mixtral (Jiang et al. 2024): every layer, top-2, SwiGLU, nothing dropped, α = 0.02.
+  case mixtral
+  /// DeepSeek-V3 (2024 §2.1.2): all layers but the first, fine-grained experts and a shared one, balance by selection
+  /// bias (γ = 0.001) with a sequence loss of α = 10⁻⁴.
+  case deepSeek = "deepseek"
+
+  /// The blocks of a model.
+  ///
+  /// - Parameters:
+  ///   - layerCount: L.
+  ///   - feedForwardSize: F of the dense model.
+  ///   - expertCount: E.
+  public func blocks(layerCount: Int, feedForwardSize: Int, expertCount: Int) -> [FeedForwardBlock] {
+    func width(_ share: Double) -> Int {
+      max(32, Int((Double(feedForwardSize) * share / 32).rounded()) * 32)
+    }
+    let isGated = self == .mixtral || self == .deepSeek
+    let dense = FeedForwardBlock(
+      routing: .dense, feedForwardSize: isGated ? width(2.0 / 3) : feedForwardSize,
+      activation: isGated ? .swiglu : self == .glam ? .gelu : .relu)
+    return (0..<layerCount).map { layer in
+      switch self {
+      case .dense: return dense
+      case .switchTransformer:
+        if layer % 2 == 0 { return dense }
+        var block = FeedForwardBlock(
+          routing: .switchTransformer, expertCount: expertCount, feedForwardSize: feedForwardSize,
+          activation: .relu)
+        block.capacityFactor = 1.25
+        block.evaluationCapacityFactor = 2
+        block.balanceCoefficient = 0.01
+        return block
+      case .glam:
+        if layer % 2 == 0 { return dense }
+        var block = FeedForwardBlock(
+          routing: .gshardTop2, expertCount: expertCount, expertsPerToken: 2, feedForwardSize: width(1.0 / 2),
+          activation: .gelu)
+        block.capacityFactor = 2
+        block.evaluationCapacityFactor = 2
+        block.balanceCoefficient = 0.01
+        return block
+      case .deepSpeedPR:
+        if layer % 2 == 0 { return dense }
+        let isLate = layer >= layerCount - 4 && layerCount > 2
+        var block = FeedForwardBlock(
+          routing: .deepSpeedTop1, expertCount: isLate ? 2 * expertCount : expertCount,
+          feedForwardSize: width(1.0 / 2), activation: .relu)
+        if layerCount <= 4 { block.expertCount = layer == layerCount - 1 ? 2 * expertCount : expertCount }
+        block.denseBranch = width(1.0 / 2)
+        block.capacityFactor = 1
+        block.evaluationCapacityFactor = 1
+        block.balanceCoefficient = 0.01
+        return block
+      case .mixtral:
+        var block = FeedForwardBlock(
+          routing: .mixtral, expertCount: expertCount, expertsPerToken: 2, feedForwardSize: width(1.0 / 3),
+          activation: .swiglu)
+        block.balanceCoefficient = 0.02
+        return block
+      case .deepSeek:
+        if layer == 0 { return dense }
+        var block = FeedForwardBlock(
+          routing: .deepSeekV3, expertCount: expertCount, expertsPerToken: 3, feedForwardSize: width(1.0 / 6),
+          activation: .swiglu)
+        block.denseBranch = width(1.0 / 6)
+        block.balanceCoefficient = 1e-4
+        block.biasRate = 0.001
+        return block
+      }
+    }
+  }
+}
