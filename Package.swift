@@ -69,7 +69,8 @@ let package = Package(
       name: "MoECheckpointsTests", dependencies: ["MoECheckpoints", "MoECore", "MoEReference"],
       swiftSettings: swiftSettings),
     .testTarget(
-      name: "MoETrainingTests", dependencies: ["MoETraining", "MoE", "MoECore", "MoEReference", "TestSupport"],
+      name: "MoETrainingTests",
+      dependencies: ["MoETraining", "MoE", "MoECore", "MoEReference", "TestSupport"],
       swiftSettings: swiftSettings),
     .testTarget(
       name: "MoECommandTests", dependencies: ["moe", "MoECheckpoints"], swiftSettings: swiftSettings),

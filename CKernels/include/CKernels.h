@@ -228,6 +228,34 @@ void moe_combine(moe_execution ex, const float *y, const int32_t *choice_row, co
 void moe_combine_backward(moe_execution ex, const float *dout, const float *y, const int32_t *choice_row,
                           int64_t T, int64_t K, int64_t D, float *weight_gradients);
 
+/* ---- what a transformer has around its layers ------------------------------------------------------------- */
+
+/* sum [T,D] = x + addend (NULL for none), inverse [T] = 1/√(mean of sum² + ε), y = sum · inverse · gain [D]. */
+void moe_rms_norm(moe_execution ex, const float *x, const float *addend, const float *gain, int64_t T,
+                  int64_t D, float epsilon, float *sum, float *y, float *inverse);
+
+/* From dL/dy and x, the sum above, adds to dx [T,D] and to dgain [D], tokens in order. */
+void moe_rms_norm_backward(moe_execution ex, const float *dy, const float *x, const float *gain,
+                           const float *inverse, int64_t T, int64_t D, float *dx, float *dgain);
+
+/* Turns the heads of x [T, stride] in place by the angles of positions first_position + t % S: cosines and sines
+ * [positions, head_size/2]; `back` turns the other way, which is also the gradient's. */
+void moe_rotate(moe_execution ex, float *x, int64_t T, int64_t stride, int64_t S, int64_t first_position,
+                int64_t heads, int64_t head_size, const float *cosines, const float *sines, bool back);
+
+/* Row r of scores [rows, width], width a multiple of 16, becomes the softmax of scale·scores over its first
+ * first + r + 1 columns, 0 beyond. On the calling thread: a step of a task. */
+void moe_causal_softmax(moe_isa isa, float *scores, int64_t rows, int64_t first, int64_t width, float scale);
+
+/* dp [rows, width] becomes the gradient of the scores, p being the softmax of rows 0 on. */
+void moe_causal_softmax_backward(moe_isa isa, const float *p, float *dp, int64_t rows, int64_t width,
+                                 float scale);
+
+/* losses [T] = ln Σ exp(logits) − logits[target]; logits [T,V] become scale · (softmax − 1[target]). V is a multiple
+ * of 16. */
+void moe_cross_entropy(moe_execution ex, float *logits, const uint8_t *targets, int64_t T, int64_t V,
+                       float scale, float *losses);
+
 /* ---- limits --------------------------------------------------------------------------------------------- */
 
 /* Multiply-add rate in FLOP/s that registers alone allow, measured over about `seconds`. */

@@ -1,7 +1,7 @@
 import ArgumentParser
-import COpenBLAS
 import Foundation
 import MoE
+import MoETraining
 
 /// What this machine has and what the kernels will use of it.
 struct InfoCommand: ParsableCommand {
@@ -29,7 +29,7 @@ struct InfoCommand: ParsableCommand {
       version: version, cpu: Self.cpuName(), isa: execution.instructionSet.rawValue,
       supportedISAs: InstructionSet.supported.map(\.rawValue), threads: execution.threadCount,
       openMP: "libomp",
-      blas: unsafe String(cString: openblas_get_config()).trimmingCharacters(in: .whitespaces),
+      blas: OpenBLAS.description,
       mpi: "not in this build")
     if json {
       let encoder = JSONEncoder()

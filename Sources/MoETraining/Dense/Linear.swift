@@ -1,0 +1,57 @@
+internal import MoE
+
+/// y = x·Wᵀ with a row-major weight [N, K].
+///
+/// A sequence is a task of the forward product, and the gradient of the weight adds up sequence by sequence in their
+/// order, so the bits depend neither on threads nor on how a batch is split between sequences.
+struct Linear {
+  let weight: Parameter
+  let inputSize: Int
+  let outputSize: Int
+  /// Rows of the weight whose gradient is one task.
+  private static let blockRows = 64
+
+  init(_ weight: Parameter) {
+    self.weight = weight
+    outputSize = weight.tensors[0].shape[0]
+    inputSize = weight.tensors[0].shape[1]
+  }
+
+  /// y [B·S, N] from x [B·S, K].
+  func forward(
+    _ x: UnsafePointer<Float>, sequences: Int, length: Int, into y: UnsafeMutablePointer<Float>,
+    execution: Execution
+  ) {
+    Parallel.forEach(sequences, execution) { sequence in
+      unsafe OpenBLAS.multiply(
+        .init(x + sequence * length * inputSize, stride: inputSize),
+        .init(weight.values.floats, stride: inputSize, isTransposed: true), m: length, n: outputSize,
+        k: inputSize, into: y + sequence * length * outputSize, stride: outputSize)
+    }
+  }
+
+  /// dx [B·S, K] = dy [B·S, N]·W, and the weight's gradient += dyᵀ·x.
+  func backward(
+    _ dy: UnsafePointer<Float>, x: UnsafePointer<Float>, sequences: Int, length: Int,
+    into dx: UnsafeMutablePointer<Float>, execution: Execution
+  ) {
+    let blocks = (outputSize + Self.blockRows - 1) / Self.blockRows
+    Parallel.forEach(sequences + blocks, execution) { task in
+      if task < sequences {
+        unsafe OpenBLAS.multiply(
+          .init(dy + task * length * outputSize, stride: outputSize),
+          .init(weight.values.floats, stride: inputSize), m: length, n: inputSize, k: outputSize,
+          into: dx + task * length * inputSize, stride: inputSize)
+        return
+      }
+      let first = (task - sequences) * Self.blockRows
+      for sequence in 0..<sequences {
+        unsafe OpenBLAS.multiply(
+          .init(dy + sequence * length * outputSize + first, stride: outputSize, isTransposed: true),
+          .init(x + sequence * length * inputSize, stride: inputSize),
+          m: min(Self.blockRows, outputSize - first), n: inputSize, k: length,
+          into: weight.gradient.floats + first * inputSize, stride: inputSize, accumulates: true)
+      }
+    }
+  }
+}

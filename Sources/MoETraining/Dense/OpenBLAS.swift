@@ -1,0 +1,41 @@
+internal import COpenBLAS
+internal import MoE
+
+/// The dense matrix products of attention and output projection.
+///
+/// OpenBLAS is called with one thread from tasks of our own team, so the two never fight for cores, and a product's
+/// bits depend on its shape alone.
+public enum OpenBLAS {
+  /// Its version, options and the CPU it computes for, which OPENBLAS_CORETYPE in the environment overrides.
+  public static var description: String {
+    let config = unsafe String(cString: openblas_get_config()).split(separator: " ").joined(separator: " ")
+    return unsafe "\(config), kernels for \(String(cString: openblas_get_corename()))"
+  }
+
+  /// Makes it one thread, once.
+  static let prepare: Void = openblas_set_num_threads(1)
+
+  /// A matrix of a product: rows of `stride` floats.
+  @unsafe struct Operand {
+    let base: UnsafePointer<Float>
+    let stride: Int
+    let isTransposed: Bool
+
+    init(_ base: UnsafePointer<Float>, stride: Int, isTransposed: Bool = false) {
+      unsafe self.base = unsafe base
+      unsafe self.stride = stride
+      unsafe self.isTransposed = isTransposed
+    }
+  }
+
+  /// c [m, n] = a [m, k] · b [k, n], or c + that, on the calling thread.
+  static func multiply(
+    _ a: Operand, _ b: Operand, m: Int, n: Int, k: Int, into c: UnsafeMutablePointer<Float>, stride: Int,
+    accumulates: Bool = false
+  ) {
+    unsafe cblas_sgemm(
+      CblasRowMajor, a.isTransposed ? CblasTrans : CblasNoTrans, b.isTransposed ? CblasTrans : CblasNoTrans,
+      Int32(m), Int32(n), Int32(k), 1, a.base, Int32(a.stride), b.base, Int32(b.stride),
+      accumulates ? 1 : 0, c, Int32(stride))
+  }
+}
