@@ -53,8 +53,8 @@ void moe_causal_softmax(moe_isa isa, float *scores, int64_t rows, int64_t first,
   for (int64_t r = 0; r < rows; r++) causal_table[isa](scores + r * width, first + r, width, scale);
 }
 
-void moe_causal_softmax_backward(moe_isa isa, const float *p, float *dp, int64_t rows, int64_t width,
-                                 float scale) {
+void moe_causal_softmax_backward(moe_isa isa, const float *p, float *dp, int64_t rows, int64_t first,
+                                 int64_t width, float scale) {
   for (int64_t r = 0; r < rows; r++)
-    causal_backward_table[isa](p + r * width, dp + r * width, r, width, scale);
+    causal_backward_table[isa](p + r * width, dp + r * width, first + r, width, scale);
 }

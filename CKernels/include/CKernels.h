@@ -247,9 +247,9 @@ void moe_rotate(moe_execution ex, float *x, int64_t T, int64_t stride, int64_t S
  * first + r + 1 columns, 0 beyond. On the calling thread: a step of a task. */
 void moe_causal_softmax(moe_isa isa, float *scores, int64_t rows, int64_t first, int64_t width, float scale);
 
-/* dp [rows, width] becomes the gradient of the scores, p being the softmax of rows 0 on. */
-void moe_causal_softmax_backward(moe_isa isa, const float *p, float *dp, int64_t rows, int64_t width,
-                                 float scale);
+/* dp [rows, width] becomes the gradient of the scores from that of their softmax p, rows numbered likewise. */
+void moe_causal_softmax_backward(moe_isa isa, const float *p, float *dp, int64_t rows, int64_t first,
+                                 int64_t width, float scale);
 
 /* losses [T] = ln Σ exp(logits) − logits[target]; logits [T,V] become scale · (softmax − 1[target]). V is a multiple
  * of 16. */

@@ -1,4 +1,4 @@
-internal import CKernels
+package import CKernels
 public import MoECore
 
 #if canImport(Glibc)
@@ -27,7 +27,7 @@ public enum InstructionSet: String, Sendable, CaseIterable, CustomStringConverti
   /// Those this CPU runs, worst to best.
   public static var supported: [InstructionSet] { allCases.filter(\.isSupported) }
 
-  var cValue: moe_isa { moe_isa(rawValue: UInt32(InstructionSet.allCases.firstIndex(of: self)!)) }
+  package var cValue: moe_isa { moe_isa(rawValue: UInt32(InstructionSet.allCases.firstIndex(of: self)!)) }
 }
 
 /// How a layer is computed: the instruction set and the number of threads. What is computed is said by
@@ -79,7 +79,7 @@ public struct Execution: Sendable, Equatable {
     sets.map(\.rawValue).joined(separator: ", ")
   }
 
-  var cValue: moe_execution { moe_execution(isa: instructionSet.cValue, threads: Int32(threadCount)) }
+  package var cValue: moe_execution { moe_execution(isa: instructionSet.cValue, threads: Int32(threadCount)) }
 }
 
 extension [InstructionSet] {

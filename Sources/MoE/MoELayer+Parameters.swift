@@ -39,6 +39,32 @@ extension MoELayer {
     return parameters
   }
 
+  /// The same parameters, in the same memory, under another configuration: other capacities for evaluation.
+  ///
+  /// - Precondition: both configurations have the same sizes.
+  package func with(_ configuration: MoEConfiguration) -> MoELayer {
+    precondition(
+      configuration.hiddenSize == self.configuration.hiddenSize
+        && configuration.feedForwardSize == self.configuration.feedForwardSize
+        && configuration.expertCount == self.configuration.expertCount
+        && configuration.expertsPerToken == self.configuration.expertsPerToken
+        && configuration.denseBranch == self.configuration.denseBranch,
+      "the configurations have different sizes")
+    return MoELayer(
+      configuration, router: router.with(configuration.routing), experts: experts, branch: branch,
+      branchGate: branchGate)
+  }
+
+  /// The bias of the router's selection, changed between passes; nil where the layer has none.
+  package var selectionBias: [Float]? {
+    get { router.selectionBias?.floats(at: 0, count: configuration.expertCount) }
+    nonmutating set {
+      guard let memory = router.selectionBias, let values = newValue else { return }
+      precondition(values.count == configuration.expertCount, "a bias is needed for each expert")
+      for (index, value) in values.enumerated() { unsafe memory.floats[index] = value }
+    }
+  }
+
   private static func parameter(
     _ name: String, _ router: PackedRouter, _ gradients: RouterGradients
   ) -> Parameter {

@@ -53,6 +53,17 @@ public struct MoELayer: Sendable {
       policy: RoutingPolicy(scoring: dense.gateRows == 1 ? .sigmoid : .softmax), execution: execution)
   }
 
+  init(
+    _ configuration: MoEConfiguration, router: PackedRouter, experts: PackedExperts, branch: PackedExperts?,
+    branchGate: PackedRouter?
+  ) {
+    self.configuration = configuration
+    self.router = router
+    self.experts = experts
+    self.branch = branch
+    self.branchGate = branchGate
+  }
+
   /// Applies the layer to activations `[…, D]`.
   ///
   /// - Parameters:

@@ -46,4 +46,17 @@ public struct PackedRouter: Sendable {
     selectionBias =
       if let bias = weights.selectionBias { try Memory(bias, paddedTo: expertCount) } else { nil }
   }
+
+  /// The same parameters under another policy, which was checked for these sizes.
+  func with(_ policy: RoutingPolicy) -> PackedRouter { PackedRouter(copying: self, policy: policy) }
+
+  private init(copying other: PackedRouter, policy: RoutingPolicy) {
+    hiddenSize = other.hiddenSize
+    expertCount = other.expertCount
+    expertsPerToken = other.expertsPerToken
+    panels = other.panels
+    bias = other.bias
+    selectionBias = other.selectionBias
+    self.policy = policy
+  }
 }

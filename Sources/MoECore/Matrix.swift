@@ -69,6 +69,9 @@ public struct Matrix: Sendable {
     return try unsafe body(UnsafeMutableBufferPointer(start: storage.base, count: count))
   }
 
+  /// Where the elements are, for the one owner of a matrix that is never copied: a copy would share them.
+  package var uniqueBase: UnsafeMutablePointer<Float> { unsafe storage.base }
+
   private mutating func makeUnique() {
     if !isKnownUniquelyReferenced(&storage) { storage = AlignedBuffer(copying: storage) }
   }

@@ -8,6 +8,8 @@ public enum MoEError: Error, Sendable, Equatable, CustomStringConvertible {
   case shapeMismatch(what: String, expected: [Int], actual: [Int])
   /// A NaN or infinity where a route has to be chosen; `token` is the row in the flattened batch.
   case notFinite(what: String, token: Int)
+  /// A training step whose numbers left the finite ones.
+  case diverged(String)
   /// An instruction set or option that this machine or build does not have.
   case unsupported(String)
   /// Memory that could not be had.
@@ -21,6 +23,7 @@ public enum MoEError: Error, Sendable, Equatable, CustomStringConvertible {
       "\(what) has shape \(actual), expected \(expected)"
     case .notFinite(let what, let token):
       "\(what) of token \(token) is NaN or infinite, so no expert can be chosen for it"
+    case .diverged(let message): message
     case .unsupported(let message): message
     case .outOfMemory(let bytes): "out of memory: \(bytes) bytes could not be allocated"
     }

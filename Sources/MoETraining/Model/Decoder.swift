@@ -1,0 +1,93 @@
+internal import CKernels
+public import MoE
+
+/// One sequence that grows byte by byte, with the keys and values of what was read.
+public final class Decoder {
+  private let model: LanguageModel
+  private let pass: Pass
+  /// Rotated keys and values of each layer: [S, 3D] like the projection, whose queries are left where they are.
+  private let caches: [Memory]
+  private let scores: Memory
+  /// Bytes read so far.
+  public private(set) var position = 0
+
+  init(_ model: LanguageModel) throws(MoEError) {
+    self.model = model
+    pass = try Pass(model, sequences: 1, length: 1)
+    let (context, hidden) = (model.configuration.contextLength, model.configuration.hiddenSize)
+    var caches: [Memory] = []
+    for _ in model.layers { caches.append(try Memory(floats: context * 3 * hidden)) }
+    self.caches = caches
+    scores = try Memory(floats: Attention.width(context))
+  }
+
+  /// Reads a byte and gives the logits of the next: `[256]`.
+  ///
+  /// - Throws: `MoEError.invalidConfiguration` where the context is full, `MoEError.diverged` for a
+  ///   model whose numbers are not finite.
+  public func logits(after byte: UInt8) throws(MoEError) -> [Float] {
+    let configuration = model.configuration
+    guard position < configuration.contextLength else {
+      throw .invalidConfiguration("the context of \(configuration.contextLength) bytes is full")
+    }
+    let execution = model.execution
+    model.embedding.forward([byte], into: pass.embedded, execution: execution)
+    var stream = pass.embedded
+    var addend: Rows?
+    for (index, layer) in model.layers.enumerated() {
+      let state = pass.layers[index]
+      layer.attentionNorm.forward(stream, addend: addend, into: state.attentionNorm, execution: execution)
+      unsafe attend(layer.attention, state.attentionNorm.normed, cache: caches[index], execution)
+      layer.feedForwardNorm.forward(
+        state.attentionNorm.sum, addend: pass.branch, into: state.feedForwardNorm, execution: execution)
+      try layer.feedForward.forward(
+        state.feedForwardNorm.normed, state: state.feedForward, into: pass.branch, isTraining: false,
+        execution: execution)
+      stream = state.feedForwardNorm.sum
+      addend = pass.branch
+    }
+    model.finalNorm.forward(stream, addend: addend, into: pass.finalNorm, execution: execution)
+    unsafe model.embedding.projection.forward(
+      pass.finalNorm.normed.floats, sequences: 1, length: 1, into: pass.logits.floats, execution: execution)
+    position += 1
+    let logits = (0..<configuration.vocabularySize).map { unsafe pass.logits.floats[$0] }
+    guard logits.allSatisfy(\.isFinite) else {
+      throw .diverged("the logits after byte \(position - 1) are not finite")
+    }
+    return logits
+  }
+
+  /// One query against all keys so far.
+  private func attend(_ attention: Attention, _ x: Rows, cache: Memory, _ execution: Execution) {
+    let hidden = attention.output.outputSize
+    let size = hidden / attention.headCount
+    let row = unsafe cache.floats + position * 3 * hidden
+    unsafe attention.queryKeyValue.forward(
+      x.floats, sequences: 1, length: 1, into: row, execution: execution)
+    unsafe moe_rotate(
+      execution.cValue, row, 1, Int64(3 * hidden), 1, Int64(position), Int64(2 * attention.headCount),
+      Int64(size), attention.positions.cosines.floats, attention.positions.sines.floats, false)
+    let context = unsafe pass.attentionScratch.contextGradient.floats
+    for head in 0..<attention.headCount {
+      let keys = unsafe cache.floats + hidden + head * size
+      unsafe OpenBLAS.multiply(
+        .init(row + head * size, stride: 3 * hidden), .init(keys, stride: 3 * hidden, isTransposed: true), m: 1,
+        n: position + 1, k: size, into: scores.floats, stride: position + 1)
+      unsafe moe_causal_softmax(
+        execution.instructionSet.cValue, scores.floats, 1, Int64(position),
+        Int64(Attention.width(position + 1)), 1 / Float(size).squareRoot())
+      unsafe OpenBLAS.multiply(
+        .init(scores.floats, stride: position + 1), .init(keys + hidden, stride: 3 * hidden), m: 1, n: size,
+        k: position + 1, into: context + head * size, stride: hidden)
+    }
+    unsafe attention.output.forward(
+      context, sequences: 1, length: 1, into: pass.branch.floats, execution: execution)
+  }
+}
+
+extension LanguageModel {
+  /// A sequence that has read nothing yet.
+  ///
+  /// - Throws: `MoEError.outOfMemory`.
+  public func makeDecoder() throws(MoEError) -> Decoder { try Decoder(self) }
+}

@@ -1,0 +1,68 @@
+internal import MoE
+
+/// The parameters of a new model: normal with deviation 1/√(inputs), less where many layers add up.
+///
+/// Each tensor has a generator of its own, so its values depend on the seed and its place, not on what else there is.
+struct InitialWeights {
+  let seed: UInt64
+  /// What the last matrix of every branch of the residual stream is multiplied by: 1/√(2·layers).
+  let outputScale: Float
+
+  /// A matrix [rows, columns]; `place` numbers the tensors of a model.
+  func matrix(_ rows: Int, _ columns: Int, scale: Float = 1, place: Int) -> Matrix {
+    var seeds = SeededGenerator(seed: seed)
+    var generator = SeededGenerator(seed: seeds.next() &+ UInt64(place) &* 0x9E37_79B9_7F4A_7C15)
+    _ = generator.next()
+    return .normal(
+      rows: rows, columns: columns, deviation: scale / Float(columns).squareRoot(), using: &generator)
+  }
+
+  /// A layer's experts, router and dense branch; the router begins at √0.1 of the usual (Switch §2.4).
+  func layer(_ configuration: MoEConfiguration, isRouted: Bool, hasSelectionBias: Bool, index: Int) -> Source {
+    Source(
+      weights: self, configuration: configuration, isRouted: isRouted, hasSelectionBias: hasSelectionBias,
+      firstPlace: (index + 1) << 24)
+  }
+
+  /// Parameters of one layer, made when they are asked for.
+  struct Source: MoEWeightSource {
+    let weights: InitialWeights
+    let configuration: MoEConfiguration
+    let isRouted: Bool
+    let hasSelectionBias: Bool
+    let firstPlace: Int
+
+    func router() -> RouterWeights {
+      let (experts, hidden) = (configuration.expertCount, configuration.hiddenSize)
+      let weight =
+        isRouted
+        ? weights.matrix(experts, hidden, scale: 0.316_227_77, place: firstPlace)
+        : Matrix(rows: experts, columns: hidden)
+      return RouterWeights(
+        weight: weight, selectionBias: hasSelectionBias ? Array(repeating: 0, count: experts) : nil)
+    }
+
+    func expert(_ index: Int) -> FeedForwardWeights {
+      network(configuration.feedForwardSize, place: firstPlace + 8 + 3 * index)
+    }
+
+    func denseBranch() -> FeedForwardWeights {
+      network(configuration.denseBranch?.feedForwardSize ?? 0, place: firstPlace + 2)
+    }
+
+    func denseBranchGate() -> BranchGateWeights {
+      BranchGateWeights(
+        weight: weights.matrix(
+          configuration.denseBranch?.gateRows ?? 0, configuration.hiddenSize, scale: 0.316_227_77,
+          place: firstPlace + 1))
+    }
+
+    private func network(_ inner: Int, place: Int) -> FeedForwardWeights {
+      let hidden = configuration.hiddenSize
+      return FeedForwardWeights(
+        gate: configuration.activation.isGated ? weights.matrix(inner, hidden, place: place + 2) : nil,
+        up: weights.matrix(inner, hidden, place: place),
+        down: weights.matrix(hidden, inner, scale: weights.outputScale, place: place + 1))
+    }
+  }
+}

@@ -1,0 +1,142 @@
+public import MoE
+
+/// A decoder-only transformer over bytes with its gradients: forward and backward by hand, no graph.
+///
+/// The residual stream runs through embedding → (norm, attention, norm, feed-forward)·L → norm → embeddingᵀ. One
+/// task at a time may use a model.
+public final class LanguageModel {
+  /// One layer of the stream.
+  struct Layer {
+    let attentionNorm: Norm
+    let attention: Attention
+    let feedForwardNorm: Norm
+    let feedForward: FeedForward
+  }
+
+  /// What the model computes.
+  public let configuration: ModelConfiguration
+  /// All that an optimizer changes, in the order and with the names of a checkpoint.
+  public let parameters: [Parameter]
+  let execution: Execution
+  let embedding: Embedding
+  let layers: [Layer]
+  let finalNorm: Norm
+  private var passes: [[Int]: Pass] = [:]
+
+  /// A model with random parameters, the same for the same seed.
+  ///
+  /// - Parameters:
+  ///   - configuration: what it computes.
+  ///   - seed: of the parameters.
+  ///   - execution: nil for `Execution.automatic()`.
+  /// - Throws: `MoEError` for sizes that cannot be honoured.
+  public init(
+    _ configuration: ModelConfiguration, seed: UInt64, execution: Execution? = nil
+  ) throws(MoEError) {
+    try configuration.validate()
+    OpenBLAS.prepare
+    let execution = if let execution { execution } else { try Execution.automatic() }
+    self.configuration = configuration
+    self.execution = execution
+    let hidden = configuration.hiddenSize
+    let weights = InitialWeights(
+      seed: seed, outputScale: 1 / Float(2 * configuration.layerCount).squareRoot())
+    let table = try Parameter(
+      name: "embedding", matrix: weights.matrix(configuration.vocabularySize, hidden, place: 0))
+    embedding = try Embedding(table)
+    let positions = try RotaryTable(
+      positions: configuration.contextLength, headSize: hidden / configuration.headCount,
+      base: configuration.rotaryBase)
+    var parameters = [table]
+    func norm(_ name: String) throws(MoEError) -> Norm {
+      var ones = Matrix(rows: 1, columns: hidden)
+      for column in 0..<hidden { ones[0, column] = 1 }
+      let gain = try Parameter(name: name, decays: false, matrix: ones)
+      parameters.append(gain)
+      return Norm(gain: gain, epsilon: configuration.normEpsilon)
+    }
+    func linear(_ name: String, _ rows: Int, scale: Float = 1, place: Int) throws(MoEError) -> Linear {
+      let weight = try Parameter(
+        name: name, matrix: weights.matrix(rows, hidden, scale: scale, place: place))
+      parameters.append(weight)
+      return Linear(weight)
+    }
+    var layers: [Layer] = []
+    for (index, block) in configuration.blocks.enumerated() {
+      let name = "layers.\(index)"
+      let attentionNorm = try norm("\(name).attention_norm")
+      let attention = Attention(
+        queryKeyValue: try linear("\(name).attention.query_key_value", 3 * hidden, place: 2 * index + 1),
+        output: try linear(
+          "\(name).attention.output", hidden, scale: weights.outputScale, place: 2 * index + 2),
+        headCount: configuration.headCount, positions: positions)
+      let feedForwardNorm = try norm("\(name).feed_forward_norm")
+      let feedForward = try FeedForward(
+        block, hiddenSize: hidden, index: index, weights: weights, execution: execution)
+      parameters += feedForward.parameters
+      layers.append(
+        Layer(
+          attentionNorm: attentionNorm, attention: attention, feedForwardNorm: feedForwardNorm,
+          feedForward: feedForward))
+    }
+    self.layers = layers
+    finalNorm = try norm("final_norm")
+    self.parameters = parameters
+  }
+
+  /// The routers' selection biases by name: not trained by gradients, but part of a checkpoint.
+  public var selectionBiases: [String: [Float]] {
+    get {
+      var biases: [String: [Float]] = [:]
+      for layer in layers {
+        if let bias = layer.feedForward.layer.selectionBias {
+          biases["layers.\(layer.feedForward.index).selection_bias"] = bias
+        }
+      }
+      return biases
+    }
+    set {
+      for layer in layers {
+        if let bias = newValue["layers.\(layer.feedForward.index).selection_bias"] {
+          layer.feedForward.layer.selectionBias = bias
+        }
+      }
+    }
+  }
+
+  /// All parameters, those that one token passes, and those of experts.
+  public var parameterCounts: (total: Int, activePerToken: Int, experts: Int) {
+    var (total, active, experts) = (0, 0, 0)
+    for parameter in parameters {
+      total += parameter.elementCount
+      if parameter.group == .expert { experts += parameter.elementCount } else { active += parameter.elementCount }
+    }
+    for layer in layers {
+      let block = layer.feedForward.block
+      let all = layer.feedForward.parameters.filter { $0.group == .expert }.reduce(0) { $0 + $1.elementCount }
+      active += all / block.expertCount * block.expertsPerToken
+    }
+    return (total, active, experts)
+  }
+
+  /// The buffers for a shape of batch.
+  func pass(sequences: Int, length: Int) throws(MoEError) -> Pass {
+    if let pass = passes[[sequences, length]] { return pass }
+    let pass = try Pass(self, sequences: sequences, length: length)
+    passes[[sequences, length]] = pass
+    return pass
+  }
+
+  /// Checks a batch against the model.
+  func check(_ inputs: [UInt8], _ targets: [UInt8], _ length: Int) throws(MoEError) -> Int {
+    guard (1...configuration.contextLength).contains(length) else {
+      throw .invalidConfiguration(
+        "sequences have \(length) tokens, the model takes 1 to \(configuration.contextLength)")
+    }
+    guard inputs.count > 0, inputs.count % length == 0, targets.count == inputs.count else {
+      throw .shapeMismatch(
+        what: "the batch", expected: [max(inputs.count / length, 1), length], actual: [inputs.count, targets.count])
+    }
+    return inputs.count / length
+  }
+}

@@ -1,0 +1,36 @@
+internal import CKernels
+internal import MoE
+
+/// RMSNorm with the residual sum before it: sum = x + addend, y = sum/√(mean sum² + ε)·gain.
+struct Norm {
+  let gain: Parameter
+  let epsilon: Float
+
+  /// What a pass keeps of one norm.
+  @safe final class State {
+    let sum: Rows
+    let normed: Rows
+    let inverse: Memory
+
+    init(sequences: Int, length: Int, width: Int) throws(MoEError) {
+      sum = try Rows(sequences: sequences, length: length, width: width)
+      normed = try Rows(sequences: sequences, length: length, width: width)
+      inverse = try Memory(floats: sequences * length)
+    }
+  }
+
+  func forward(_ x: Rows, addend: Rows?, into state: State, execution: Execution) {
+    let tokens = x.activations.tokens
+    unsafe moe_rms_norm(
+      execution.cValue, x.floats, addend?.floats, gain.values.floats, Int64(tokens.rows),
+      Int64(tokens.columns), epsilon, state.sum.floats, state.normed.floats, state.inverse.floats)
+  }
+
+  /// Adds the gradient of the sum to `stream`.
+  func backward(_ gradient: Rows, state: State, into stream: Rows, execution: Execution) {
+    let tokens = gradient.activations.tokens
+    unsafe moe_rms_norm_backward(
+      execution.cValue, gradient.floats, state.sum.floats, gain.values.floats, state.inverse.floats,
+      Int64(tokens.rows), Int64(tokens.columns), stream.floats, gain.gradient.floats)
+  }
+}
