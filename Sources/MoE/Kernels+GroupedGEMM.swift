@@ -17,10 +17,37 @@ extension ActivationFunction {
 }
 
 extension Kernels {
+  /// A set of networks on rows of tokens: gathered, up with the activation, down; gives the rows [M, D].
+  ///
+  /// - Parameters:
+  ///   - tokens: [T, D].
+  ///   - order: the token of each row; nil for the identity.
+  ///   - weights: what each row is multiplied by [M]; nil for 1.
+  ///   - isRecorded: whether `tiles` are for a backward pass.
+  ///   - needsRows: false where only the activations before the second product are wanted; the rows then have no
+  ///     meaning.
+  static func networkForward(
+    _ experts: PackedExperts, tokens: UnsafePointer<Float>, order: UnsafePointer<Int32>?,
+    weights: UnsafePointer<Float>?, offsets: UnsafePointer<Int64>, rowCount: Int, isRecorded: Bool,
+    needsRows: Bool, execution: Execution, tiles: inout TileScratch, scratch: inout Scratch
+  ) throws(MoEError) -> UnsafePointer<Float> {
+    unsafe try gatherRows(
+      tokens, order: order, weights: weights, offsets: offsets, rowCount: rowCount, experts: experts,
+      execution: execution, tiles: &tiles)
+    unsafe try groupedGEMMUp(
+      experts, offsets: offsets, rowCount: rowCount, isRecorded: isRecorded, execution: execution,
+      tiles: &tiles, scratch: &scratch)
+    guard needsRows else { return unsafe UnsafePointer(try tiles.rows.reserve(0, of: Float.self)) }
+    return unsafe UnsafePointer(
+      try groupedGEMMDown(
+        experts, offsets: offsets, rowCount: rowCount, execution: execution, tiles: &tiles, scratch: &scratch)
+    )
+  }
+
   /// First product: `rowTiles` → `hiddenTiles`, with bias and activation; in fp32 it can record what the backward
   /// pass starts from in `preactivationTiles`.
   static func groupedGEMMUp(
-    _ experts: PackedExperts, offsets: UnsafePointer<Int64>, rowCount: Int, isRecorded: Bool = false,
+    _ experts: PackedExperts, offsets: UnsafePointer<Int64>, rowCount: Int, isRecorded: Bool,
     execution: Execution, tiles: inout TileScratch, scratch: inout Scratch
   ) throws(MoEError) {
     let (activation, alpha, limit) = experts.activation.cValue

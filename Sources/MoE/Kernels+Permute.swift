@@ -12,10 +12,10 @@ extension Kernels {
   ) throws(MoEError) -> Int {
     let choices = tokenCount * expertsPerToken
     var output = unsafe moe_permutation()
-    unsafe output.offsets = try workspace.offsets.reserve(expertCount + 1, of: Int64.self)
-    unsafe output.row_token = try workspace.rowToken.reserve(choices, of: Int32.self)
-    unsafe output.row_weight = try workspace.rowWeight.reserve(choices, of: Float.self)
-    unsafe output.choice_row = try workspace.choiceRow.reserve(choices, of: Int32.self)
+    unsafe output.offsets = try workspace.routing.offsets.reserve(expertCount + 1, of: Int64.self)
+    unsafe output.row_token = try workspace.routing.rowToken.reserve(choices, of: Int32.self)
+    unsafe output.row_weight = try workspace.routing.rowWeight.reserve(choices, of: Float.self)
+    unsafe output.choice_row = try workspace.routing.choiceRow.reserve(choices, of: Int32.self)
     unsafe output.slots = try workspace.slots.reserve(choices, of: Int32.self)
     unsafe output.dropped = try workspace.dropped.reserve(expertCount, of: Int64.self)
     let scopeTokens = max(scope, 1)
@@ -29,8 +29,8 @@ extension Kernels {
       }
     return unsafe Int(
       moe_permute(
-        execution.cValue, try workspace.expertIDs.reserve(choices, of: Int32.self),
-        try workspace.expertWeights.reserve(choices, of: Float.self), Int64(tokenCount),
+        execution.cValue, try workspace.routing.expertIDs.reserve(choices, of: Int32.self),
+        try workspace.routing.expertWeights.reserve(choices, of: Float.self), Int64(tokenCount),
         Int64(expertsPerToken), Int64(expertCount), Int64(capacity ?? -1), cPriority, Int64(scopeTokens),
         &output, try workspace.kernel.reserve(bytes: bytes)))
   }

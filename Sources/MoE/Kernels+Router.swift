@@ -52,12 +52,12 @@ extension Kernels {
     let choices = tokenCount * expertsPerToken
     let counts = unsafe try workspace.counts.reserve(3 * expertCount, of: Int64.self)
     var output = unsafe moe_router_output()
-    unsafe output.expert_ids = try workspace.expertIDs.reserve(choices, of: Int32.self)
-    unsafe output.weights = try workspace.expertWeights.reserve(choices, of: Float.self)
+    unsafe output.expert_ids = try workspace.routing.expertIDs.reserve(choices, of: Int32.self)
+    unsafe output.weights = try workspace.routing.expertWeights.reserve(choices, of: Float.self)
     unsafe output.margins = try workspace.margins.reserve(tokenCount, of: Float.self)
     unsafe output.logsumexp = try workspace.logSumExp.reserve(tokenCount, of: Float.self)
     if isRecorded {
-      unsafe output.logits = try workspace.logits.reserve(tokenCount * expertCount, of: Float.self)
+      unsafe output.logits = try workspace.routing.logits.reserve(tokenCount * expertCount, of: Float.self)
     }
     unsafe output.counts = counts
     unsafe output.first_counts = counts + expertCount
@@ -82,12 +82,12 @@ extension Kernels {
   ) throws(MoEError) -> UnsafePointer<Float> {
     let columns = gate.expertCount
     var output = unsafe moe_router_output()
-    unsafe output.expert_ids = try workspace.branchIDs.reserve(tokenCount * columns, of: Int32.self)
-    unsafe output.weights = try workspace.branchWeights.reserve(tokenCount * columns, of: Float.self)
+    unsafe output.expert_ids = try workspace.routing.branchIDs.reserve(tokenCount * columns, of: Int32.self)
+    unsafe output.weights = try workspace.routing.branchWeights.reserve(tokenCount * columns, of: Float.self)
     if isRecorded {
-      unsafe output.logits = try workspace.branchLogits.reserve(tokenCount * columns, of: Float.self)
+      unsafe output.logits = try workspace.routing.branchLogits.reserve(tokenCount * columns, of: Float.self)
     }
-    unsafe output.scores = try workspace.branchGate.reserve(tokenCount * columns, of: Float.self)
+    unsafe output.scores = try workspace.routing.branchGate.reserve(tokenCount * columns, of: Float.self)
     let bad = unsafe try run(
       .tokens(tokens, gate), output: &output, tokenCount: tokenCount, expertCount: columns,
       expertsPerToken: columns, policy: gate.policy, selectionBias: nil, mask: nil, execution: execution,

@@ -101,7 +101,7 @@ public struct MoELayer: Sendable {
     let execution = if let execution { execution } else { try Execution.automatic() }
     try validate(input, mask: mask, output: output)
     try run(
-      input, mask: mask, isRecorded: false, into: &output, record: &record, workspace: &workspace,
+      input, mask: mask, records: nil, into: &output, record: &record, workspace: &workspace,
       execution: execution)
   }
 
@@ -125,14 +125,14 @@ public struct MoELayer: Sendable {
 
   /// The pass itself, of checked arguments.
   func run(
-    _ input: Activations, mask: [Bool]?, isRecorded: Bool, into output: inout Activations,
+    _ input: Activations, mask: [Bool]?, records: Recording.Extent?, into output: inout Activations,
     record: inout RoutingRecord, workspace: inout Workspace, execution: Execution
   ) throws(MoEError) {
     unsafe try input.tokens.withUnsafeBufferPointer { tokens throws(MoEError) in
       unsafe try output.tokens.withUnsafeMutableBufferPointer { result throws(MoEError) in
         unsafe try forward(
           tokens.baseAddress!, shape: (input.tokenCount, input.sequenceLength), mask: mask,
-          isRecorded: isRecorded, into: result.baseAddress!, record: &record, workspace: &workspace,
+          records: records, into: result.baseAddress!, record: &record, workspace: &workspace,
           execution: execution)
       }
     }
@@ -145,7 +145,7 @@ public struct MoELayer: Sendable {
   /// 5. Combine: add each token's rows in slot order, and the branch.
   private func forward(
     _ tokens: UnsafePointer<Float>, shape: (tokenCount: Int, sequenceLength: Int), mask: [Bool]?,
-    isRecorded: Bool, into output: UnsafeMutablePointer<Float>, record: inout RoutingRecord,
+    records: Recording.Extent?, into output: UnsafeMutablePointer<Float>, record: inout RoutingRecord,
     workspace: inout Workspace,
     execution: Execution
   ) throws(MoEError) {
@@ -155,7 +155,7 @@ public struct MoELayer: Sendable {
     unsafe try Kernels.route(
       .tokens(tokens, router), tokenCount: shape.tokenCount, expertCount: expertCount,
       expertsPerToken: expertsPerToken, policy: policy, selectionBias: router.selectionBias, mask: mask,
-      isRecorded: isRecorded, execution: execution, workspace: &workspace)
+      isRecorded: records != nil, execution: execution, workspace: &workspace)
 
     let dispatch = Dispatch(
       policy, expertCount: expertCount, expertsPerToken: expertsPerToken, tokenCount: shape.tokenCount,
@@ -164,27 +164,16 @@ public struct MoELayer: Sendable {
       tokenCount: shape.tokenCount, expertCount: expertCount, expertsPerToken: expertsPerToken,
       capacity: dispatch.capacity, priority: dispatch.priority, scope: dispatch.scope, execution: execution,
       workspace: &workspace)
-    let weighsInput = policy.weightPlacement == .input
-    let offsets = unsafe UnsafePointer(try workspace.offsets.reserve(expertCount + 1, of: Int64.self))
-    unsafe try Kernels.gatherRows(
-      tokens, order: workspace.rowToken.reserve(rowCount, of: Int32.self),
-      weights: weighsInput ? workspace.rowWeight.reserve(rowCount, of: Float.self) : nil, offsets: offsets,
-      rowCount: rowCount, experts: experts, execution: execution, tiles: &workspace.experts)
-
-    unsafe try Kernels.groupedGEMMUp(
-      experts, offsets: offsets, rowCount: rowCount, isRecorded: isRecorded, execution: execution,
-      tiles: &workspace.experts, scratch: &workspace.kernel)
-    let rows = unsafe try Kernels.groupedGEMMDown(
-      experts, offsets: offsets, rowCount: rowCount, execution: execution, tiles: &workspace.experts,
-      scratch: &workspace.kernel)
+    let rows = unsafe try expertRows(
+      tokens, rowCount: rowCount, isRecorded: records == .full, execution: execution, workspace: &workspace)
 
     let branch = unsafe try denseBranch(
-      tokens, tokenCount: shape.tokenCount, isRecorded: isRecorded, execution: execution,
-      workspace: &workspace)
+      tokens, tokenCount: shape.tokenCount, records: records, execution: execution, workspace: &workspace)
     let choices = shape.tokenCount * expertsPerToken
     unsafe Kernels.combine(
-      rows, choiceRow: try workspace.choiceRow.reserve(choices, of: Int32.self),
-      weights: weighsInput ? nil : try workspace.expertWeights.reserve(choices, of: Float.self),
+      rows, choiceRow: try workspace.routing.choiceRow.reserve(choices, of: Int32.self),
+      weights: policy.weightPlacement == .input
+        ? nil : try workspace.routing.expertWeights.reserve(choices, of: Float.self),
       tokenCount: shape.tokenCount, expertsPerToken: expertsPerToken, hiddenSize: configuration.hiddenSize,
       branch: branch, into: output, execution: execution)
     try record.update(
@@ -193,27 +182,47 @@ public struct MoELayer: Sendable {
       loadBalance: policy.loadBalance)
   }
 
-  /// The dense branch on all tokens: one group whose rows are the tokens.
+  /// What the experts make of the rows that the permutation has ordered, [M, D].
+  func expertRows(
+    _ tokens: UnsafePointer<Float>, rowCount: Int, isRecorded: Bool, needsRows: Bool = true,
+    execution: Execution, workspace: inout Workspace
+  ) throws(MoEError) -> UnsafePointer<Float> {
+    let weighsInput = configuration.routing.weightPlacement == .input
+    return unsafe try Kernels.networkForward(
+      experts, tokens: tokens, order: workspace.routing.rowToken.reserve(rowCount, of: Int32.self),
+      weights: weighsInput ? workspace.routing.rowWeight.reserve(rowCount, of: Float.self) : nil,
+      offsets: workspace.routing.offsets.reserve(configuration.expertCount + 1, of: Int64.self),
+      rowCount: rowCount, isRecorded: isRecorded, needsRows: needsRows, execution: execution,
+      tiles: &workspace.experts,
+      scratch: &workspace.kernel)
+  }
+
+  /// What a dense branch makes of all tokens, [T, D]: one group whose rows are the tokens.
+  func branchRows(
+    _ branch: PackedExperts, _ tokens: UnsafePointer<Float>, tokenCount: Int, isRecorded: Bool,
+    needsRows: Bool = true, execution: Execution, workspace: inout Workspace
+  ) throws(MoEError) -> UnsafePointer<Float> {
+    let offsets = unsafe try workspace.routing.branchOffsets.reserve(2, of: Int64.self)
+    unsafe offsets[0] = 0
+    unsafe offsets[1] = Int64(tokenCount)
+    return unsafe try Kernels.networkForward(
+      branch, tokens: tokens, order: nil, weights: nil, offsets: offsets, rowCount: tokenCount,
+      isRecorded: isRecorded, needsRows: needsRows, execution: execution, tiles: &workspace.dense,
+      scratch: &workspace.kernel)
+  }
+
+  /// The dense branch, if there is one, and its gate.
   private func denseBranch(
-    _ tokens: UnsafePointer<Float>, tokenCount: Int, isRecorded: Bool, execution: Execution,
+    _ tokens: UnsafePointer<Float>, tokenCount: Int, records: Recording.Extent?, execution: Execution,
     workspace: inout Workspace
   ) throws(MoEError) -> Kernels.Branch? {
     guard let branch else { return nil }
-    let offsets = unsafe try workspace.branchOffsets.reserve(2, of: Int64.self)
-    unsafe offsets[0] = 0
-    unsafe offsets[1] = Int64(tokenCount)
-    unsafe try Kernels.gatherRows(
-      tokens, order: nil, weights: nil, offsets: offsets, rowCount: tokenCount, experts: branch,
-      execution: execution, tiles: &workspace.dense)
-    unsafe try Kernels.groupedGEMMUp(
-      branch, offsets: offsets, rowCount: tokenCount, isRecorded: isRecorded, execution: execution,
-      tiles: &workspace.dense, scratch: &workspace.kernel)
-    let rows = unsafe try Kernels.groupedGEMMDown(
-      branch, offsets: offsets, rowCount: tokenCount, execution: execution, tiles: &workspace.dense,
-      scratch: &workspace.kernel)
+    let rows = unsafe try branchRows(
+      branch, tokens, tokenCount: tokenCount, isRecorded: records == .full, execution: execution,
+      workspace: &workspace)
     guard let branchGate else { return unsafe Kernels.Branch(rows: rows, gates: nil, gateColumns: 0) }
     let gates = unsafe try Kernels.routeBranchGate(
-      tokens, tokenCount: tokenCount, gate: branchGate, isRecorded: isRecorded, execution: execution,
+      tokens, tokenCount: tokenCount, gate: branchGate, isRecorded: records != nil, execution: execution,
       workspace: &workspace)
     return unsafe Kernels.Branch(rows: rows, gates: gates, gateColumns: branchGate.expertCount)
   }

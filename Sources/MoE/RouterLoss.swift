@@ -1,7 +1,7 @@
 public import MoECore
 
 /// A loss of a batch's routing: its value, to add to the training loss, and its gradients, to pass to
-/// ``MoELayer/backward(_:input:recording:losses:into:gradients:execution:)``.
+/// ``MoELayer/backward(_:input:recording:losses:into:gradients:workspace:execution:)``.
 public struct RouterLoss: Sendable {
   /// The loss, its coefficient included.
   public var value: Double

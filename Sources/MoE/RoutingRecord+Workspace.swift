@@ -15,9 +15,10 @@ extension RoutingRecord {
     var routed = tokenCount
     if let mask { for isRouted in mask where !isRouted { routed -= 1 } }
     routedTokenCount = routed
-    unsafe Self.copy(try workspace.expertIDs.reserve(choices, of: Int32.self), choices, to: &expertIDs)
     unsafe Self.copy(
-      try workspace.expertWeights.reserve(choices, of: Float.self), choices, to: &expertWeights)
+      try workspace.routing.expertIDs.reserve(choices, of: Int32.self), choices, to: &expertIDs)
+    unsafe Self.copy(
+      try workspace.routing.expertWeights.reserve(choices, of: Float.self), choices, to: &expertWeights)
     unsafe Self.copy(try workspace.slots.reserve(choices, of: Int32.self), choices, to: &slots)
     unsafe Self.copy(try workspace.margins.reserve(tokenCount, of: Float.self), tokenCount, to: &margins)
     unsafe Self.copy(try workspace.logSumExp.reserve(tokenCount, of: Float.self), tokenCount, to: &logSumExp)

@@ -26,12 +26,14 @@ struct GradientCheck {
       for set in sets {
         let execution = try Execution(instructionSet: set, threadCount: threadCount)
         var recording = Recording()
+        var workspace = Workspace()
         var result = row.input
-        try layer.forward(row.input, recording: &recording, into: &result, execution: execution)
+        try layer.forward(
+          row.input, recording: &recording, into: &result, workspace: &workspace, execution: execution)
         let gradients = try MoEGradients(for: layer)
         try layer.backward(
           outputGradient, input: row.input, recording: &recording, into: &result, gradients: gradients,
-          execution: execution)
+          workspace: &workspace, execution: execution)
         let found = gradients.weights(of: layer)
         let exact = try oracle(row, configuration, weights, outputGradient, recording.record)
         let errors = [

@@ -74,13 +74,16 @@ import Testing
     let input = Activations.random([3, 8], seed: 1)
     let gradients = try MoEGradients(for: layer)
     var recording = Recording()
+    var workspace = Workspace()
     var result = input
     func backward() throws {
-      try layer.backward(input, input: input, recording: &recording, into: &result, gradients: gradients)
+      try layer.backward(
+        input, input: input, recording: &recording, into: &result, gradients: gradients, workspace: &workspace
+      )
     }
     let refusal = MoEError.invalidConfiguration("the recording holds no pass over 3 tokens")
     #expect(throws: refusal) { try backward() }
-    try layer.forward(input, recording: &recording, into: &result)
+    try layer.forward(input, recording: &recording, into: &result, workspace: &workspace)
     try backward()
     #expect(throws: refusal) { try backward() }
   }
@@ -92,11 +95,13 @@ private func backward(
   _ execution: Execution
 ) throws -> Matrix {
   var recording = Recording()
+  var workspace = Workspace()
   var output = input
-  try layer.forward(input, recording: &recording, into: &output, execution: execution)
+  try layer.forward(
+    input, recording: &recording, into: &output, workspace: &workspace, execution: execution)
   try layer.backward(
     outputGradient, input: input, recording: &recording, into: &output, gradients: gradients,
-    execution: execution)
+    workspace: &workspace, execution: execution)
   return output.tokens
 }
 
@@ -126,12 +131,15 @@ private func compare(_ layerCase: LayerCase, _ execution: Execution, withLosses:
     losses.logSumExpFactor = 0.125
   }
   var recording = Recording()
+  var workspace = Workspace()
   var result = input
-  try layer.forward(input, mask: problem.mask, recording: &recording, into: &result, execution: execution)
+  try layer.forward(
+    input, mask: problem.mask, recording: &recording, into: &result, workspace: &workspace,
+    execution: execution)
   let gradients = try MoEGradients(for: layer)
   try layer.backward(
     outputGradient, input: input, recording: &recording, losses: losses, into: &result, gradients: gradients,
-    execution: execution)
+    workspace: &workspace, execution: execution)
 
   let expected = try oracleGradients(problem, outputGradient, following: recording.record, losses)
   let bound = BackwardTests.bound(configuration, tokenCount: input.tokenCount)

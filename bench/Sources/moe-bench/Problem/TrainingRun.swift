@@ -10,6 +10,7 @@ final class TrainingRun {
   private var output: Activations
   private var inputGradient: Activations
   private var recording = Recording()
+  private var workspace = Workspace()
 
   init(_ layer: MoELayer, input: Activations, execution: Execution) throws {
     self.layer = layer
@@ -23,10 +24,11 @@ final class TrainingRun {
 
   /// One forward and one backward.
   func step() throws {
-    try layer.forward(input, recording: &recording, into: &output, execution: execution)
+    try layer.forward(
+      input, recording: &recording, into: &output, workspace: &workspace, execution: execution)
     try layer.backward(
       outputGradient, input: input, recording: &recording, into: &inputGradient, gradients: gradients,
-      execution: execution)
+      workspace: &workspace, execution: execution)
   }
 
   /// How far the input's gradient along one direction v is from (L(x + h·v) − L(x − h·v))/2h with L the output times
