@@ -62,7 +62,8 @@ struct Attention {
     unsafe queryKeyValue.forward(
       x.floats, sequences: sequences, length: length, into: state.projected.floats, execution: execution)
     unsafe moe_rotate(
-      execution.cValue, state.projected.floats, Int64(sequences * length), Int64(3 * hidden), Int64(length), 0,
+      execution.cValue, state.projected.floats, Int64(sequences * length), Int64(3 * hidden), Int64(length),
+      0,
       Int64(2 * headCount), Int64(size), positions.cosines.floats, positions.sines.floats, false)
     Parallel.forEach(sequences * headCount, execution) { task in
       let start = task / headCount * length * 3 * hidden + task % headCount * size
@@ -114,7 +115,7 @@ struct Attention {
       dy.floats, x: state.context.floats, sequences: sequences, length: length,
       into: scratch.contextGradient.floats, execution: execution)
     Parallel.forEach(sequences * headCount, execution) { task in
-      unsafe headBackward(task, length: length, state: state, scratch: scratch, execution)
+      headBackward(task, length: length, state: state, scratch: scratch, execution)
     }
     unsafe moe_rotate(
       execution.cValue, scratch.projectedGradient.floats, Int64(sequences * length), Int64(3 * hidden),

@@ -37,12 +37,12 @@ public final class Decoder {
     for (index, layer) in model.layers.enumerated() {
       let state = pass.layers[index]
       layer.attentionNorm.forward(stream, addend: addend, into: state.attentionNorm, execution: execution)
-      unsafe attend(layer.attention, state.attentionNorm.normed, cache: caches[index], execution)
+      attend(layer.attention, state.attentionNorm.normed, cache: caches[index], execution)
       layer.feedForwardNorm.forward(
         state.attentionNorm.sum, addend: pass.branch, into: state.feedForwardNorm, execution: execution)
-      try layer.feedForward.forward(
-        state.feedForwardNorm.normed, state: state.feedForward, into: pass.branch, isTraining: false,
-        execution: execution)
+      try layer.feedForward.evaluate(
+        state.feedForwardNorm.normed, state: state.feedForward, into: pass.branch,
+        workspace: &model.workspace, execution: execution)
       stream = state.feedForwardNorm.sum
       addend = pass.branch
     }
@@ -71,7 +71,8 @@ public final class Decoder {
     for head in 0..<attention.headCount {
       let keys = unsafe cache.floats + hidden + head * size
       unsafe OpenBLAS.multiply(
-        .init(row + head * size, stride: 3 * hidden), .init(keys, stride: 3 * hidden, isTransposed: true), m: 1,
+        .init(row + head * size, stride: 3 * hidden), .init(keys, stride: 3 * hidden, isTransposed: true),
+        m: 1,
         n: position + 1, k: size, into: scores.floats, stride: position + 1)
       unsafe moe_causal_softmax(
         execution.instructionSet.cValue, scores.floats, 1, Int64(position),

@@ -35,17 +35,34 @@ final class FeedForward {
 
   /// What a pass keeps of one block.
   @safe final class State {
-    var recording = Recording()
+    var recording: Recording
+    /// Of a pass that was not recorded.
+    var evaluation = RoutingRecord()
 
-    var record: RoutingRecord { recording.record }
+    init(_ extent: Recording.Extent) { recording = Recording(extent) }
   }
 
+  /// A recorded pass.
   func forward(
-    _ input: Rows, state: State, into output: Rows, isTraining: Bool, execution: Execution
+    _ input: Rows, state: State, into output: Rows, workspace: inout Workspace, execution: Execution
   ) throws(MoEError) {
     do throws(MoEError) {
-      try (isTraining ? layer : evaluationLayer).forward(
-        input.activations, recording: &state.recording, into: &output.activations, execution: execution)
+      try layer.forward(
+        input.activations, recording: &state.recording, into: &output.activations, workspace: &workspace,
+        execution: execution)
+    } catch {
+      throw named(error)
+    }
+  }
+
+  /// A pass with the capacity of evaluation, which leaves its routing in the state.
+  func evaluate(
+    _ input: Rows, state: State, into output: Rows, workspace: inout Workspace, execution: Execution
+  ) throws(MoEError) {
+    do throws(MoEError) {
+      try evaluationLayer.forward(
+        input.activations, into: &output.activations, record: &state.evaluation, workspace: &workspace,
+        execution: execution)
     } catch {
       throw named(error)
     }
@@ -58,11 +75,12 @@ final class FeedForward {
 
   func backward(
     _ outputGradient: Rows, input: Rows, state: State, losses: RouterLossGradients, into inputGradient: Rows,
-    execution: Execution
+    workspace: inout Workspace, execution: Execution
   ) throws(MoEError) {
     try layer.backward(
       outputGradient.activations, input: input.activations, recording: &state.recording, losses: losses,
-      into: &inputGradient.activations, gradients: gradients, execution: execution)
+      into: &inputGradient.activations, gradients: gradients, workspace: &workspace,
+      execution: execution)
   }
 
   /// The error as one of this layer.

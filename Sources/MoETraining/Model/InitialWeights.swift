@@ -18,7 +18,8 @@ struct InitialWeights {
   }
 
   /// A layer's experts, router and dense branch; the router begins at √0.1 of the usual (Switch §2.4).
-  func layer(_ configuration: MoEConfiguration, isRouted: Bool, hasSelectionBias: Bool, index: Int) -> Source {
+  func layer(_ configuration: MoEConfiguration, isRouted: Bool, hasSelectionBias: Bool, index: Int) -> Source
+  {
     Source(
       weights: self, configuration: configuration, isRouted: isRouted, hasSelectionBias: hasSelectionBias,
       firstPlace: (index + 1) << 24)

@@ -19,9 +19,14 @@ extension LanguageModel {
       try clock.measure(layer.feedForward.block.stage) { () throws(MoEError) in
         layer.feedForwardNorm.forward(
           state.attentionNorm.sum, addend: pass.branch, into: state.feedForwardNorm, execution: execution)
-        try layer.feedForward.forward(
-          state.feedForwardNorm.normed, state: state.feedForward, into: pass.branch, isTraining: isTraining,
-          execution: execution)
+        let (input, kept) = (state.feedForwardNorm.normed, state.feedForward)
+        if isTraining {
+          try layer.feedForward.forward(
+            input, state: kept, into: pass.branch, workspace: &workspace, execution: execution)
+        } else {
+          try layer.feedForward.evaluate(
+            input, state: kept, into: pass.branch, workspace: &workspace, execution: execution)
+        }
       }
       stream = state.feedForwardNorm.sum
       addend = pass.branch
@@ -60,7 +65,7 @@ extension LanguageModel {
       try clock.measure(layer.feedForward.block.stage) { () throws(MoEError) in
         try layer.feedForward.backward(
           pass.stream, input: state.feedForwardNorm.normed, state: state.feedForward, losses: losses[index],
-          into: pass.inward, execution: execution)
+          into: pass.inward, workspace: &workspace, execution: execution)
         layer.feedForwardNorm.backward(
           pass.inward, state: state.feedForwardNorm, into: pass.stream, execution: execution)
       }

@@ -27,7 +27,7 @@ extension LanguageModel {
     clock.measure(.head) { crossEntropy(targets[...], pass, divisor: inputs.count) }
     for token in 0..<pass.tokenCount { total += Double(unsafe pass.losses.floats[token]) }
     if !total.isFinite { throw .diverged("the loss is \(total): \(firstNonFinite(pass))") }
-    records = pass.layers.map(\.feedForward.record)
+    records = pass.layers.map { $0.feedForward.recording.record }
     let losses = zip(layers, records).map { $0.feedForward.loss(of: $1) }
     try backward(inputs[...], pass, losses: losses.map(\.gradients), clock: &clock)
     embedding.finishGradient()
@@ -69,9 +69,9 @@ extension LanguageModel {
     crossEntropy(targets[...], pass, divisor: inputs.count)
     let moe = zip(layers, pass.layers).filter { $0.0.feedForward.block.isMoE }
     return Evaluation(
-      losses: (0..<pass.tokenCount).map { unsafe pass.losses.floats[$0] },
+      losses: unsafe Array(UnsafeBufferPointer(start: pass.losses.floats, count: pass.tokenCount)),
       routes: moe.map { layer, state in
-        let record = state.feedForward.record
+        let record = state.feedForward.evaluation
         let chosen = record.expertsPerToken
         return (
           layer: layer.feedForward.index,
@@ -80,17 +80,18 @@ extension LanguageModel {
           }
         )
       },
-      layers: moe.map { LayerOutcome($0.feedForward, $1.feedForward.record) })
+      layers: moe.map { LayerOutcome($0.feedForward, $1.feedForward.evaluation) })
   }
 
   /// Where the first number that is not finite is.
   private func firstNonFinite(_ pass: Pass) -> String {
     func isFinite(_ rows: Rows) -> Bool {
-      rows.activations.tokens.withUnsafeBufferPointer { unsafe $0.allSatisfy(\.isFinite) }
+      unsafe rows.activations.tokens.withUnsafeBufferPointer { unsafe $0.allSatisfy(\.isFinite) }
     }
     for (index, state) in pass.layers.enumerated() {
       if !isFinite(state.attentionNorm.sum) {
-        return index == 0 ? "the embedding is not finite" : "layer \(index - 1)'s feed-forward block is not finite"
+        return index == 0
+          ? "the embedding is not finite" : "layer \(index - 1)'s feed-forward block is not finite"
       }
       if !isFinite(state.feedForwardNorm.sum) { return "layer \(index)'s attention is not finite" }
     }

@@ -17,7 +17,10 @@ public final class LanguageModel {
   public let configuration: ModelConfiguration
   /// All that an optimizer changes, in the order and with the names of a checkpoint.
   public let parameters: [Parameter]
+  let extent: Recording.Extent
   let execution: Execution
+  /// Scratch that all layers share.
+  var workspace = Workspace()
   let embedding: Embedding
   let layers: [Layer]
   let finalNorm: Norm
@@ -28,16 +31,19 @@ public final class LanguageModel {
   /// - Parameters:
   ///   - configuration: what it computes.
   ///   - seed: of the parameters.
+  ///   - recording: what a training step keeps of experts and attention scores, or computes again.
   ///   - execution: nil for `Execution.automatic()`.
   /// - Throws: `MoEError` for sizes that cannot be honoured.
   public init(
-    _ configuration: ModelConfiguration, seed: UInt64, execution: Execution? = nil
+    _ configuration: ModelConfiguration, seed: UInt64, recording: Recording.Extent = .full,
+    execution: Execution? = nil
   ) throws(MoEError) {
     try configuration.validate()
     OpenBLAS.prepare
     let execution = if let execution { execution } else { try Execution.automatic() }
     self.configuration = configuration
     self.execution = execution
+    extent = recording
     let hidden = configuration.hiddenSize
     let weights = InitialWeights(
       seed: seed, outputScale: 1 / Float(2 * configuration.layerCount).squareRoot())
@@ -109,7 +115,11 @@ public final class LanguageModel {
     var (total, active, experts) = (0, 0, 0)
     for parameter in parameters {
       total += parameter.elementCount
-      if parameter.group == .expert { experts += parameter.elementCount } else { active += parameter.elementCount }
+      if parameter.group == .expert {
+        experts += parameter.elementCount
+      } else {
+        active += parameter.elementCount
+      }
     }
     for layer in layers {
       let block = layer.feedForward.block
@@ -135,7 +145,8 @@ public final class LanguageModel {
     }
     guard inputs.count > 0, inputs.count % length == 0, targets.count == inputs.count else {
       throw .shapeMismatch(
-        what: "the batch", expected: [max(inputs.count / length, 1), length], actual: [inputs.count, targets.count])
+        what: "the batch", expected: [max(inputs.count / length, 1), length],
+        actual: [inputs.count, targets.count])
     }
     return inputs.count / length
   }

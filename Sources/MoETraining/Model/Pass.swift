@@ -43,8 +43,9 @@ final class Pass {
         Layer(
           attentionNorm: try norm(),
           attention: try Attention.State(
-            layer.attention, sequences: sequences, length: length, isRecomputed: false),
-          feedForwardNorm: try norm(), feedForward: FeedForward.State()))
+            layer.attention, sequences: sequences, length: length,
+            isRecomputed: model.extent == .recompute),
+          feedForwardNorm: try norm(), feedForward: FeedForward.State(model.extent)))
     }
     self.layers = layers
     finalNorm = try norm()
