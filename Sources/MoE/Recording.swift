@@ -28,6 +28,7 @@ struct BackwardScratch {
   var dense = BackwardTiles()
   var offsets = Scratch()
   var transposedRouter = Scratch()
+  var probabilityGradients = Scratch()
 }
 
 /// Gradients of the rows of one set of networks, and its weights transposed.
@@ -37,21 +38,4 @@ struct BackwardTiles {
   var rows = Scratch()
   var transposedUp = Scratch()
   var transposedDown = Scratch()
-}
-
-/// What the losses of a batch contribute to the gradient of its routers.
-public struct RouterLossGradients: Sendable {
-  /// `[groups, E]`: dL/dP of each token's probabilities, the same for the tokens of a group.
-  public var probability: Matrix?
-  /// The consecutive tokens of a group.
-  public var groupTokenCount: Int
-  /// dL/d(ln Σ exp(logit)) of a token as a multiple of that value: 2·c/T for a z-loss c·mean(value²).
-  public var logSumExpFactor: Float
-
-  /// No losses, or those of coefficients.
-  public init(probability: Matrix? = nil, groupTokenCount: Int = 1, logSumExpFactor: Float = 0) {
-    self.probability = probability
-    self.groupTokenCount = groupTokenCount
-    self.logSumExpFactor = logSumExpFactor
-  }
 }
