@@ -11,6 +11,7 @@
 
 #include "gemm_tile.inc.h"
 #include "math.inc.h"
+#include "probabilities.inc.h"
 
 #define NONE (-INFINITY)
 
@@ -64,6 +65,30 @@ static float sparse_mixer_weight(const float *logits, const float *remaining, in
   return sum > 0 ? 1 / sum : 0;
 }
 
+/* SparseMixer in training: the expert with the largest logit plus Gumbel noise of those that share, so that each is
+ * sampled with its share; `best` has the largest logit. The margin is that of the noisy logits. */
+#define sparse_mixer_sample SUFFIX(sparse_mixer_sample)
+static int64_t sparse_mixer_sample(const moe_router_rule *rule, const float *logits, const float *remaining,
+                                   int64_t E, int64_t t, int64_t k, int64_t best, float *weight,
+                                   float *margin) {
+  const float most = logits[best];
+  float sum = 0, first = NONE, second = NONE;
+  int64_t sampled = best;
+  for (int64_t e = 0; e < E; e++) {
+    const float size = fabsf(logits[e]) > most ? fabsf(logits[e]) : most;
+    if (!(remaining[e] > NONE) || (most - logits[e]) / size > 2 * rule->jitter) continue;
+    sum += expf(logits[e] - most);
+    const float noisy = logits[e] + noise_gumbel(rule->seed, rule->first_token + t, k * (E + 1) + e);
+    if (noisy > first)
+      second = first, first = noisy, sampled = e;
+    else if (noisy > second)
+      second = noisy;
+  }
+  *weight = expf(logits[sampled] - most) / sum * (sampled == best ? 1 : heun_factor(rule, t, k, E));
+  *margin = first - second;
+  return sampled;
+}
+
 /* Routes one token. logits [E'] is padded with −∞; scratch holds 3·E' floats. Returns whether the logits
  * could be ranked. */
 #define route_token SUFFIX(route_token)
@@ -82,21 +107,9 @@ static bool route_token(const moe_router_rule *rule, const float *logits, const 
   if (vreduce_max(wrong) > 0 || most == NONE) return false;
 
   if (out->logits) memcpy(out->logits + t * E, logits, (size_t)E * sizeof *logits);
-  const float logsumexp = softmax(logits, padded, most, probability);
-  const bool sigmoid = rule->scoring == MOE_SIGMOID || rule->scoring == MOE_SIGMOID_OF_SELECTED;
-  const float *weighed = rule->scoring == MOE_SOFTMAX ? probability : logits;
-  if (sigmoid) {
-    vf sum = vset1(0);
-    for (int64_t e = 0; e < padded; e += W) {
-      vf v = vsigmoid(vload(logits + e));
-      vstore(score + e, v);
-      sum = vadd(sum, v);
-    }
-    for (int64_t e = E; e < padded; e++) score[e] = 0;
-    const float total = vreduce_add(sum) + 1e-20f;
-    for (int64_t e = 0; e < padded; e += W) vstore(probability + e, vdiv(vload(score + e), vset1(total)));
-    weighed = score;
-  }
+  const float logsumexp = loss_probabilities(rule, logits, E, padded, most, score, probability);
+  const bool sigmoid = is_sigmoid(rule);
+  const float *weighed = sigmoid ? score : rule->scoring == MOE_SOFTMAX ? probability : logits;
 
   memcpy(rank, rule->scoring == MOE_SIGMOID_OF_SELECTED ? logits : weighed, (size_t)E * sizeof *rank);
   if (selection_bias)
@@ -105,7 +118,8 @@ static bool route_token(const moe_router_rule *rule, const float *logits, const 
   if (rule->groups > 0) limit_groups(rule, E, rank, scratch + 3 * padded);
 
   int32_t *ids = out->expert_ids + t * K;
-  float *weights = out->weights + t * K, last = 0;
+  float *weights = out->weights + t * K, last = 0, noisy_margin = 0;
+  const bool sampled = rule->scoring == MOE_SPARSE_MIXER && rule->is_sampled;
   for (int64_t k = 0; k < K; k++) {
     int64_t e = argmax(rank, padded, &last);
     if (last == NONE) {
@@ -116,15 +130,22 @@ static bool route_token(const moe_router_rule *rule, const float *logits, const 
         for (int64_t i = 0; i < k; i++) taken |= ids[i] == e;
       }
     }
+    if (sampled && last > NONE)
+      e = sparse_mixer_sample(rule, logits, rank, E, t, k, e, &weights[k], &noisy_margin);
+    else
+      weights[k] = rule->scoring == MOE_SPARSE_MIXER
+                       ? sparse_mixer_weight(logits, rank, E, last, rule->jitter)
+                       : weighed[e];
     ids[k] = (int32_t)e;
-    weights[k] = rule->scoring == MOE_SPARSE_MIXER ? sparse_mixer_weight(logits, rank, E, last, rule->jitter)
-                                                   : weighed[e];
     rank[e] = NONE;
   }
   if (out->margins) {
     float next;
     argmax(rank, padded, &next);
-    out->margins[t] = K == E ? INFINITY : next == NONE ? (last == NONE ? 0 : INFINITY) : last - next;
+    out->margins[t] = K == E                   ? INFINITY
+                      : sampled && last > NONE ? noisy_margin
+                      : next == NONE           ? (last == NONE ? 0 : INFINITY)
+                                               : last - next;
   }
 
   if (rule->scoring == MOE_SOFTMAX_OVER_SELECTED) {
@@ -149,11 +170,7 @@ static bool route_token(const moe_router_rule *rule, const float *logits, const 
   int64_t *counts = sums, *first_counts = sums + E, *probability_sums = sums + 2 * E;
   for (int64_t k = 0; k < K; k++) counts[ids[k]]++;
   first_counts[ids[0]]++;
-  /* A float of 2^23 or more is an integer already, and adding a half would round it to an even one. */
-  for (int64_t e = 0; e < E; e++) {
-    const float units = probability[e] * 0x1p30f;
-    probability_sums[e] += (int32_t)(units < 0x1p23f ? units + 0.5f : units);
-  }
+  add_probabilities(probability, E, probability_sums);
   return true;
 }
 

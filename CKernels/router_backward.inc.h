@@ -1,6 +1,6 @@
 /* Back through the router: from the gradients of the weights and losses to those of the logits.
  *
- * SHAPES       logits [T,E], expert_ids [T,K], dL/dweights [T,K], dL/dP [groups,E] → dL/dlogits [T,E]
+ * SHAPES       logits [T,E], expert_ids [T,K], dL/dweights [T,K], losses' dL/dP [groups,E] → dL/dlogits [T,E]
  * DEFINITION   w_k = scale·r_k/divisor(r), r = softmax(l)[ids] or σ(l)[ids] or softmax(l[ids]); P = softmax(l) or
  *              σ(l)/Σσ(l): the chain rule through each, the chosen experts held fixed
  * REGULARITIES Everything is computed again from the logits: an exponential an expert costs less than the memory that
@@ -8,6 +8,7 @@
  * EXAMPLE      Mixtral: softmax over 8, two chosen, divided by their sum. */
 
 #include "math.inc.h"
+#include "probabilities.inc.h"
 #define NONE (-INFINITY)
 
 /* dl += p·(dp − Σ p·dp): back through p = softmax(l). */
@@ -43,41 +44,57 @@ static void normalization_backward(const moe_router_rule *rule, const float *r, 
   }
 }
 
-/* Back through SparseMixer's weight of choice k, the survivors held fixed: softmax over them at the choice. */
+/* The experts that share SparseMixer's choice k: the lowest index of the largest logit not chosen before, −1 where all
+ * of these are −∞, and the sum of exponentials of those within 2·jitter of it. */
+#define sparse_mixer_share SUFFIX(sparse_mixer_share)
+static int64_t sparse_mixer_share(const float *logits, const int32_t *ids, int64_t k, int64_t E, float jitter,
+                                  bool *shares, float *sum) {
+  int64_t best = -1;
+  for (int64_t e = 0; e < E; e++) {
+    shares[e] = logits[e] > NONE;
+    for (int64_t i = 0; i < k; i++)
+      if (ids[i] == e) shares[e] = false;
+    if (shares[e] && (best < 0 || logits[e] > logits[best])) best = e;
+  }
+  *sum = 0;
+  for (int64_t e = 0; e < E; e++) {
+    if (!shares[e]) continue;
+    const float most = logits[best], size = fabsf(logits[e]) > most ? fabsf(logits[e]) : most;
+    shares[e] = !((most - logits[e]) / size > 2 * jitter);
+    if (shares[e]) *sum += expf(logits[e] - most);
+  }
+  return best;
+}
+
+/* Back through SparseMixer's weight of choice k, the experts that share held fixed: softmax over them at the choice. */
 #define sparse_mixer_backward SUFFIX(sparse_mixer_backward)
 static void sparse_mixer_backward(const float *logits, const int32_t *ids, int64_t k, int64_t E, float jitter,
-                                  float dr, float *dl) {
-  const float best = logits[ids[k]];
-  float sum = 0;
-  for (int pass = 0; pass < 2; pass++)
-    for (int64_t e = 0; e < E; e++) {
-      bool out = false;
-      for (int64_t i = 0; i < k; i++) out |= ids[i] == e;
-      const float size = fabsf(logits[e]) > best ? fabsf(logits[e]) : best;
-      if (out || (best - logits[e]) / size > 2 * jitter) continue;
-      if (pass == 0)
-        sum += expf(logits[e] - best);
-      else
-        dl[e] -= dr * expf(logits[e] - best) / (sum * sum);
-    }
-  dl[ids[k]] += dr / sum;
+                                  float dr, bool *shares, float *dl) {
+  float sum;
+  const int64_t best = sparse_mixer_share(logits, ids, k, E, jitter, shares, &sum);
+  if (best < 0) return;
+  const float share = expf(logits[ids[k]] - logits[best]) / sum;
+  for (int64_t e = 0; e < E; e++)
+    if (shares[e]) dl[e] -= dr * share * (expf(logits[e] - logits[best]) / sum);
+  dl[ids[k]] += dr * share;
 }
 
 #define route_token_backward SUFFIX(route_token_backward)
-static void route_token_backward(const moe_router_rule *rule, const float *logits, const int32_t *ids,
-                                 const float *weight_gradients, int64_t E, int64_t K,
-                                 const float *probability_gradients, float logsumexp_gradient, float *out,
-                                 float *scratch) {
+static void route_token_backward(const moe_router_rule *rule, int64_t t, const float *logits,
+                                 const int32_t *ids, const float *weight_gradients, int64_t E, int64_t K,
+                                 const moe_probability_gradients *losses, int64_t loss_count,
+                                 float logsumexp_gradient, float *out, float *scratch) {
   const int64_t padded = (E + 15) / 16 * 16;
   float *l = scratch, *p = l + padded, *s = p + padded, *dp = s + padded, *dl = dp + padded, *q = dl + padded,
-        *r = q + padded, *dr = r + padded;
+        *r = q + padded, *dr = r + padded, *of_losses = dr + padded;
+  bool *shares = (bool *)q; /* SparseMixer has no sigmoids */
   memset(dp, 0, (size_t)padded * sizeof *dp), memset(dl, 0, (size_t)padded * sizeof *dl);
   memcpy(l, logits, (size_t)E * sizeof *l);
   for (int64_t e = E; e < padded; e++) l[e] = NONE;
   float most = NONE;
   for (int64_t e = 0; e < E; e++) most = l[e] > most ? l[e] : most;
   const float logsumexp = softmax(l, padded, most, p);
-  const bool sigmoid = rule->scoring == MOE_SIGMOID || rule->scoring == MOE_SIGMOID_OF_SELECTED;
+  const bool sigmoid = is_sigmoid(rule);
   if (sigmoid)
     for (int64_t e = 0; e < padded; e += W) {
       /* 1 − σ(l) is σ(−l): no difference of nearly equal numbers where σ is nearly 1. */
@@ -103,20 +120,21 @@ static void route_token_backward(const moe_router_rule *rule, const float *logit
   }
   case MOE_SPARSE_MIXER:
     for (int64_t k = 0; k < K; k++) {
-      float sum = 0;
-      for (int64_t e = 0; e < E; e++) {
-        bool gone = false;
-        for (int64_t i = 0; i < k; i++) gone |= ids[i] == e;
-        const float best = l[ids[k]], size = fabsf(l[e]) > best ? fabsf(l[e]) : best;
-        if (!gone && !((best - l[e]) / size > 2 * rule->jitter)) sum += expf(l[e] - best);
-      }
-      r[k] = 1 / sum;
+      float sum;
+      const int64_t best = sparse_mixer_share(l, ids, k, E, rule->jitter, shares, &sum);
+      r[k] = best < 0 ? 0 : expf(l[ids[k]] - l[best]) / sum;
+      if (rule->is_sampled && ids[k] != best) r[k] *= heun_factor(rule, t, k, E);
     }
     break;
   }
   normalization_backward(rule, r, weight_gradients, K, dr);
 
-  if (probability_gradients && !sigmoid) memcpy(dp, probability_gradients, (size_t)E * sizeof *dp);
+  float *all = sigmoid ? of_losses : dp;
+  memset(all, 0, (size_t)E * sizeof *all);
+  for (int64_t i = 0; i < loss_count; i++) {
+    const float *values = losses[i].values + t / losses[i].group_tokens % losses[i].groups * E;
+    for (int64_t e = 0; e < E; e++) all[e] += values[e];
+  }
   switch (rule->scoring) {
   case MOE_SOFTMAX:
     for (int64_t k = 0; k < K; k++) dp[ids[k]] += dr[k];
@@ -132,13 +150,13 @@ static void route_token_backward(const moe_router_rule *rule, const float *logit
     break;
   }
   case MOE_SPARSE_MIXER:
-    for (int64_t k = 0; k < K; k++) sparse_mixer_backward(l, ids, k, E, rule->jitter, dr[k], dl);
+    for (int64_t k = 0; k < K; k++) sparse_mixer_backward(l, ids, k, E, rule->jitter, dr[k], shares, dl);
     break;
   }
-  if (sigmoid && probability_gradients) {
+  if (sigmoid && loss_count > 0) {
     float sum = 1e-20f, dot = 0;
-    for (int64_t e = 0; e < E; e++) sum += s[e], dot += s[e] * probability_gradients[e];
-    for (int64_t e = 0; e < E; e++) dl[e] += (probability_gradients[e] - dot / sum) / sum * s[e] * q[e];
+    for (int64_t e = 0; e < E; e++) sum += s[e], dot += s[e] * all[e];
+    for (int64_t e = 0; e < E; e++) dl[e] += (all[e] - dot / sum) / sum * s[e] * q[e];
   }
   softmax_backward(p, dp, padded, dl);
   const float z = logsumexp_gradient * logsumexp;

@@ -79,6 +79,9 @@ typedef struct {
   int32_t groups, groups_selected; /* 0: no limit */
   moe_group_score group_score;
   float group_mask; /* what an expert outside the selected groups scores: 0 or −∞ */
+  bool is_sampled;  /* SparseMixer in training: experts are drawn by the noise of the seed */
+  uint64_t seed;
+  int64_t first_token; /* what the noise calls token 0 */
 } moe_router_rule;
 
 /* Where the router writes; NULL where something is not wanted, expert_ids and weights excepted. */
@@ -109,14 +112,39 @@ int64_t moe_router_from_logits(moe_execution ex, const moe_router_rule *rule, co
                                const float *selection_bias, const uint8_t *mask, int64_t E, int64_t K,
                                const moe_router_output *out, void *scratch);
 
+/* Tokens in groups: token t belongs to group (t / group_tokens) mod groups. A batch is one group, sequences of S are
+ * groups of S tokens, positions in sequences of S are S groups of one token. */
+typedef struct {
+  int64_t *tokens;           /* [groups] tokens not masked */
+  int64_t *counts;           /* [groups,E] choices */
+  int64_t *first_counts;     /* [groups,E] first choices */
+  int64_t *probability_sums; /* [groups,E] Σ probability in units of 2^−30 */
+} moe_router_statistics;
+
+size_t moe_router_statistics_scratch_bytes(moe_execution ex, int64_t E);
+
+/* The sums of each group, from recorded logits [T,E] and expert_ids [T,K]. The probabilities are the router's own to
+ * the bit, so the sums of several groups are those of their union. */
+void moe_router_statistics_of(moe_execution ex, const moe_router_rule *rule, const float *logits,
+                              const int32_t *expert_ids, int64_t T, int64_t E, int64_t K,
+                              int64_t group_tokens, int64_t groups, const moe_router_statistics *out,
+                              void *scratch);
+
+/* dL/dP [groups,E] of the probability a loss counts: softmax over all experts, or sigmoids over their sum. */
+typedef struct {
+  const float *values;
+  int64_t group_tokens, groups;
+} moe_probability_gradients;
+
 /* dL/dlogits [T,E] from dL/dweights [T,K], with the chosen experts held fixed. A dropped choice has a weight gradient
  * of 0 but was part of the sum its token's weights were divided by. To each token is added what its losses depend on:
- * probability_gradients [groups,E] is dL/dP of the probability a loss counts (softmax over all experts, or sigmoids
- * over their sum), where token t belongs to group t / group_tokens; logsumexp_gradient times logsumexp is
- * dL/dlogsumexp (2c/T for a z-loss c·mean). Both may be left out: NULL, 0. Masked tokens get zeros. */
+ * the sum of `loss_count` gradients of probabilities, and logsumexp_gradient times logsumexp, which is
+ * dL/dlogsumexp (2c/T for a z-loss c·mean). Masked tokens get zeros.
+ * A rule that samples has SparseMixer's estimator: the gradient of a weight goes to the logits by the Jacobian of the
+ * softmax over those that share, and passes over the factor that the weight was multiplied by. */
 void moe_router_backward(moe_execution ex, const moe_router_rule *rule, const float *logits,
                          const int32_t *expert_ids, const float *weight_gradients, int64_t T, int64_t E,
-                         int64_t K, const float *probability_gradients, int64_t group_tokens,
+                         int64_t K, const moe_probability_gradients *losses, int64_t loss_count,
                          float logsumexp_gradient, float *logit_gradients, void *scratch);
 
 /* ---- permute -------------------------------------------------------------------------------------------- */

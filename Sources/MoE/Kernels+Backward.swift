@@ -81,16 +81,11 @@ extension Kernels {
       bytes: max(moe_router_scratch_bytes(ex, hidden, experts), moe_grouped_gemm_scratch_bytes(ex, 1)))
     let logitGradients = unsafe try backward.logitGradients.reserve(
       tokenCount * router.expertCount, of: Float.self)
-    if let probability = losses.probability {
-      unsafe probability.withUnsafeBufferPointer { coefficients in
-        unsafe moe_router_backward(
-          ex, &rule, logits, expertIDs, weightGradients, tokens, experts, chosen, coefficients.baseAddress,
-          Int64(losses.groupTokenCount), losses.logSumExpFactor, logitGradients, kernel)
-      }
-    } else {
+    let terms = unsafe try losses.probabilityGradients(in: &backward.probabilityGradients)
+    unsafe terms.withUnsafeBufferPointer { terms in
       unsafe moe_router_backward(
-        ex, &rule, logits, expertIDs, weightGradients, tokens, experts, chosen, nil, 1,
-        losses.logSumExpFactor, logitGradients, kernel)
+        ex, &rule, logits, expertIDs, weightGradients, tokens, experts, chosen, terms.baseAddress,
+        Int64(terms.count), losses.logSumExpFactor, logitGradients, kernel)
     }
     let offsets = unsafe try backward.offsets.reserve(2, of: Int64.self)
     unsafe offsets[0] = 0

@@ -31,27 +31,38 @@ public struct Recording: ~Copyable {
   public init(_ extent: Extent = .full) { self.extent = extent }
 }
 
+<<<<<<< HEAD
 /// What a backward pass has to have in common with its forward pass.
 struct RecordedPass: Equatable {
   var configuration: MoEConfiguration
   var precision: Precision
   var instructionSet: InstructionSet
   var tokenCount: Int
+=======
+/// Scratch of a backward pass.
+struct BackwardScratch {
+  var weightGradients = Scratch()
+  var logitGradients = Scratch()
+  var logitTiles = Scratch()
+  var tokenTiles = Scratch()
+  var rowWeights = Scratch()
+  var gateGradients = Scratch()
+  var products = Scratch()
+  var identity = Scratch()
+  var branchFactors = Scratch()
+  var experts = BackwardTiles()
+  var dense = BackwardTiles()
+  var offsets = Scratch()
+  var transposedRouter = Scratch()
+  var probabilityGradients = Scratch()
 }
 
-/// What the losses of a batch contribute to the gradient of its routers.
-public struct RouterLossGradients: Sendable {
-  /// `[groups, E]`: dL/dP of each token's probabilities, the same for the tokens of a group.
-  public var probability: Matrix?
-  /// The consecutive tokens of a group.
-  public var groupTokenCount: Int
-  /// dL/d(ln Σ exp(logit)) of a token as a multiple of that value: 2·c/T for a z-loss c·mean(value²).
-  public var logSumExpFactor: Float
-
-  /// No losses, or those of coefficients.
-  public init(probability: Matrix? = nil, groupTokenCount: Int = 1, logSumExpFactor: Float = 0) {
-    self.probability = probability
-    self.groupTokenCount = groupTokenCount
-    self.logSumExpFactor = logSumExpFactor
-  }
+/// Gradients of the rows of one set of networks, and its weights transposed.
+struct BackwardTiles {
+  var outputTiles = Scratch()
+  var preactivationTiles = Scratch()
+  var rows = Scratch()
+  var transposedUp = Scratch()
+  var transposedDown = Scratch()
+>>>>>>> losses
 }

@@ -124,10 +124,14 @@ private func compare(_ layerCase: LayerCase, _ execution: Execution, withLosses:
       rows: input.tokenCount, columns: configuration.hiddenSize, deviation: 1, using: &generator))
   var losses = RouterLossGradients()
   if withLosses {
-    losses.groupTokenCount = max(input.sequenceLength, 1)
-    losses.probability = .normal(
-      rows: (input.tokenCount + losses.groupTokenCount - 1) / losses.groupTokenCount,
-      columns: configuration.expertCount, deviation: 0.5, using: &generator)
+    let length = max(input.sequenceLength, 1)
+    for grouping in [TokenGrouping.batch, .sequence(length: length), .position(length: length)] {
+      losses.probability.append(
+        ProbabilityGradient(
+          .normal(
+            rows: grouping.groupCount(tokenCount: input.tokenCount), columns: configuration.expertCount,
+            deviation: 0.5, using: &generator), grouping: grouping))
+    }
     losses.logSumExpFactor = 0.125
   }
   var recording = Recording()
@@ -188,18 +192,22 @@ private func oracleGradients(
   let (routing, permutation) = Reference.decisions(
     of: record, logits: Reference.logits(problem.input.tokens, problem.weights.routerWeights),
     policy: problem.configuration.routing, selectionBias: problem.weights.routerWeights.selectionBias)
-  let isRouted = routing.expertIDs.map { !$0.contains(-1) }
-  let loss = losses.probability.map { probability in
-    Reference.RouterLoss(
-      value: 0,
-      probabilityGradient: isRouted.enumerated().map { token, isRouted in
-        (0..<probability.columns).map {
-          isRouted ? Double(probability[token / losses.groupTokenCount, $0]) : 0
+  let length = max(problem.input.sequenceLength, 1)
+  var loss = Reference.RouterLoss(
+    value: 0, probabilityGradient: routing.scores.map { $0.map { _ in 0 } },
+    logSumExpGradient: routing.logSumExp.map { Double(losses.logSumExpFactor) * $0 })
+  for (token, chosen) in routing.expertIDs.enumerated() where !chosen.contains(-1) {
+    for term in losses.probability {
+      let group =
+        switch term.grouping {
+        case .batch: 0
+        case .sequence: token / length
+        case .position: token % length
         }
-      },
-      logSumExpGradient: isRouted.enumerated().map { token, isRouted in
-        isRouted ? Double(losses.logSumExpFactor) * routing.logSumExp[token] : 0
-      })
+      for expert in 0..<record.expertCount {
+        loss.probabilityGradient[token][expert] += Double(term.values[group, expert])
+      }
+    }
   }
   return try Reference.gradients(
     problem.input, weights: problem.weights, configuration: problem.configuration, routing: routing,

@@ -4,55 +4,113 @@ import MoEReference
 import TestSupport
 import Testing
 
-/// The losses of a record against the oracle's of the same counts and probabilities.
+/// Every loss of recorded statistics against the oracle's of the same counts, for random layers, policies, masks,
+/// instruction sets and threads.
 @Suite struct RouterLossTests {
-  @Test func lossesMatchOracle() {
+  @Test(arguments: InstructionSet.supported)
+  func lossesMatchOracle(_ instructionSet: InstructionSet) {
     checkProperty(seeds: 0..<120) { layerCase in
-      guard layerCase.temperament == .uniform || layerCase.temperament == .skewed else { return }
-      let problem = try layerCase.problem()
-      let configuration = problem.configuration
-      let layer = try MoELayer(configuration, weights: problem.weights)
-      let (_, record) = try layer(problem.input, mask: problem.mask)
-      let routing = try Reference.route(
-        logits: Reference.logits(problem.input.tokens, problem.weights.routerWeights),
-        policy: configuration.routing, selectionBias: problem.weights.routerWeights.selectionBias,
-        expertsPerToken: configuration.expertsPerToken, expertCount: configuration.expertCount,
-        mask: problem.mask)
-      let counts = record.counts.map(Int.init)
-      let balance =
-        configuration.routing.loadBalance == .firstChoice
-        ? Reference.Losses.switchTransformer(
-          routing.scores, firstChoiceCounts: record.firstChoiceCounts.map(Int.init), coefficient: 0.25,
-          mask: problem.mask)
-        : Reference.Losses.megatron(
-          routing.scores, counts: counts, expertsPerToken: configuration.expertsPerToken, coefficient: 0.25,
-          mask: problem.mask)
-      try compare(record.loadBalance(coefficient: 0.25), balance, record, routing)
-      let z = Reference.Losses.routerZ(
-        routing.logSumExp, expertCount: configuration.expertCount, coefficient: 0.5, mask: problem.mask)
-      try compare(record.zLoss(coefficient: 0.5), z, record, routing)
-      try compare(
-        record.loadBalance(coefficient: 0.25) + record.zLoss(coefficient: 0.5), balance + z, record, routing)
+      guard layerCase.temperament != .huge else { return }
+      var pass = try RecordedPass(
+        layerCase, Execution(instructionSet: instructionSet, threadCount: Int(layerCase.seed % 3) + 1))
+      for (name, loss, exact) in try pass.losses() { try pass.compare(name, loss, exact) }
     }
   }
 
-  /// Values and gradients agree within γ of the chains that lead to probabilities and ln Σ exp.
-  private func compare(
-    _ loss: RouterLoss, _ exact: Reference.RouterLoss, _ record: RoutingRecord, _ routing: Reference.Routing
-  ) throws {
-    let bound = Tolerance.gamma(1000)
-    func agrees(_ actual: Double, _ expected: Double) -> Bool {
-      abs(actual - expected) <= bound * max(abs(expected), 0x1p-20)
-    }
-    try ensure(agrees(loss.value, exact.value), "value \(loss.value), expected \(exact.value)")
-    for token in 0..<record.tokenCount where record.expertIDs[token * record.expertsPerToken] >= 0 {
-      for expert in 0..<record.expertCount {
-        let found = loss.gradients.probability.map { Double($0[0, expert]) } ?? 0
-        let expected = exact.probabilityGradient[token][expert]
-        try ensure(agrees(found, expected), "dL/dP \(found), expected \(expected)")
+  /// A batch, its sequences and its positions are made of the same tokens.
+  @Test(arguments: InstructionSet.supported)
+  func groupsAddUpToTheBatch(_ instructionSet: InstructionSet) {
+    checkProperty(seeds: 300..<400) { layerCase in
+      for threads in [1, 3] {
+        var pass = try RecordedPass(
+          layerCase, Execution(instructionSet: instructionSet, threadCount: threads))
+        let batch = pass.recording.record.statistics
+        for length in [1, 2, layerCase.sequenceLength, layerCase.tokenCount + 1] {
+          for grouping in [TokenGrouping.sequence(length: length), .position(length: length)] {
+            let statistics = try pass.statistics(grouping)
+            try ensure(statistics.ofBatch == batch, "\(grouping) on \(threads) threads")
+            try ensure(statistics.tokenCounts == pass.tokenCounts(grouping), "tokens of each \(grouping)")
+          }
+        }
       }
-      let found = Double(loss.gradients.logSumExpFactor) * routing.logSumExp[token]
-      try ensure(agrees(found, exact.logSumExpGradient[token]), "dL/dz \(found)")
+    }
+  }
+
+  /// Padding changes no loss: a masked batch has the statistics of the batch without the masked tokens.
+  @Test func maskedTokensAreNotThere() {
+    checkProperty(seeds: 0..<200) { layerCase in
+      var layerCase = layerCase
+      layerCase.isMasked = true
+      layerCase.policy.capacity = nil
+      let problem = try layerCase.problem()
+      let layer = try MoELayer(problem.configuration, weights: problem.weights)
+      let (_, masked) = try layer(problem.input, mask: problem.mask)
+      let (width, input) = (layerCase.hiddenSize, problem.input.tokens.elements)
+      let kept = problem.mask!.indices.filter { problem.mask![$0] }
+      let unpadded = try Matrix(
+        rows: kept.count, columns: width, elements: kept.flatMap { input[$0 * width..<($0 + 1) * width] })
+      let (_, record) = try layer(Activations(shape: [kept.count, width], tokens: unpadded))
+      try ensure(masked.statistics == record.statistics, "the masked batch has other statistics")
+      try ensure(
+        masked.loadBalance(coefficient: 1) == record.loadBalance(coefficient: 1), "and another loss")
+    }
+  }
+
+  @Test func edgesHaveTheirValues() throws {
+    // No tokens, or none that takes part: every loss is 0 and so is its gradient.
+    let none = RouterStatistics(grouping: .position(length: 2), expertCount: 3, expertsPerToken: 1)
+    let sequences = RouterStatistics(grouping: .sequence(length: 2), expertCount: 3, expertsPerToken: 1)
+    for loss in try [
+      none.switchTransformer(), none.gshardTop2(), none.deepSpeedTop1(), none.deepSpeedTop2(),
+      none.deepSpeedTopK(), none.megatron(coefficient: 1), none.importance(),
+      none.megatronGlobal(coefficient: 1, gathered: none), none.variance(.seedPositional),
+      none.variance(.overTokens), sequences.megatronSequence(coefficient: 1), none.zLoss(),
+    ] {
+      #expect(loss.value == 0)
+      #expect(loss.gradients.probability.allSatisfy { $0.values.elements.allSatisfy { $0 == 0 } })
+    }
+    // One expert takes all and has no variance.
+    let one = try RoutingPolicy.topKSoftmax.route(
+      logits: Matrix(rows: 3, columns: 1), expertsPerToken: 1
+    ).statistics
+    #expect(one.switchTransformer(coefficient: 2).value == 2)
+    #expect(one.importance().value == 0)
+    #expect(try one.variance(.overTokens).value == 0)
+    // One of four takes all, with certainty: the loss is E, and CV² is E.
+    let collapsed = try RoutingPolicy.topKSoftmax.route(
+      logits: Matrix(rows: 2, columns: 4, elements: [0, 99, 0, 0, 0, 99, 0, 0]), expertsPerToken: 1
+    ).statistics
+    #expect(collapsed.gshardTop2().value == 4)
+    #expect(abs(collapsed.importance(coefficient: 1).value - 4) < 1e-8)
+    #expect(abs(try collapsed.variance(.overTokens).value - 0.25) < 1e-15)
+    // Balanced: the coefficient, no variance, and no gradient of it.
+    let balanced = try RoutingPolicy.topKSoftmax.route(
+      logits: Matrix(rows: 2, columns: 2, elements: [1, 0, 0, 1]), expertsPerToken: 1
+    ).statistics
+    #expect(abs(balanced.switchTransformer().value - 0.01) < 1e-9)
+    #expect(balanced.importance().value == 0)
+    #expect(balanced.importance().gradients.probability[0].values.elements == [0, 0])
+  }
+
+  @Test func statisticsOfOtherGroupsAreRefused() throws {
+    let batch = RouterStatistics(grouping: .batch, expertCount: 2, expertsPerToken: 1)
+    let sequences = RouterStatistics(grouping: .sequence(length: 3), expertCount: 2, expertsPerToken: 1)
+    let wide = RouterStatistics(grouping: .batch, expertCount: 3, expertsPerToken: 1)
+    #expect(throws: MoEError.self) { try batch.megatronSequence(coefficient: 1) }
+    #expect(throws: MoEError.self) { try batch.deepSeekV3Sequence() }
+    #expect(throws: MoEError.self) { try sequences.variance(.seedPositional) }
+    #expect(throws: MoEError.self) { try batch + sequences }
+    #expect(throws: MoEError.self) { try batch + wide }
+    #expect(throws: MoEError.self) { try batch.megatronGlobal(coefficient: 1, gathered: wide) }
+    var recording = Recording()
+    let configuration = try MoEConfiguration(
+      hiddenSize: 4, feedForwardSize: 4, expertCount: 2, expertsPerToken: 1)
+    let layer = try MoELayer(configuration, weights: MoEWeights.random(for: configuration, seed: 1))
+    #expect(throws: MoEError.self) { try layer.statistics(of: &recording, by: .batch) }
+    var output = Activations.random([2, 4], seed: 1)
+    try layer.forward(output, recording: &recording, into: &output)
+    for length in [0, -1, 1 << 40] {
+      #expect(throws: MoEError.self) { try layer.statistics(of: &recording, by: .position(length: length)) }
     }
   }
 
@@ -64,5 +122,8 @@ import Testing
     let expected = Reference.Losses.updatedSelectionBias(bias, counts: [4, 3, 1], rate: 0.125)
     #expect(record.updatedSelectionBias(bias, rate: 0.125) == expected)
     #expect(expected == [0.375, -0.125, -0.375])
+    // Of two micro-batches, the sum decides: 8, 6 and 2 of 16.
+    let both = try record.statistics + record.statistics
+    #expect(both.updatedSelectionBias(bias, rate: 0.125) == expected)
   }
 }

@@ -66,6 +66,24 @@ extension Reference.Losses {
     }
   }
 
+  /// coefficient·Σₑ fₑ·Pₑ·E with P the mean over these tokens and f the share of the assignments of all micro-batches so
+  /// far: `global_aux_loss` of Megatron-Core, which takes the mean count of equal micro-batches.
+  ///
+  /// - Parameters:
+  ///   - gatheredCounts: `[E]`, of all k choices of all micro-batches.
+  ///   - gatheredTokenCount: the tokens of all micro-batches that took part.
+  public static func megatronGlobal(
+    _ probabilities: [[Double]], gatheredCounts: [Int], gatheredTokenCount: Int, expertsPerToken: Int,
+    coefficient: Double, mask: [Bool]? = nil
+  ) -> Reference.RouterLoss {
+    let assignments = Double(expertsPerToken * max(gatheredTokenCount, 1))
+    return dot(probabilities, mask: mask) { tokenCount in
+      gatheredCounts.map {
+        coefficient * Double(gatheredCounts.count) * Double($0) / assignments / tokenCount
+      }
+    }
+  }
+
   /// The mean over sequences of ``megatron(_:counts:expertsPerToken:coefficient:mask:)`` of each:
   /// `seq_aux_loss` of Megatron-Core. A sequence of padding alone is not in the mean.
   ///

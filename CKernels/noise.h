@@ -1,0 +1,35 @@
+/* Random numbers of a counter: what a draw is depends on its seed, its token and its place alone, and so on no
+ * thread and on no split of the batch. */
+#ifndef MOE_NOISE_H
+#define MOE_NOISE_H
+
+#include "include/CKernels.h"
+#include <math.h>
+
+/* The finaliser of SplitMix64 (Steele, Lea and Flood 2014). */
+static inline uint64_t mix64(uint64_t z) {
+  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+  z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+  return z ^ (z >> 31);
+}
+
+/* (2n + 1)/2^24 with 23 random bits n: in (0,1), and exact in fp32. */
+static inline float noise_uniform(uint64_t seed, int64_t token, int64_t place) {
+  const uint64_t step = 0x9E3779B97F4A7C15u;
+  const uint64_t row = mix64(seed + ((uint64_t)token + 1) * step);
+  return (float)((mix64(row + ((uint64_t)place + 1) * step) >> 41) * 2 + 1) * 0x1p-24f;
+}
+
+/* −ln(−ln u): the Gumbel distribution, whose largest value among experts, each added to its logit, falls on one of
+ * them with its softmax probability. */
+static inline float noise_gumbel(uint64_t seed, int64_t token, int64_t place) {
+  return -logf(-logf(noise_uniform(seed, token, place)));
+}
+
+/* What SparseMixer multiplies the weight of choice k of E by where that is not the best expert: by Heun's third-order
+ * rule 1/3 with probability 3/4, else 1. */
+static inline float heun_factor(const moe_router_rule *rule, int64_t token, int64_t k, int64_t E) {
+  return noise_uniform(rule->seed, rule->first_token + token, k * (E + 1) + E) > 0.75f ? 1 : 1.0f / 3;
+}
+
+#endif

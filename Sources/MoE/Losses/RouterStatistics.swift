@@ -1,0 +1,109 @@
+public import MoECore
+
+/// What the losses of a router are made of: sums over groups of tokens, in integers.
+///
+/// Statistics of micro-batches are added first, and the losses taken over the sum: a loss that averages over the batch
+/// is not the mean of the micro-batches' losses. Its gradients then fit the backward pass of each micro-batch, and the
+/// sum of these passes is that of the whole batch.
+public struct RouterStatistics: Sendable, Equatable {
+  /// The groups.
+  public let grouping: TokenGrouping
+  /// E.
+  public let expertCount: Int
+  /// K.
+  public let expertsPerToken: Int
+  /// `[G]`: tokens that took part.
+  public internal(set) var tokenCounts: [Int64]
+  /// `[G, E]`: choices of each expert before dropping.
+  public internal(set) var counts: [Int64]
+  /// `[G, E]`: first choices of each expert before dropping.
+  public internal(set) var firstChoiceCounts: [Int64]
+  /// `[G, E]`: Σ over tokens of each expert's probability in units of 2⁻³⁰.
+  public internal(set) var probabilitySums: [Int64]
+  /// Σ over tokens of (ln Σ exp(logit))². Unlike the integers, it rounds, and so depends on the order of adding.
+  public internal(set) var logSumExpSquares: Double
+
+  /// Statistics of no tokens, in G groups.
+  ///
+  /// - Parameters:
+  ///   - grouping: the groups; of sequences there are none yet.
+  ///   - expertCount: E.
+  ///   - expertsPerToken: K.
+  public init(grouping: TokenGrouping, expertCount: Int, expertsPerToken: Int) {
+    self.init(
+      grouping: grouping, expertCount: expertCount, expertsPerToken: expertsPerToken, tokenCount: 0)
+  }
+
+  init(grouping: TokenGrouping, expertCount: Int, expertsPerToken: Int, tokenCount: Int) {
+    let groups = max(grouping.groupCount(tokenCount: tokenCount), 0)
+    self.grouping = grouping
+    self.expertCount = expertCount
+    self.expertsPerToken = expertsPerToken
+    tokenCounts = Array(repeating: 0, count: groups)
+    counts = Array(repeating: 0, count: groups * expertCount)
+    firstChoiceCounts = counts
+    probabilitySums = counts
+    logSumExpSquares = 0
+  }
+
+  /// G.
+  public var groupCount: Int { tokenCounts.count }
+
+  /// Tokens that took part, over all groups.
+  public var routedTokenCount: Int { Int(tokenCounts.reduce(0, +)) }
+
+  /// The statistics of both batches as one: the sums of a batch and of positions are added, and the sequences on the
+  /// right follow those on the left.
+  ///
+  /// - Throws: `MoEError.invalidConfiguration` for statistics of other groups or numbers of experts.
+  public static func + (left: Self, right: Self) throws(MoEError) -> Self {
+    guard
+      left.grouping == right.grouping, left.expertCount == right.expertCount,
+      left.expertsPerToken == right.expertsPerToken
+    else {
+      throw .invalidConfiguration(
+        "statistics of a \(left.grouping), \(left.expertCount) experts and top-\(left.expertsPerToken) cannot be "
+          + "added to those of a \(right.grouping), \(right.expertCount) experts and top-\(right.expertsPerToken)"
+      )
+    }
+    var both = left
+    both.logSumExpSquares += right.logSumExpSquares
+    for table in [\Self.tokenCounts, \.counts, \.firstChoiceCounts, \.probabilitySums] {
+      if case .sequence = left.grouping {
+        both[keyPath: table] += right[keyPath: table]
+      } else {
+        for (index, value) in right[keyPath: table].enumerated() { both[keyPath: table][index] += value }
+      }
+    }
+    return both
+  }
+
+  /// The sums over all groups.
+  public var ofBatch: RouterStatistics {
+    var batch = Self(grouping: .batch, expertCount: expertCount, expertsPerToken: expertsPerToken)
+    batch.tokenCounts[0] = tokenCounts.reduce(0, +)
+    batch.logSumExpSquares = logSumExpSquares
+    for table in [\Self.counts, \.firstChoiceCounts, \.probabilitySums] {
+      for (index, value) in self[keyPath: table].enumerated() {
+        batch[keyPath: table][index % expertCount] += value
+      }
+    }
+    return batch
+  }
+
+  /// Σ over the tokens of a group of an expert's probability.
+  func probabilitySum(_ group: Int, _ expert: Int) -> Double {
+    Double(probabilitySums[group * expertCount + expert]) * 0x1p-30
+  }
+
+  /// A selection bias moved towards balance: b + rate·sign(mean count − count), once for a batch (DeepSeek-V3
+  /// §2.1.2, rate 0.001). The sign is that of an integer.
+  ///
+  /// - Precondition: there is one value an expert.
+  public func updatedSelectionBias(_ bias: [Float], rate: Float = 0.001) -> [Float] {
+    precondition(bias.count == expertCount, "\(bias.count) biases for \(expertCount) experts")
+    let counts = ofBatch.counts
+    let total = counts.reduce(0, +)
+    return zip(bias, counts).map { $0 + rate * Float((total - Int64(expertCount) * $1).signum()) }
+  }
+}

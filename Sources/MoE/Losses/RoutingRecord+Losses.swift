@@ -1,0 +1,35 @@
+public import MoECore
+
+extension RoutingRecord {
+  /// The sums that losses of the batch are made of. Those of sequences and positions are
+  /// ``MoELayer/statistics(of:by:execution:)``.
+  public var statistics: RouterStatistics {
+    var statistics = RouterStatistics(
+      grouping: .batch, expertCount: expertCount, expertsPerToken: expertsPerToken)
+    statistics.tokenCounts = [Int64(routedTokenCount)]
+    statistics.counts = counts
+    statistics.firstChoiceCounts = firstChoiceCounts
+    statistics.probabilitySums = probabilitySums
+    statistics.logSumExpSquares = logSumExp.reduce(0) { $0 + Double($1) * Double($1) }
+    return statistics
+  }
+
+  /// coefficient·E·Σ f·P with f the share of assignments before dropping, a constant, and P the mean probability
+  /// (Switch Transformer §2.2, eq. 4; of all k choices as in DeepSpeed and Megatron-Core where the policy says so).
+  public func loadBalance(coefficient: Float) -> RouterLoss {
+    loadBalance == .firstChoice
+      ? statistics.switchTransformer(coefficient: Double(coefficient))
+      : statistics.megatron(coefficient: Double(coefficient))
+  }
+
+  /// coefficient·mean((ln Σ exp(logit))²) (ST-MoE §3.3, eq. 5).
+  public func zLoss(coefficient: Float) -> RouterLoss { statistics.zLoss(coefficient: Double(coefficient)) }
+
+  /// A selection bias moved towards balance: b + rate·sign(mean count − count), once for a batch (DeepSeek-V3
+  /// §2.1.2, rate 0.001). The sign is that of an integer.
+  ///
+  /// - Precondition: there is one value an expert.
+  public func updatedSelectionBias(_ bias: [Float], rate: Float) -> [Float] {
+    statistics.updatedSelectionBias(bias, rate: rate)
+  }
+}
