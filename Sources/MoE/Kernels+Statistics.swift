@@ -10,8 +10,9 @@ extension Kernels {
     var statistics = RouterStatistics(
       grouping: grouping, expertCount: expertCount, expertsPerToken: expertsPerToken, tokenCount: tokenCount)
     let (groups, ex) = (statistics.groupCount, execution.cValue)
-    let logits = unsafe try workspace.logits.reserve(tokenCount * expertCount, of: Float.self)
-    let expertIDs = unsafe try workspace.expertIDs.reserve(tokenCount * expertsPerToken, of: Int32.self)
+    let logits = unsafe try workspace.routing.logits.reserve(tokenCount * expertCount, of: Float.self)
+    let expertIDs = unsafe try workspace.routing.expertIDs.reserve(
+      tokenCount * expertsPerToken, of: Int32.self)
     let scratch = unsafe try workspace.kernel.reserve(
       bytes: moe_router_statistics_scratch_bytes(ex, Int64(expertCount)))
     var rule = policy.cRule

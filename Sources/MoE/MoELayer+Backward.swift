@@ -73,18 +73,10 @@ extension MoELayer {
     }
     try validate(input, mask: nil, output: inputGradient)
     try check(outputGradient.shape, input.shape, "the output gradient")
-<<<<<<< HEAD
-    if let probability = losses.probability {
-      let groups = (input.tokenCount + losses.groupTokenCount - 1) / max(losses.groupTokenCount, 1)
-      try check(probability.shape, [groups, configuration.expertCount], "the probability gradient")
-    }
+    try losses.validate(tokenCount: input.tokenCount, expertCount: configuration.expertCount)
     recording.pass = nil
     workspace.exchange(with: &recording)
     defer { workspace.exchange(with: &recording) }
-=======
-    try losses.validate(tokenCount: input.tokenCount, expertCount: configuration.expertCount)
-    recording.isRecorded = false
->>>>>>> losses
     unsafe try input.tokens.withUnsafeBufferPointer { tokens throws(MoEError) in
       unsafe try outputGradient.tokens.withUnsafeBufferPointer { output throws(MoEError) in
         unsafe try inputGradient.tokens.withUnsafeMutableBufferPointer { result throws(MoEError) in

@@ -31,38 +31,10 @@ public struct Recording: ~Copyable {
   public init(_ extent: Extent = .full) { self.extent = extent }
 }
 
-<<<<<<< HEAD
 /// What a backward pass has to have in common with its forward pass.
 struct RecordedPass: Equatable {
   var configuration: MoEConfiguration
   var precision: Precision
   var instructionSet: InstructionSet
   var tokenCount: Int
-=======
-/// Scratch of a backward pass.
-struct BackwardScratch {
-  var weightGradients = Scratch()
-  var logitGradients = Scratch()
-  var logitTiles = Scratch()
-  var tokenTiles = Scratch()
-  var rowWeights = Scratch()
-  var gateGradients = Scratch()
-  var products = Scratch()
-  var identity = Scratch()
-  var branchFactors = Scratch()
-  var experts = BackwardTiles()
-  var dense = BackwardTiles()
-  var offsets = Scratch()
-  var transposedRouter = Scratch()
-  var probabilityGradients = Scratch()
-}
-
-/// Gradients of the rows of one set of networks, and its weights transposed.
-struct BackwardTiles {
-  var outputTiles = Scratch()
-  var preactivationTiles = Scratch()
-  var rows = Scratch()
-  var transposedUp = Scratch()
-  var transposedDown = Scratch()
->>>>>>> losses
 }

@@ -42,6 +42,7 @@ struct BackwardScratch {
   var dense = BackwardTiles()
   var offsets = Scratch()
   var transposedRouter = Scratch()
+  var probabilityGradients = Scratch()
 }
 
 /// Gradients of the rows of one set of networks, and its weights transposed.

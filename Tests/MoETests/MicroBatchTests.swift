@@ -19,7 +19,8 @@ import Testing
       let split = 1 + Int(layerCase.seed % 2)
       var results: [(input: [Float], weights: MoEWeights)] = []
       for ranges in [[0..<3], [0..<split, split..<3]] {
-        var (first, second) = (Recording(), Recording())
+        var first = Recording()
+        var second = Recording()
         let parts = try ranges.map { try Pass(problem, outputGradient, sequences: $0) }
         let execution = try Execution(
           instructionSet: instructionSet, threadCount: ranges.count + Int(layerCase.seed % 2))
@@ -74,11 +75,15 @@ private struct Pass {
     _ layer: MoELayer, _ recording: inout Recording, _ execution: Execution
   ) throws -> [RouterStatistics] {
     var output = input
-    try layer.forward(input, mask: mask, recording: &recording, into: &output, execution: execution)
+    var workspace = Workspace()
+    try layer.forward(
+      input, mask: mask, recording: &recording, into: &output, workspace: &workspace, execution: execution)
     let length = input.shape[1]
     var statistics: [RouterStatistics] = []
     for grouping in [TokenGrouping.batch, .sequence(length: length), .position(length: length)] {
-      statistics.append(try layer.statistics(of: &recording, by: grouping, execution: execution))
+      statistics.append(
+        try layer.statistics(
+          of: &recording, by: grouping, workspace: &workspace, execution: execution))
     }
     return statistics
   }
@@ -88,9 +93,10 @@ private struct Pass {
     _ gradients: MoEGradients, _ execution: Execution
   ) throws -> [Float] {
     var result = input
+    var workspace = Workspace()
     try layer.backward(
       outputGradient, input: input, recording: &recording, losses: losses, into: &result,
-      gradients: gradients, execution: execution)
+      gradients: gradients, workspace: &workspace, execution: execution)
     return result.tokens.elements
   }
 }

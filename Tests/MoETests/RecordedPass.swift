@@ -9,22 +9,26 @@ struct RecordedPass: ~Copyable {
   let layer: MoELayer
   let execution: Execution
   var recording: Recording
+  var workspace: Workspace
 
   init(_ layerCase: LayerCase, _ execution: Execution) throws {
     let problem = try layerCase.problem()
     let layer = try MoELayer(problem.configuration, weights: problem.weights)
     var recording = Recording()
+    var workspace = Workspace()
     var output = problem.input
     try layer.forward(
-      problem.input, mask: problem.mask, recording: &recording, into: &output, execution: execution)
+      problem.input, mask: problem.mask, recording: &recording, into: &output, workspace: &workspace,
+      execution: execution)
     (self.problem, self.layer, self.execution) = (problem, layer, execution)
     self.recording = recording
+    self.workspace = workspace
   }
 
   var sequenceLength: Int { max(problem.input.sequenceLength, 1) }
 
   mutating func statistics(_ grouping: TokenGrouping) throws -> RouterStatistics {
-    try layer.statistics(of: &recording, by: grouping, execution: execution)
+    try layer.statistics(of: &recording, by: grouping, workspace: &workspace, execution: execution)
   }
 
   /// The group of a token.

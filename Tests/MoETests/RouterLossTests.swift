@@ -103,14 +103,17 @@ import Testing
     #expect(throws: MoEError.self) { try batch + wide }
     #expect(throws: MoEError.self) { try batch.megatronGlobal(coefficient: 1, gathered: wide) }
     var recording = Recording()
+    var workspace = Workspace()
     let configuration = try MoEConfiguration(
       hiddenSize: 4, feedForwardSize: 4, expertCount: 2, expertsPerToken: 1)
     let layer = try MoELayer(configuration, weights: MoEWeights.random(for: configuration, seed: 1))
-    #expect(throws: MoEError.self) { try layer.statistics(of: &recording, by: .batch) }
+    #expect(throws: MoEError.self) { try layer.statistics(of: &recording, by: .batch, workspace: &workspace) }
     var output = Activations.random([2, 4], seed: 1)
-    try layer.forward(output, recording: &recording, into: &output)
+    try layer.forward(output, recording: &recording, into: &output, workspace: &workspace)
     for length in [0, -1, 1 << 40] {
-      #expect(throws: MoEError.self) { try layer.statistics(of: &recording, by: .position(length: length)) }
+      #expect(throws: MoEError.self) {
+        try layer.statistics(of: &recording, by: .position(length: length), workspace: &workspace)
+      }
     }
   }
 

@@ -46,31 +46,45 @@ final class FeedForward {
   func forward(
     _ input: Rows, state: State, into output: Rows, workspace: inout Workspace, execution: Execution
   ) throws(MoEError) {
-    do throws(MoEError) {
-      try layer.forward(
-        input.activations, recording: &state.recording, into: &output.activations, workspace: &workspace,
-        execution: execution)
-    } catch {
-      throw named(error)
-    }
+    try layer.forward(
+      input.activations, recording: &state.recording, into: &output.activations, workspace: &workspace,
+      execution: execution)
   }
 
   /// A pass with the capacity of evaluation, which leaves its routing in the state.
   func evaluate(
     _ input: Rows, state: State, into output: Rows, workspace: inout Workspace, execution: Execution
   ) throws(MoEError) {
-    do throws(MoEError) {
-      try evaluationLayer.forward(
-        input.activations, into: &output.activations, record: &state.evaluation, workspace: &workspace,
-        execution: execution)
-    } catch {
-      throw named(error)
-    }
+    try evaluationLayer.forward(
+      input.activations, into: &output.activations, record: &state.evaluation, workspace: &workspace,
+      execution: execution)
   }
 
-  /// The losses of a batch that was routed as `record` says.
-  func loss(of record: RoutingRecord) -> RouterLoss {
-    record.loadBalance(coefficient: block.balanceCoefficient) + record.zLoss(coefficient: block.zCoefficient)
+  /// The tokens that the losses of the block average over: DeepSeek-V3's, those of a sequence.
+  func grouping(length: Int) -> TokenGrouping {
+    block.routing == .deepSeekV3 ? .sequence(length: length) : .batch
+  }
+
+  /// The sums that the losses of a recorded pass are made of.
+  func statistics(
+    of state: State, length: Int, workspace: inout Workspace, execution: Execution
+  ) throws(MoEError) -> RouterStatistics {
+    try layer.statistics(
+      of: &state.recording, by: grouping(length: length), workspace: &workspace, execution: execution)
+  }
+
+  /// The load-balance loss of the paper and the z-loss.
+  func losses(of statistics: RouterStatistics) throws(MoEError) -> (balance: RouterLoss, z: RouterLoss) {
+    let coefficient = Double(block.balanceCoefficient)
+    let balance: RouterLoss =
+      switch block.routing {
+      case .dense: RouterLoss(value: 0, gradients: RouterLossGradients())
+      case .switchTransformer, .deepSpeedTop1: statistics.switchTransformer(coefficient: coefficient)
+      case .gshardTop2: statistics.gshardTop2(coefficient: coefficient)
+      case .mixtral: statistics.megatron(coefficient: coefficient)
+      case .deepSeekV3: try statistics.deepSeekV3Sequence(coefficient: coefficient)
+      }
+    return (balance, statistics.zLoss(coefficient: Double(block.zCoefficient)))
   }
 
   func backward(
@@ -81,11 +95,5 @@ final class FeedForward {
       outputGradient.activations, input: input.activations, recording: &state.recording, losses: losses,
       into: &inputGradient.activations, gradients: gradients, workspace: &workspace,
       execution: execution)
-  }
-
-  /// The error as one of this layer.
-  private func named(_ error: MoEError) -> MoEError {
-    guard case .notFinite(let what, let token) = error else { return error }
-    return .diverged("\(what) of token \(token) in layer \(index) is NaN or infinite")
   }
 }

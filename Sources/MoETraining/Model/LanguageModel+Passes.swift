@@ -9,7 +9,8 @@ extension LanguageModel {
     clock.measure(.head) { embedding.forward(inputs, into: pass.embedded, execution: execution) }
     var stream = pass.embedded
     var addend: Rows?
-    for (layer, state) in zip(layers, pass.layers) {
+    for (index, layer) in layers.enumerated() {
+      let state = pass.layers[index]
       clock.measure(.attention) {
         layer.attentionNorm.forward(stream, addend: addend, into: state.attentionNorm, execution: execution)
         layer.attention.forward(
@@ -20,12 +21,16 @@ extension LanguageModel {
         layer.feedForwardNorm.forward(
           state.attentionNorm.sum, addend: pass.branch, into: state.feedForwardNorm, execution: execution)
         let (input, kept) = (state.feedForwardNorm.normed, state.feedForward)
-        if isTraining {
-          try layer.feedForward.forward(
-            input, state: kept, into: pass.branch, workspace: &workspace, execution: execution)
-        } else {
-          try layer.feedForward.evaluate(
-            input, state: kept, into: pass.branch, workspace: &workspace, execution: execution)
+        do throws(MoEError) {
+          if isTraining {
+            try layer.feedForward.forward(
+              input, state: kept, into: pass.branch, workspace: &workspace, execution: execution)
+          } else {
+            try layer.feedForward.evaluate(
+              input, state: kept, into: pass.branch, workspace: &workspace, execution: execution)
+          }
+        } catch .notFinite(let what, let token) {
+          throw .diverged("\(what) of token \(token) is NaN or infinite: \(pass.firstNonFinite(upTo: index))")
         }
       }
       stream = state.feedForwardNorm.sum

@@ -19,20 +19,56 @@ extension LanguageModel {
       throw .invalidConfiguration(
         "a batch of \(sequences) sequences cannot be computed in \(microBatchCount) parts")
     }
+    let parts = (0..<microBatchCount).map { part in
+      part * sequences / microBatchCount..<(part + 1) * sequences / microBatchCount
+    }
     var clock = StageClock()
-    var total = 0.0
-    var records: [RoutingRecord] = []
-    let pass = try pass(sequences: sequences, length: sequenceLength)
-    try forward(inputs[...], pass, isTraining: true, clock: &clock)
-    clock.measure(.head) { crossEntropy(targets[...], pass, divisor: inputs.count) }
-    for token in 0..<pass.tokenCount { total += Double(unsafe pass.losses.floats[token]) }
-    if !total.isFinite { throw .diverged("the loss is \(total): \(firstNonFinite(pass))") }
-    records = pass.layers.map { $0.feedForward.recording.record }
-    let losses = zip(layers, records).map { $0.feedForward.loss(of: $1) }
-    try backward(inputs[...], pass, losses: losses.map(\.gradients), clock: &clock)
+    var sums = layers.map { layer in
+      RouterStatistics(
+        grouping: layer.feedForward.grouping(length: sequenceLength),
+        expertCount: layer.feedForward.block.expertCount,
+        expertsPerToken: layer.feedForward.block.expertsPerToken)
+    }
+    var (total, dropped) = (0.0, layers.map { _ in 0 })
+    for part in parts {
+      let tokens = part.lowerBound * sequenceLength..<part.upperBound * sequenceLength
+      let pass = try pass(sequences: part.count, length: sequenceLength)
+      try forward(inputs[tokens], pass, isTraining: true, clock: &clock)
+      clock.measure(.head) { crossEntropy(targets[tokens], pass, divisor: inputs.count) }
+      for token in 0..<pass.tokenCount { total += Double(unsafe pass.losses.floats[token]) }
+      if !total.isFinite {
+        throw .diverged("the loss is \(total): \(pass.firstNonFinite(upTo: layers.count))")
+      }
+      for (index, layer) in layers.enumerated() {
+        let state = pass.layers[index].feedForward
+        dropped[index] += state.recording.record.droppedCount
+        sums[index] =
+          try sums[index]
+          + layer.feedForward.statistics(
+            of: state, length: sequenceLength, workspace: &workspace, execution: execution)
+      }
+    }
+    var losses: [(balance: RouterLoss, z: RouterLoss)] = []
+    for (layer, sums) in zip(layers, sums) { losses.append(try layer.feedForward.losses(of: sums)) }
+
+    // With one part its forward pass is still recorded; of several, each is computed again beside its backward pass.
+    for part in parts {
+      let tokens = part.lowerBound * sequenceLength..<part.upperBound * sequenceLength
+      let pass = try pass(sequences: part.count, length: sequenceLength)
+      if parts.count > 1 {
+        try forward(inputs[tokens], pass, isTraining: true, clock: &clock)
+        clock.measure(.head) { crossEntropy(targets[tokens], pass, divisor: inputs.count) }
+      }
+      try backward(
+        inputs[tokens], pass, losses: losses.map { ($0.balance + $0.z).gradients.ofSequences(part) },
+        clock: &clock)
+    }
     embedding.finishGradient()
-    let outcomes = zip(layers, records).filter { $0.0.feedForward.block.isMoE }
-      .map { LayerOutcome($0.feedForward, $1) }
+    let outcomes = layers.indices.filter { layers[$0].feedForward.block.isMoE }.map { index in
+      LayerOutcome(
+        layer: index, load: sums[index].ofBatch.counts, dropped: dropped[index],
+        balanceLoss: losses[index].balance.value, zLoss: losses[index].z.value)
+    }
     return StepOutcome(
       loss: total / Double(inputs.count),
       auxiliaryLoss: outcomes.reduce(0) { $0 + $1.balanceLoss + $1.zLoss }, layers: outcomes,
@@ -80,22 +116,11 @@ extension LanguageModel {
           }
         )
       },
-      layers: moe.map { LayerOutcome($0.feedForward, $1.feedForward.evaluation) })
-  }
-
-  /// Where the first number that is not finite is.
-  private func firstNonFinite(_ pass: Pass) -> String {
-    func isFinite(_ rows: Rows) -> Bool {
-      unsafe rows.activations.tokens.withUnsafeBufferPointer { unsafe $0.allSatisfy(\.isFinite) }
-    }
-    for (index, state) in pass.layers.enumerated() {
-      if !isFinite(state.attentionNorm.sum) {
-        return index == 0
-          ? "the embedding is not finite" : "layer \(index - 1)'s feed-forward block is not finite"
-      }
-      if !isFinite(state.feedForwardNorm.sum) { return "layer \(index)'s attention is not finite" }
-    }
-    return isFinite(pass.finalNorm.sum)
-      ? "the logits are not finite" : "layer \(layers.count - 1)'s feed-forward block is not finite"
+      layers: moe.map { layer, state in
+        let record = state.feedForward.evaluation
+        return LayerOutcome(
+          layer: layer.feedForward.index, load: record.counts, dropped: record.droppedCount, balanceLoss: 0,
+          zLoss: 0)
+      })
   }
 }

@@ -56,4 +56,21 @@ final class Pass {
     stream = try rows()
     inward = try rows()
   }
+
+  /// Where the first number that is not finite is, if not in the feed-forward block of layer `last`.
+  func firstNonFinite(upTo last: Int) -> String {
+    func isFinite(_ rows: Rows) -> Bool {
+      unsafe rows.activations.tokens.withUnsafeBufferPointer { unsafe $0.allSatisfy(\.isFinite) }
+    }
+    func block(before index: Int) -> String {
+      index == 0
+        ? "the embedding is not finite" : "layer \(index - 1)'s feed-forward block is not finite"
+    }
+    for index in 0..<min(last + 1, layers.count) {
+      if !isFinite(layers[index].attentionNorm.sum) { return block(before: index) }
+      if !isFinite(layers[index].feedForwardNorm.sum) { return "layer \(index)'s attention is not finite" }
+    }
+    if last < layers.count { return "layer \(last)'s router is not finite" }
+    return isFinite(finalNorm.sum) ? "the logits are not finite" : block(before: layers.count)
+  }
 }

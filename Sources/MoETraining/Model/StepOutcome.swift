@@ -27,18 +27,10 @@ public struct LayerOutcome: Sendable {
   public var load: [Int64]
   /// Choices that were dropped.
   public var dropped: Int
-  /// The load-balance loss, coefficient included.
+  /// The load-balance loss, coefficient included; 0 in an evaluation.
   public var balanceLoss: Double
-  /// The z-loss, coefficient included.
+  /// The z-loss, coefficient included; 0 in an evaluation.
   public var zLoss: Double
-
-  init(_ feedForward: FeedForward, _ record: RoutingRecord) {
-    layer = feedForward.index
-    load = record.counts
-    dropped = record.droppedCount
-    balanceLoss = record.loadBalance(coefficient: feedForward.block.balanceCoefficient).value
-    zLoss = record.zLoss(coefficient: feedForward.block.zCoefficient).value
-  }
 }
 
 /// What a model makes of held-out text.
