@@ -15,7 +15,7 @@ struct TextSource {
     }
     if given == "" { throw .text(path: argument, "the label before “=” is empty") }
     var isFolder: ObjCBool = false
-    guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) else {
+    guard unsafe FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) else {
       throw .text(path: path, "there is no such file or folder")
     }
     self.path = path
@@ -34,7 +34,8 @@ struct TextSource {
       .map { path.hasSuffix("/") ? path + $0 : "\(path)/\($0)" }
       .filter {
         var isFolder: ObjCBool = false
-        return FileManager.default.fileExists(atPath: $0, isDirectory: &isFolder) && !isFolder.boolValue
+        return unsafe FileManager.default.fileExists(atPath: $0, isDirectory: &isFolder)
+          && !isFolder.boolValue
       }
   }
 }

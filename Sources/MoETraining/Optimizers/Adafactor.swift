@@ -1,12 +1,12 @@
 internal import Foundation
-public import MoE
+internal import MoE
 
 /// Adafactor (Shazeer and Stern 2018, Algorithms 4 and 5): second moments of a matrix as the outer product of a
 /// vector of its rows and one of its columns, updates clipped by their root mean square, β₂ = 1 − t^−0.8.
 ///
 /// A tensor of one row or column is not factored. The rows and columns are those of the logical matrix, so the
 /// numbers do not depend on how it lies in memory; sums are in Double, in the order of rows and columns.
-public final class Adafactor: Optimizer {
+final class Adafactor: Optimizer {
   /// The least mean square of a gradient, and the least root mean square of a parameter.
   static let floors = (gradient: 1e-30, parameter: 1e-3)
 
@@ -29,7 +29,7 @@ public final class Adafactor: Optimizer {
   }
 
   /// A matrix is a task: each depends on its own gradients alone.
-  public func step(_ update: OptimizerUpdate) {
+  func step(_ update: OptimizerUpdate) {
     let beta2 = 1 - pow(Double(update.number), -0.8)
     Parallel.forEach(moments.count, execution) { task in
       let moment = moments[task]
@@ -46,7 +46,7 @@ public final class Adafactor: Optimizer {
     }
   }
 
-  public var state: [OptimizerState] {
+  var state: [OptimizerState] {
     moments.flatMap(\.state) + OptimizerState.matrices("m", parameters, means)
   }
 }

@@ -1,9 +1,9 @@
 internal import CKernels
 internal import Foundation
-public import MoE
+internal import MoE
 
 /// Adam with decoupled weight decay and bias correction (Loshchilov and Hutter 2019, Algorithm 2).
-public final class AdamW: Optimizer {
+final class AdamW: Optimizer {
   private let parameters: [Parameter]
   private let configuration: OptimizerConfiguration
   private let execution: Execution
@@ -20,7 +20,7 @@ public final class AdamW: Optimizer {
     variances = try OptimizerState.zeros(like: parameters)
   }
 
-  public func step(_ update: OptimizerUpdate) {
+  func step(_ update: OptimizerUpdate) {
     let (beta1, beta2) = (configuration.beta1, configuration.beta2)
     for (index, parameter) in parameters.enumerated() {
       let rate = update.learningRate[parameter.group]
@@ -36,7 +36,7 @@ public final class AdamW: Optimizer {
     }
   }
 
-  public var state: [OptimizerState] {
+  var state: [OptimizerState] {
     OptimizerState.matrices("m", parameters, means) + OptimizerState.matrices("v", parameters, variances)
   }
 }

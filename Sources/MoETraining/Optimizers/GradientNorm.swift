@@ -29,16 +29,16 @@ public struct GradientNorm: Codable, Sendable, Equatable {
         unsafe target[task] = squares(of: parameter.gradient, range)
       }
     }
-    var squares = (expert: 0.0, other: 0.0)
+    var totals = (expert: 0.0, other: 0.0)
     for (chunk, sum) in zip(chunks, sums) {
       guard sum.isFinite else {
         throw .notFinite(what: "the gradient of \(chunk.0.firstNotFinite(in: chunk.0.gradient)!)")
       }
-      if chunk.0.group == .expert { squares.expert += sum } else { squares.other += sum }
+      if chunk.0.group == .expert { totals.expert += sum } else { totals.other += sum }
     }
-    all = (squares.expert + squares.other).squareRoot()
-    expert = squares.expert.squareRoot()
-    other = squares.other.squareRoot()
+    all = (totals.expert + totals.other).squareRoot()
+    expert = totals.expert.squareRoot()
+    other = totals.other.squareRoot()
   }
 }
 

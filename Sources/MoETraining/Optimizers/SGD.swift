@@ -1,8 +1,8 @@
 internal import CKernels
-public import MoE
+internal import MoE
 
 /// Stochastic gradient descent with momentum, Nesterov's as an option (Sutskever et al. 2013).
-public final class SGD: Optimizer {
+final class SGD: Optimizer {
   private let parameters: [Parameter]
   private let configuration: OptimizerConfiguration
   private let execution: Execution
@@ -17,7 +17,7 @@ public final class SGD: Optimizer {
     velocities = configuration.momentum == 0 ? [] : try OptimizerState.zeros(like: parameters)
   }
 
-  public func step(_ update: OptimizerUpdate) {
+  func step(_ update: OptimizerUpdate) {
     for (index, parameter) in parameters.enumerated() {
       let rate = update.learningRate[parameter.group]
       let rule = moe_sgd_rule(
@@ -29,5 +29,5 @@ public final class SGD: Optimizer {
     }
   }
 
-  public var state: [OptimizerState] { OptimizerState.matrices("m", parameters, velocities) }
+  var state: [OptimizerState] { OptimizerState.matrices("m", parameters, velocities) }
 }
