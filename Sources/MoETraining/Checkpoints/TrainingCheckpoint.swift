@@ -1,5 +1,5 @@
 internal import Foundation
-public import MoE
+internal import MoE
 internal import MoECheckpoints
 
 /// A model, and the memory of its optimizer, as one safetensors file: every matrix in its logical shape under its own

@@ -40,6 +40,17 @@ struct TextSource {
   }
 }
 
+extension TextCorpus {
+  /// A file or folder as it was named, with its path from the root, so that it can be found from any folder.
+  ///
+  /// - Throws: ``TrainingError/text(path:_:)`` where there is no such file or folder.
+  public static func absolute(_ argument: String) throws(TrainingError) -> String {
+    let source = try TextSource(argument)
+    let path = URL(filePath: source.path).standardizedFileURL.path
+    return "\(source.label)=\(path)"
+  }
+}
+
 /// Reads files and keeps what is text, each once.
 struct TextReader {
   struct Read {

@@ -10,7 +10,7 @@ struct MetricsFile: ~Copyable {
   /// - Throws: ``TrainingError/run(path:_:)`` where it cannot be written, or lacks lines up to `step`.
   init(path: String, after step: Int) throws(TrainingError) {
     if !FileManager.default.fileExists(atPath: path) {
-      FileManager.default.createFile(atPath: path, contents: nil)
+      _ = FileManager.default.createFile(atPath: path, contents: nil)
     }
     guard let handle = FileHandle(forUpdatingAtPath: path) else {
       throw .run(path: path, "the file cannot be written")

@@ -6,15 +6,16 @@ public enum TrainingError: Error, Sendable, Equatable, CustomStringConvertible {
   case run(path: String, String)
   /// A NaN or infinity, and where it is.
   case notFinite(what: String)
-  /// A run that left the numbers: the step, and where it was noticed first.
-  case diverged(step: Int, what: String)
+  /// A run that left the numbers: the step, where it was noticed first, and the step of the last good checkpoint.
+  case diverged(step: Int, String, checkpoint: Int)
 
   /// One plain sentence without a full stop.
   public var description: String {
     switch self {
     case .text(let path, let complaint), .run(let path, let complaint): "\(path): \(complaint)"
     case .notFinite(let what): "\(what) is NaN or infinite"
-    case .diverged(let step, let what): "step \(step): \(what) is NaN or infinite; training stops"
+    case .diverged(let step, let complaint, let checkpoint):
+      "training diverged at step \(step): \(complaint); the last good checkpoint is that of step \(checkpoint)"
     }
   }
 }
