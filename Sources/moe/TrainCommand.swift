@@ -111,35 +111,3 @@ struct TrainCommand: ParsableCommand {
     return description
   }
 }
-
-/// Whether someone asked the process to end: the first time is a request, the second is up to the system.
-final class Interrupt: Sendable {
-  private let flag = Flag()
-  private let sources: [any DispatchSourceSignal]
-
-  init() {
-    let flag = flag
-    sources = [SIGINT, SIGTERM].map { number in
-      signal(number, SIG_IGN)
-      let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
-      source.setEventHandler {
-        flag.set()
-        signal(number, SIG_DFL)
-      }
-      source.resume()
-      return source
-    }
-  }
-
-  /// Whether it happened.
-  var isRequested: Bool { flag.isSet }
-}
-
-/// A switch that any thread may turn on.
-private final class Flag: @unchecked Sendable {
-  private let lock = NSLock()
-  private var value = false
-
-  var isSet: Bool { lock.withLock { value } }
-  func set() { lock.withLock { value = true } }
-}

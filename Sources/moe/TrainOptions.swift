@@ -1,6 +1,6 @@
-import ArgumentParser
+public import ArgumentParser
 import MoE
-import MoETraining
+public import MoETraining
 
 extension ModelPreset: ExpressibleByArgument {}
 extension OptimizerConfiguration.Kind: ExpressibleByArgument {}

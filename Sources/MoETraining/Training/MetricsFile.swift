@@ -1,7 +1,7 @@
 internal import Foundation
 
 /// `metrics.jsonl`: a line a step, at the disk's door before the next step begins.
-struct MetricsFile: ~Copyable {
+final class MetricsFile {
   private let handle: FileHandle
   private let path: String
 
