@@ -284,6 +284,36 @@ void moe_causal_softmax_backward(moe_isa isa, const float *p, float *dp, int64_t
 void moe_cross_entropy(moe_execution ex, float *logits, const uint8_t *targets, int64_t T, int64_t V,
                        float scale, float *losses);
 
+/* ---- optimizer ------------------------------------------------------------------------------------------ */
+
+/* One step of AdamW (Loshchilov and Hutter 2019, Algorithm 2), with what is the same for all elements worked out. */
+typedef struct {
+  float gradient_scale;    /* what clipping leaves of g */
+  float beta1, beta1_rest; /* β₁, 1 − β₁ */
+  float beta2, beta2_rest; /* β₂, 1 − β₂ */
+  float mean_step;         /* learning rate over 1 − β₁ᵗ */
+  float variance_factor;   /* 1 over 1 − β₂ᵗ */
+  float epsilon;           /* > 0 */
+  float keep;              /* 1 − learning rate · weight decay */
+} moe_adamw_rule;
+
+/* values, mean and variance [count] after a step down gradient [count]; an element of zeros stays zero. */
+void moe_adamw(moe_execution ex, const moe_adamw_rule *rule, const float *gradient, int64_t count,
+               float *values, float *mean, float *variance);
+
+/* One step of SGD with momentum (Sutskever et al. 2013) and decoupled weight decay. */
+typedef struct {
+  float gradient_scale; /* what clipping leaves of g */
+  float momentum;       /* μ */
+  float step;           /* learning rate */
+  float keep;           /* 1 − learning rate · weight decay */
+  bool nesterov;
+} moe_sgd_rule;
+
+/* values and velocity [count] after a step down gradient [count]; velocity is NULL where μ is 0. */
+void moe_sgd(moe_execution ex, const moe_sgd_rule *rule, const float *gradient, int64_t count, float *values,
+             float *velocity);
+
 /* ---- limits --------------------------------------------------------------------------------------------- */
 
 /* Multiply-add rate in FLOP/s that registers alone allow, measured over about `seconds`. */

@@ -50,6 +50,7 @@ typedef struct {
 #define vmax        SUFFIX(vmax)        /* the larger */
 #define vmin        SUFFIX(vmin)        /* the smaller */
 #define vfma        SUFFIX(vfma)        /* a · b + c, rounded once where the machine can */
+#define vsqrt       SUFFIX(vsqrt)       /* √a */
 #define vround      SUFFIX(vround)      /* to the nearest integer, ties to even */
 #define vpow2       SUFFIX(vpow2)       /* 2^n for integral −126 ≤ n ≤ 127 */
 #define vselect_lt  SUFFIX(vselect_lt)  /* a < b ? x : y */

@@ -31,6 +31,7 @@ INLINE vf vfma(vf a, vf b, vf c) { return __builtin_fmaf(a, b, c); }
 #else
 INLINE vf vfma(vf a, vf b, vf c) { return a * b + c; }
 #endif
+INLINE vf vsqrt(vf a) { return __builtin_sqrtf(a); }
 INLINE vf vround(vf a) { return (a + 0x1.8p23f) - 0x1.8p23f; }
 /* n + 127 lies in the low bits of n + 1.5·2^23 + 127: a conversion to int would be undefined for NaN. */
 INLINE vf vpow2(vf n) {

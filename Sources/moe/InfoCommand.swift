@@ -46,7 +46,7 @@ struct InfoCommand: ParsableCommand {
     }
   }
 
-  private static func cpuName() -> String {
+  static func cpuName() -> String {
     let lines = (try? String(contentsOfFile: "/proc/cpuinfo", encoding: .utf8))?.split(separator: "\n") ?? []
     let name = lines.first { $0.hasPrefix("model name") }?.split(separator: ":").last
     return name.map { $0.trimmingCharacters(in: .whitespaces) } ?? "unknown"

@@ -7,14 +7,20 @@ let version = "0.1.0"
 struct MoeCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "moe",
-    abstract: "Mixture-of-Experts layers of public checkpoints on CPUs.",
+    abstract:
+      "Mixture-of-Experts on CPUs: layers of public checkpoints, and small language models of your own.",
     discussion: """
       Examples:
         moe info
         moe apply Mixtral-8x7B --layer 3 --input x.safetensors --output y.safetensors
         moe route logits.safetensors --policy gshard-top2 --capacity-factor 1.25
+        moe train --text books --out run
+        moe generate run --prompt "Once upon a time"
         moe check
       """,
     version: version,
-    subcommands: [InfoCommand.self, ApplyCommand.self, RouteCommand.self, CheckCommand.self])
+    subcommands: [
+      InfoCommand.self, ApplyCommand.self, RouteCommand.self, TrainCommand.self, GenerateCommand.self,
+      CheckCommand.self,
+    ])
 }

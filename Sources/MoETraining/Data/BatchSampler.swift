@@ -1,0 +1,73 @@
+internal import MoE
+
+/// Sequences to train on, as a function of seed and step alone: a resumed run sees what it would have seen.
+public struct BatchSampler: Sendable {
+  /// B sequences of S bytes and the bytes that follow each of them, `[B·S]`.
+  public struct Batch: Sendable, Equatable {
+    /// What the model reads.
+    public var inputs: [UInt8] = []
+    /// What it is to say.
+    public var targets: [UInt8] = []
+  }
+
+  private let texts: [[UInt8]]
+  private let sequenceLength: Int
+  private let batchSize: Int
+  private let seed: UInt64
+  private let balancesLabels: Bool
+
+  /// Makes a sampler.
+  ///
+  /// - Parameters:
+  ///   - sequenceLength: S.
+  ///   - batchSize: B.
+  ///   - balancesLabels: draws each label equally often, rather than in proportion to its bytes.
+  /// - Throws: ``TrainingError/text(path:_:)`` naming a label with fewer than S + 1 bytes.
+  public init(
+    _ corpus: TextCorpus, sequenceLength: Int, batchSize: Int, seed: UInt64, balancesLabels: Bool = false
+  ) throws(TrainingError) {
+    guard !corpus.texts.isEmpty else { throw .text(path: "--text", "there is no text to train on") }
+    for text in corpus.texts where text.train.count < sequenceLength + 1 {
+      throw .text(
+        path: text.label,
+        "the text has \(text.train.count) bytes to train on, expected at least \(sequenceLength + 1), one more "
+          + "than a context")
+    }
+    texts = corpus.texts.map(\.train)
+    self.sequenceLength = sequenceLength
+    self.batchSize = batchSize
+    self.seed = seed
+    self.balancesLabels = balancesLabels
+  }
+
+  /// The batch of a step.
+  public func batch(at step: Int) -> Batch {
+    var batch = Batch()
+    for sequence in 0..<batchSize {
+      var mixer = SeededGenerator(seed: seed ^ 0x7465_7874)
+      for number in [step, sequence] {
+        mixer = SeededGenerator(seed: mixer.next() ^ UInt64(truncatingIfNeeded: number))
+      }
+      let text = texts[label(&mixer)]
+      let start = Self.below(text.count - sequenceLength, &mixer)
+      batch.inputs += text[start..<start + sequenceLength]
+      batch.targets += text[start + 1...start + sequenceLength]
+    }
+    return batch
+  }
+
+  private func label(_ generator: inout SeededGenerator) -> Int {
+    if balancesLabels { return Self.below(texts.count, &generator) }
+    var place = Self.below(texts.reduce(0) { $0 + $1.count }, &generator)
+    for (index, text) in texts.enumerated() {
+      if place < text.count { return index }
+      place -= text.count
+    }
+    return texts.count - 1
+  }
+
+  /// A number in 0..<`bound`: the high half of a product, whose bias for any text is far below what can be seen.
+  private static func below(_ bound: Int, _ generator: inout SeededGenerator) -> Int {
+    Int(generator.next().multipliedFullWidth(by: UInt64(bound)).high)
+  }
+}

@@ -1,0 +1,58 @@
+internal import Foundation
+internal import MoE
+
+/// How a run ended.
+public enum RunEnd: Sendable, Equatable {
+  /// With its last step.
+  case finished
+  /// Before it, because it was asked to, with a checkpoint.
+  case stopped
+}
+
+extension Trainer {
+  /// Trains to the last step: a line of metrics for each, validations and checkpoints when they are due.
+  ///
+  /// - Parameters:
+  ///   - shouldStop: asked after every step; true ends the run with a checkpoint.
+  ///   - report: told of every step once it is recorded.
+  /// - Throws: what a step, a validation or a checkpoint throws; checkpoints stay whole.
+  public func run(shouldStop: () -> Bool = { false }, report: (StepMetrics) -> Void = { _ in }) throws
+    -> RunEnd
+  {
+    let training = description.training
+    let file = try MetricsFile(path: folder.metricsPath, after: step)
+    while step < training.steps {
+      var metrics = try trainStep()
+      let isLast = step == training.steps
+      if heldOut.count > 0 && (isLast || step % training.validateEvery == 0) {
+        metrics.validationLoss = try validate()
+      }
+      try file.append(metrics)
+      let stops = shouldStop() && !isLast
+      if isLast || stops || step % training.saveEvery == 0 { try save() }
+      report(metrics)
+      if stops { return .stopped }
+    }
+    return .finished
+  }
+
+  /// The mean loss over the held-out sequences, in nats a byte; writes `routing.json`.
+  public func validate() throws -> Double {
+    let validation = try noticingDivergence(at: step) {
+      let validation = try Validation(
+        of: model, on: heldOut, batchSize: description.training.batchSize, step: step)
+      if !validation.loss.isFinite { throw TrainingError.notFinite(what: "the validation loss") }
+      return validation
+    }
+    try folder.write(RunDescription.json(validation.routing) + "\n", to: folder.routingPath)
+    return validation.loss
+  }
+
+  /// Writes `sample.txt`: what the model says after an empty line.
+  public func writeSample(byteCount: Int = 600) throws {
+    var generator = try TextGenerator(model, prompt: [], seed: description.seed)
+    var bytes: [UInt8] = []
+    for _ in 0..<byteCount { bytes.append(try generator.next()) }
+    try folder.write(String(decoding: bytes, as: UTF8.self), to: folder.samplePath)
+  }
+}

@@ -1,0 +1,163 @@
+internal import Foundation
+public import MoE
+
+/// A model on its way: the parameters, the optimizer's memory and the step they belong to.
+///
+/// What a step does depends on the description of the run, the text and the number of the step alone, so a run that
+/// was interrupted and resumed ends with the same bits.
+public final class Trainer {
+  /// What is trained, on what and how.
+  public private(set) var description: RunDescription
+  /// The model.
+  public let model: LanguageModel
+  /// The text it is judged by.
+  public let heldOut: HeldOutSequences
+  /// Steps done.
+  public internal(set) var step = 0
+  /// Why an older checkpoint than the newest was taken, where it was.
+  public internal(set) var note: String?
+  let optimizer: any Optimizer
+  let folder: RunFolder
+  private let sampler: BatchSampler
+  private let execution: Execution
+
+  /// Prepares a run at step 0, or at its newest checkpoint.
+  ///
+  /// - Parameters:
+  ///   - description: the run, as new or as read from its folder.
+  ///   - corpus: its text.
+  ///   - folder: where it lives; claimed for this process.
+  ///   - resumes: whether to go on from what the folder holds.
+  /// - Throws: ``TrainingError``, `MoEError` or `CheckpointError` naming what cannot be honoured.
+  public init(
+    _ description: RunDescription, corpus: TextCorpus, folder: RunFolder, resumes: Bool,
+    execution: Execution
+  ) throws {
+    let training = description.training
+    try training.validate()
+    let length = description.model.contextLength
+    sampler = try BatchSampler(
+      corpus, sequenceLength: length, batchSize: training.batchSize, seed: description.seed,
+      balancesLabels: training.balancesLabels)
+    heldOut = HeldOutSequences(corpus, sequenceLength: length)
+    model = try LanguageModel(description, execution: execution)
+    optimizer = try training.optimizer.optimizer(of: model.parameters, execution: execution)
+    self.execution = execution
+    self.folder = folder
+    self.description = description
+    let counts = model.parameterCounts
+    self.description.parameters = .init(
+      total: counts.total, activePerToken: counts.activePerToken, experts: counts.experts)
+    if !resumes { try folder.create() }
+    try folder.lock()
+    if resumes { try restore() }
+    try folder.write(self.description)
+    if step == 0 { try save() }
+  }
+
+  /// Trains one step.
+  ///
+  /// - Throws: ``TrainingError/diverged(step:_:checkpoint:)`` where a loss or a gradient is not finite; the
+  ///   parameters are as they were then.
+  public func trainStep() throws -> StepMetrics {
+    let number = step + 1
+    let training = description.training
+    var clock = StepClock()
+    let batch = clock.measure("data") { sampler.batch(at: number) }
+    try model.parameters.resetGradients(execution)
+    let outcome = try noticingDivergence(at: number) {
+      try model.accumulateGradients(
+        inputs: batch.inputs, targets: batch.targets, sequenceLength: description.model.contextLength,
+        microBatchCount: training.microBatchCount)
+    }
+    let norm = try noticingDivergence(at: number) {
+      if !outcome.loss.isFinite { throw TrainingError.notFinite(what: "the loss") }
+      for layer in outcome.layers where !(layer.balanceLoss + layer.zLoss).isFinite {
+        throw TrainingError.notFinite(what: "the router's loss in layer \(layer.layer)")
+      }
+      return try clock.measure("optimizer") {
+        try GradientNorm(of: model.parameters, execution: execution)
+      }
+    }
+    let rate = training.schedule.rate(at: number, of: training.steps)
+    try clock.measure("optimizer") {
+      optimizer.step(
+        OptimizerUpdate(
+          number: number, learningRate: .init(expert: rate * training.expertLearningRateFactor, other: rate),
+          gradientScale: training.clip.scales(for: norm)))
+      try model.parametersChanged(after: outcome)
+    }
+    step = number
+    return metrics(outcome, norm, rate, clock)
+  }
+
+  private func metrics(
+    _ outcome: StepOutcome, _ norm: GradientNorm, _ rate: Double, _ clock: StepClock
+  ) -> StepMetrics {
+    let tokens = description.training.batchSize * description.model.contextLength
+    let seconds = clock.seconds
+    var stages = clock.stages
+    for (stage, seconds) in outcome.stageSeconds { stages[stage.rawValue, default: 0] += seconds }
+    return StepMetrics(
+      step: step, tokens: step * tokens, loss: outcome.loss, auxiliaryLoss: outcome.auxiliaryLoss,
+      learningRate: rate, gradientNorm: norm, seconds: seconds, tokensPerSecond: Double(tokens) / seconds,
+      stages: stages,
+      layers: outcome.layers.map {
+        .init(
+          layer: $0.layer, load: $0.load, dropped: $0.dropped, entropy: ExpertLoad.entropy($0.load),
+          balanceLoss: $0.balanceLoss, zLoss: $0.zLoss)
+      })
+  }
+
+  /// Adds the step, and the last good checkpoint, to an error about numbers.
+  func noticingDivergence<Result>(at step: Int, _ body: () throws -> Result) throws -> Result {
+    func diverged(_ complaint: String) -> TrainingError {
+      let good = (try? folder.findCheckpoint())??.step ?? 0
+      return .diverged(step: step, complaint, checkpoint: good)
+    }
+    do {
+      return try body()
+    } catch TrainingError.notFinite(let what) {
+      throw diverged("\(TrainingError.notFinite(what: what))\(brokenParameter)")
+    } catch MoEError.notFinite(let what, let token) {
+      throw diverged("\(MoEError.notFinite(what: what, token: token))\(brokenParameter)")
+    } catch MoEError.diverged(let complaint) {
+      throw diverged("\(complaint)\(brokenParameter)")
+    }
+  }
+
+  /// The first parameter that has left the numbers, for a message; empty where none has.
+  private var brokenParameter: String {
+    for parameter in model.parameters {
+      if let name = parameter.firstNotFinite(in: parameter.values) { return ", as is a value of \(name)" }
+    }
+    return ""
+  }
+}
+
+/// Seconds of a step and of its parts.
+struct StepClock {
+  private let clock = ContinuousClock()
+  private let start = ContinuousClock().now
+  private(set) var stages: [String: Double] = [:]
+
+  /// So far.
+  var seconds: Double { Self.seconds(clock.now - start) }
+
+  mutating func measure<Result, Failure: Error>(
+    _ stage: String, _ body: () throws(Failure) -> Result
+  ) throws(Failure) -> Result {
+    let begin = clock.now
+    let result = try body()
+    stages[stage, default: 0] += Self.seconds(clock.now - begin)
+    return result
+  }
+
+  private static func seconds(_ duration: Duration) -> Double { duration / .seconds(1) }
+}
+
+extension [Parameter] {
+  fileprivate func resetGradients(_ execution: Execution) throws {
+    Parallel.forEach(count, execution) { self[$0].resetGradient() }
+  }
+}

@@ -1,0 +1,21 @@
+/// What can go wrong with a run: with its text, its folder, or its numbers.
+public enum TrainingError: Error, Sendable, Equatable, CustomStringConvertible {
+  /// A text or folder that cannot be used; the complaint follows its path.
+  case text(path: String, String)
+  /// A folder of a run that cannot be used; the complaint follows its path.
+  case run(path: String, String)
+  /// A NaN or infinity, and where it is.
+  case notFinite(what: String)
+  /// A run that left the numbers: the step, where it was noticed first, and the step of the last good checkpoint.
+  case diverged(step: Int, String, checkpoint: Int)
+
+  /// One plain sentence without a full stop.
+  public var description: String {
+    switch self {
+    case .text(let path, let complaint), .run(let path, let complaint): "\(path): \(complaint)"
+    case .notFinite(let what): "\(what) is NaN or infinite"
+    case .diverged(let step, let complaint, let checkpoint):
+      "training diverged at step \(step): \(complaint); the last good checkpoint is that of step \(checkpoint)"
+    }
+  }
+}

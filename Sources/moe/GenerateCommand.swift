@@ -1,0 +1,52 @@
+import ArgumentParser
+import Foundation
+import MoE
+import MoETraining
+
+/// Continues a text with a trained model.
+struct GenerateCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "generate", abstract: "Continue a text with the model of a run.",
+    discussion: """
+      Prints the prompt and what follows it, as it is drawn; bytes that are no UTF-8 become replacement characters. \
+      Where the context is full the model reads its last half again and goes on.
+
+      Examples:
+        moe generate run --prompt "Once upon a time"
+        moe generate run --prompt "Es war einmal" --bytes 1000 --temperature 0.7 --top-p 0.95 --seed 7
+      """)
+
+  @Argument(help: "The folder of a run of moe train.") var folder: String
+  @Option(help: "The text to continue; without it an empty line.") var prompt = ""
+  @Option(help: "Bytes to draw.") var bytes = 400
+  @Option(help: "What logits are divided by; 0 always takes the likeliest byte.") var temperature = 0.8
+  @Option(help: "Draw from the likeliest bytes that have this probability together.") var topP = 1.0
+  @Option(help: "Seed of the draws.") var seed: UInt64 = 1
+  @OptionGroup var options: ExecutionOptions
+
+  func validate() throws {
+    if bytes < 0 { throw ValidationError("--bytes is \(bytes), expected at least 0") }
+    if !(temperature >= 0 && temperature.isFinite) {
+      throw ValidationError("--temperature is \(temperature), expected at least 0")
+    }
+    if !(topP > 0 && topP <= 1) {
+      throw ValidationError("--top-p is \(topP), expected more than 0, at most 1")
+    }
+  }
+
+  func run() throws {
+    let loaded = try LanguageModel.load(from: RunFolder(folder), execution: options.execution())
+    if let note = loaded.note { FileHandle.standardError.write(Data("note: \(note)\n".utf8)) }
+    var generator = try TextGenerator(
+      loaded.model, prompt: Array(prompt.utf8), sampling: Sampling(temperature: temperature, topP: topP),
+      seed: seed)
+    write(prompt)
+    var stream = TextStream()
+    for _ in 0..<bytes { write(stream.append(try generator.next())) }
+    write(stream.finish() + "\n")
+  }
+
+  private func write(_ text: String) {
+    if !text.isEmpty { FileHandle.standardOutput.write(Data(text.utf8)) }
+  }
+}

@@ -1,0 +1,162 @@
+import Foundation
+import MoE
+import MoETraining
+
+/// What `moe train` says: a header, how far it is, and a summary.
+final class TrainReport {
+  private let trainer: Trainer
+  private let corpus: TextCorpus
+  private let execution: Execution
+  private let folder: String
+  private let start = Date()
+  private let firstStep: Int
+  private let isTerminal = isatty(2) == 1
+  private var recent: [StepMetrics] = []
+  private var validationLoss: Double?
+
+  init(_ trainer: Trainer, _ corpus: TextCorpus, _ execution: Execution, _ folder: String) {
+    self.trainer = trainer
+    self.corpus = corpus
+    self.execution = execution
+    self.folder = folder
+    firstStep = trainer.step
+  }
+
+  private var steps: Int { trainer.description.training.steps }
+
+  /// Prints what is trained, on what and how.
+  func begin(isResumed: Bool) {
+    let run = trainer.description
+    let (model, training) = (run.model, run.training)
+    if let note = trainer.note { warn("note: \(note)") }
+    if isResumed, run.machine.isa != execution.instructionSet.rawValue {
+      warn("note: the run was begun with \(run.machine.isa), so bits will differ from an uninterrupted run's")
+    }
+    line(
+      "run",
+      "\(run.preset), seed \(run.seed), \(isResumed ? "resumed at step \(firstStep)" : "new") in \(folder)")
+    let experts = model.blocks.filter(\.isMoE).map { "\($0.expertCount)" }
+    line(
+      "model",
+      "\(model.layerCount) layers, hidden \(model.hiddenSize), \(model.headCount) heads, context "
+        + "\(model.contextLength), experts \(experts.isEmpty ? "none" : experts.joined(separator: " + "))")
+    line(
+      "size",
+      "\(grouped(run.parameters.total)) parameters, \(grouped(run.parameters.activePerToken)) for a byte, "
+        + "\(grouped(run.parameters.experts)) in experts")
+    let texts = corpus.texts.map { "\($0.label) \(grouped($0.train.count))" }.joined(separator: ", ")
+    line("text", "bytes: \(texts); held out \(grouped(corpus.validationBytes))")
+    for skipped in corpus.skipped.prefix(3) { line("left out", "\(skipped.path): \(skipped.reason)") }
+    if corpus.skipped.count > 3 { line("left out", "… and \(corpus.skipped.count - 3) more") }
+    if !trainer.heldOut.missing.isEmpty {
+      let labels = trainer.heldOut.missing.joined(separator: ", ")
+      line("no validation", "less than a context is held out of \(labels)")
+    }
+    line(
+      "training",
+      "\(training.optimizer.kind.rawValue), \(steps) steps of \(training.batchSize)×\(model.contextLength) bytes, "
+        + "learning rate \(training.schedule.peak) \(training.schedule.shape.rawValue), \(training.precision), "
+        + "\(execution.instructionSet), \(execution.threadCount) threads")
+    fflush(nil)
+  }
+
+  /// Shows a step: as a line that changes where somebody watches, else about every tenth of the way.
+  func show(_ metrics: StepMetrics) {
+    recent.append(metrics)
+    if recent.count > max(1, min(100, steps / 10)) { recent.removeFirst() }
+    if let loss = metrics.validationLoss { validationLoss = loss }
+    if isTerminal {
+      FileHandle.standardError.write(Data("\r\u{1B}[K\(progress(metrics, width: terminalWidth()))".utf8))
+    } else if metrics.step * 10 / steps != (metrics.step - 1) * 10 / steps || metrics.validationLoss != nil {
+      print(progress(metrics, width: .max))
+      fflush(nil)
+    }
+  }
+
+  /// Removes the changing line.
+  func clear() {
+    if isTerminal { FileHandle.standardError.write(Data("\r\u{1B}[K".utf8)) }
+  }
+
+  /// Prints where the run ended.
+  func end() {
+    clear()
+    guard let last = recent.last else { return }
+    let loss = validationLoss.map {
+      "validation loss \(fixed($0, 4)) nats a byte (\(fixed($0 / log(2), 3)) bits), "
+    }
+    line("done", "step \(last.step), \(loss ?? "")training loss \(fixed(meanLoss, 4))")
+    for (index, layer) in last.layers.enumerated() {
+      let load = recent.dropFirst().reduce(recent[0].layers[index].load) { sum, metrics in
+        zip(sum, metrics.layers[index].load).map(+)
+      }
+      let dropped = recent.reduce(0) { $0 + $1.layers[index].dropped }
+      let share = 100 * Double(dropped) / Double(max(load.reduce(0, +), 1))
+      line(
+        "layer \(layer.layer)",
+        "load \(sparkline(load)) varies by \(fixed(ExpertLoad.variation(load), 3)), \(fixed(share, 2)) % dropped"
+      )
+    }
+    line("speed", "\(grouped(Int(bytesPerSecond))) bytes/s, \(duration(Date().timeIntervalSince(start)))")
+    line("text", "moe generate \(folder) --prompt \"…\"")
+  }
+
+  private var meanLoss: Double { recent.reduce(0) { $0 + $1.loss } / Double(recent.count) }
+  private var bytesPerSecond: Double {
+    let seconds = recent.reduce(0) { $0 + $1.seconds }
+    let bytes = trainer.description.training.batchSize * trainer.description.model.contextLength
+    return Double(recent.count * bytes) / seconds
+  }
+
+  private func progress(_ metrics: StepMetrics, width: Int) -> String {
+    let done = metrics.step - firstStep
+    let left = Date().timeIntervalSince(start) / Double(max(done, 1)) * Double(steps - metrics.step)
+    let filled = metrics.step * 20 / steps
+    let bar = String(repeating: "━", count: filled) + String(repeating: "─", count: 20 - filled)
+    var parts = [
+      "\(bar) \(metrics.step)/\(steps)", "loss \(fixed(metrics.loss, 4))",
+      validationLoss.map { "validation \(fixed($0, 4))" }, "\(grouped(Int(bytesPerSecond))) bytes/s",
+      "\(duration(left)) left",
+    ].compactMap(\.self)
+    if let load = metrics.layers.last?.load { parts.append(sparkline(load)) }
+    return String(parts.joined(separator: "  ").prefix(width))
+  }
+
+  private func line(_ name: String, _ text: String) {
+    print("\(name.padding(toLength: max(10, name.count + 2), withPad: " ", startingAt: 0))\(text)")
+  }
+
+  private func warn(_ text: String) { FileHandle.standardError.write(Data((text + "\n").utf8)) }
+}
+
+/// A bar for each expert, half high at an equal share and full at twice that.
+func sparkline(_ load: [Int64]) -> String {
+  let mean = max(Double(load.reduce(0, +)) / Double(max(load.count, 1)), 1e-9)
+  let bars = Array("▁▂▃▄▅▆▇█")
+  return String(load.map { bars[min(7, max(0, Int((Double($0) / mean * 4).rounded()) - 1))] })
+}
+
+/// A number with a thin gap between its thousands.
+func grouped(_ value: Int) -> String {
+  var text = ""
+  for (index, digit) in String(value).reversed().enumerated() {
+    if index > 0, index % 3 == 0, digit != "-" { text.append(" ") }
+    text.append(digit)
+  }
+  return String(text.reversed())
+}
+
+/// Seconds as 42s, 3m07s or 2h05m.
+func duration(_ seconds: Double) -> String {
+  let whole = Int(seconds.rounded())
+  func two(_ value: Int) -> String { value < 10 ? "0\(value)" : "\(value)" }
+  if whole < 60 { return "\(whole)s" }
+  return whole < 3600 ? "\(whole / 60)m\(two(whole % 60))s" : "\(whole / 3600)h\(two(whole % 3600 / 60))m"
+}
+
+/// Columns of the terminal on the standard error, less one for the cursor.
+private func terminalWidth() -> Int {
+  var size = winsize()
+  guard unsafe ioctl(2, UInt(TIOCGWINSZ), &size) == 0, size.ws_col > 20 else { return 79 }
+  return Int(size.ws_col) - 1
+}
