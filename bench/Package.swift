@@ -14,6 +14,7 @@ let package = Package(
       name: "moe-bench",
       dependencies: [
         .product(name: "MoE", package: "swift-moe"),
+        .product(name: "MoETraining", package: "swift-moe"),
         .product(name: "CKernels", package: "swift-moe"),
         .product(name: "MoEReference", package: "swift-moe"),
         .product(name: "COpenBLAS", package: "swift-moe"),

@@ -12,5 +12,5 @@ struct MoEBench: ParsableCommand {
 
       Example: moe-bench kernels --filter router
       """,
-    subcommands: [KernelsCommand.self, LayerCommand.self, WorkerCommand.self])
+    subcommands: [KernelsCommand.self, LayerCommand.self, ModelCommand.self, WorkerCommand.self])
 }
