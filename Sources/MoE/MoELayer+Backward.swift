@@ -6,21 +6,24 @@ extension MoELayer {
   /// - Parameters:
   ///   - input: the activations.
   ///   - mask: one value a token, false for padding.
+  ///   - noise: of the router in training; nil routes as at evaluation.
   ///   - recording: overwritten.
   ///   - output: activations of the input's shape, overwritten.
   ///   - execution: nil for ``Execution/automatic()``; the backward pass has to use the same instruction set.
   /// - Throws: as ``callAsFunction(_:mask:execution:)``, and `MoEError.unsupported` for a layer in another
   ///   precision than fp32.
   public func forward(
-    _ input: Activations, mask: [Bool]? = nil, recording: inout Recording, into output: inout Activations,
-    execution: Execution? = nil
+    _ input: Activations, mask: [Bool]? = nil, noise: RouterNoise? = nil, recording: inout Recording,
+    into output: inout Activations, execution: Execution? = nil
   ) throws(MoEError) {
     let execution = if let execution { execution } else { try Execution.automatic() }
     guard experts.precision == .float32 else {
       throw .unsupported("a pass is recorded in f32, and the layer is in \(experts.precision)")
     }
     try validate(input, mask: mask, output: output)
+    try noise?.validate()
     recording.isRecorded = false
+    recording.workspace.noise = noise
     try run(
       input, mask: mask, isRecorded: true, into: &output, record: &recording.record,
       workspace: &recording.workspace, execution: execution)
@@ -129,7 +132,8 @@ extension MoELayer {
       logits: try recording.workspace.logits.reserve(
         tokenCount * configuration.expertCount, of: Float.self),
       expertIDs: try recording.workspace.expertIDs.reserve(choices, of: Int32.self),
-      weightGradients: weightGradients, losses: losses, gradients: gradients.router,
+      weightGradients: weightGradients, losses: losses, noise: recording.workspace.noise,
+      gradients: gradients.router,
       inputGradient: inputGradient, execution: execution, backward: &recording.backward,
       scratch: &recording.workspace.kernel)
     if let branchGate, let gateGradients = unsafe gateGradients, let sums = gradients.branchGate {

@@ -9,7 +9,7 @@ public struct Recording: ~Copyable {
   var backward = BackwardScratch()
   var isRecorded = false
 
-  /// Makes an empty recording to pass to ``MoELayer/forward(_:mask:recording:into:execution:)``.
+  /// Makes an empty recording to pass to ``MoELayer/forward(_:mask:noise:recording:into:execution:)``.
   public init() {}
 }
 
@@ -29,6 +29,7 @@ struct BackwardScratch {
   var offsets = Scratch()
   var transposedRouter = Scratch()
   var probabilityGradients = Scratch()
+  var jitteredTokens = Scratch()
 }
 
 /// Gradients of the rows of one set of networks, and its weights transposed.

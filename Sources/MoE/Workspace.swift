@@ -1,3 +1,5 @@
+internal import MoECore
+
 /// Tiles and rows of one set of networks.
 struct TileScratch {
   /// Row tiles before and after the first product, and the rows after the second.
@@ -28,6 +30,9 @@ public struct Workspace: ~Copyable {
   var choiceRow = Scratch()
   var slots = Scratch()
   var dropped = Scratch()
+  /// The noise of the router's next pass, and its copy of the tokens with it; nil for evaluation.
+  var noise: RouterNoise?
+  var jitteredTokens = Scratch()
   /// What the router also writes when a pass is recorded: the biased logits [T, E].
   var logits = Scratch()
   /// The experts' tiles and the dense branch's.

@@ -19,7 +19,8 @@ import Testing
       let split = 1 + Int(layerCase.seed % 2)
       var results: [(input: [Float], weights: MoEWeights)] = []
       for ranges in [[0..<3], [0..<split, split..<3]] {
-        var (first, second) = (Recording(), Recording())
+        var first = Recording()
+        var second = Recording()
         let parts = try ranges.map { try Pass(problem, outputGradient, sequences: $0) }
         let execution = try Execution(
           instructionSet: instructionSet, threadCount: ranges.count + Int(layerCase.seed % 2))
