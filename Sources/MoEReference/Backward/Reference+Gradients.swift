@@ -28,7 +28,7 @@ extension Reference {
   /// The chosen experts, the drops, the group masks and SparseMixer's survivors are constants.
   ///
   /// - Parameters:
-  ///   - routing: of ``routing(choosing:logits:policy:selectionBias:)`` where a kernel has chosen. A masked
+  ///   - routing: of ``routing(choosing:logits:policy:selectionBias:noise:)`` where a kernel has chosen. A masked
   ///     token has the experts −1 and a gradient through the dense branch alone.
   ///   - permutation: which choices were kept.
   ///   - outputGradient: dL/doutput `[T, D]`.
