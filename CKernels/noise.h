@@ -13,23 +13,25 @@ static inline uint64_t mix64(uint64_t z) {
   return z ^ (z >> 31);
 }
 
-/* (2n + 1)/2^24 with 23 random bits n: in (0,1), and exact in fp32. */
-static inline float noise_uniform(uint64_t seed, int64_t token, int64_t place) {
+/* (2n + 1)/2^24 with 23 random bits n: in (0,1), and exact in fp32. Places from 0 are draws of choices, those below are
+ * columns of the router's input. */
+static inline float noise_uniform(uint64_t seed, uint64_t token, int64_t place) {
   const uint64_t step = 0x9E3779B97F4A7C15u;
-  const uint64_t row = mix64(seed + ((uint64_t)token + 1) * step);
+  const uint64_t row = mix64(seed + (token + 1) * step);
   return (float)((mix64(row + ((uint64_t)place + 1) * step) >> 41) * 2 + 1) * 0x1p-24f;
 }
 
 /* −ln(−ln u): the Gumbel distribution, whose largest value among experts, each added to its logit, falls on one of
  * them with its softmax probability. */
-static inline float noise_gumbel(uint64_t seed, int64_t token, int64_t place) {
+static inline float noise_gumbel(uint64_t seed, uint64_t token, int64_t place) {
   return -logf(-logf(noise_uniform(seed, token, place)));
 }
 
 /* What SparseMixer multiplies the weight of choice k of E by where that is not the best expert: by Heun's third-order
  * rule 1/3 with probability 3/4, else 1. */
 static inline float heun_factor(const moe_router_rule *rule, int64_t token, int64_t k, int64_t E) {
-  return noise_uniform(rule->seed, rule->first_token + token, k * (E + 1) + E) > 0.75f ? 1 : 1.0f / 3;
+  return noise_uniform(rule->seed, rule->first_token + (uint64_t)token, k * (E + 1) + E) > 0.75f ? 1
+                                                                                                 : 1.0f / 3;
 }
 
 #endif

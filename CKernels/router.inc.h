@@ -78,7 +78,8 @@ static int64_t sparse_mixer_sample(const moe_router_rule *rule, const float *log
     const float size = fabsf(logits[e]) > most ? fabsf(logits[e]) : most;
     if (!(remaining[e] > NONE) || (most - logits[e]) / size > 2 * rule->jitter) continue;
     sum += expf(logits[e] - most);
-    const float noisy = logits[e] + noise_gumbel(rule->seed, rule->first_token + t, k * (E + 1) + e);
+    const float noisy =
+        logits[e] + noise_gumbel(rule->seed, rule->first_token + (uint64_t)t, k * (E + 1) + e);
     if (noisy > first)
       second = first, first = noisy, sampled = e;
     else if (noisy > second)

@@ -81,7 +81,7 @@ typedef struct {
   float group_mask; /* what an expert outside the selected groups scores: 0 or −∞ */
   bool is_sampled;  /* SparseMixer in training: experts are drawn by the noise of the seed */
   uint64_t seed;
-  int64_t first_token; /* what the noise calls token 0 */
+  uint64_t first_token; /* what the noise calls token 0 */
 } moe_router_rule;
 
 /* Where the router writes; NULL where something is not wanted, expert_ids and weights excepted. */
@@ -111,6 +111,11 @@ int64_t moe_router(moe_execution ex, const moe_router_rule *rule, const float *x
 int64_t moe_router_from_logits(moe_execution ex, const moe_router_rule *rule, const float *logits, int64_t T,
                                const float *selection_bias, const uint8_t *mask, int64_t E, int64_t K,
                                const moe_router_output *out, void *scratch);
+
+/* The router's copy of its input in training: out [T,D] = x·(1 + epsilon·v), or out += that where `add` is set, with v
+ * uniform in (−1,1), drawn by (seed, first_token + t, d). */
+void moe_router_jitter(moe_execution ex, const float *x, int64_t T, int64_t D, uint64_t seed,
+                       uint64_t first_token, float epsilon, bool add, float *out);
 
 /* Tokens in groups: token t belongs to group (t / group_tokens) mod groups. A batch is one group, sequences of S are
  * groups of S tokens, positions in sequences of S are S groups of one token. */

@@ -70,13 +70,14 @@ extension Kernels {
   static func routerBackward(
     _ router: PackedRouter, input: UnsafePointer<Float>, tokenCount: Int, logits: UnsafePointer<Float>,
     expertIDs: UnsafePointer<Int32>, weightGradients: UnsafePointer<Float>, losses: RouterLossGradients,
-    gradients: RouterGradients, inputGradient: UnsafeMutablePointer<Float>, execution: Execution,
+    noise: RouterNoise? = nil, gradients: RouterGradients, inputGradient: UnsafeMutablePointer<Float>,
+    execution: Execution,
     backward: inout BackwardScratch, scratch: inout Scratch
   ) throws(MoEError) {
     let ex = execution.cValue
     let (tokens, hidden) = (Int64(tokenCount), Int64(router.hiddenSize))
     let (experts, chosen) = (Int64(router.expertCount), Int64(router.expertsPerToken))
-    var rule = router.policy.cRule
+    var rule = router.policy.cRule(noise)
     let kernel = unsafe try scratch.reserve(
       bytes: max(moe_router_scratch_bytes(ex, hidden, experts), moe_grouped_gemm_scratch_bytes(ex, 1)))
     let logitGradients = unsafe try backward.logitGradients.reserve(
@@ -98,7 +99,17 @@ extension Kernels {
     let tokenTiles = unsafe try backward.tokenTiles.reserve(bytes: tiles(hidden))
       .assumingMemoryBound(to: Float.self)
     unsafe moe_gather_rows(ex, MOE_F32, logitGradients, experts, 1, offsets, nil, nil, logitTiles)
-    unsafe moe_gather_rows(ex, MOE_F32, input, hidden, 1, offsets, nil, nil, tokenTiles)
+    // With jitter the router read a copy of the input, whose gradient passes the same factors.
+    let jittered = noise.flatMap { $0.inputJitter > 0 ? $0 : nil }
+    let copy = unsafe try backward.jitteredTokens.reserve(
+      jittered == nil ? 0 : tokenCount * router.hiddenSize, of: Float.self)
+    if let jittered {
+      unsafe jitter(
+        input, tokenCount: tokenCount, hiddenSize: router.hiddenSize, noise: jittered, into: copy,
+        adding: false, execution: execution)
+    }
+    unsafe moe_gather_rows(
+      ex, MOE_F32, jittered == nil ? input : UnsafePointer(copy), hidden, 1, offsets, nil, nil, tokenTiles)
     unsafe moe_grouped_gemm_weights(
       ex, tokenTiles, hidden, logitTiles, Int64(gradients.panelCount), 1, offsets, gradients.panels.floats)
     unsafe moe_group_sums(ex, logitTiles, Int64(gradients.panelCount), 1, offsets, gradients.bias.floats)
@@ -109,8 +120,18 @@ extension Kernels {
     ).assumingMemoryBound(to: Float.self)
     unsafe moe_transpose_panels(
       ex, router.panels.floats, 1, expertPanels, hidden, hiddenPanels, transposed)
+    guard let jittered else {
+      unsafe moe_grouped_gemm_add(
+        ex, logitTiles, 1, offsets, expertPanels * Int64(MOE_PANEL), hidden, transposed, inputGradient,
+        kernel)
+      return
+    }
+    unsafe copy.update(repeating: 0, count: tokenCount * router.hiddenSize)
     unsafe moe_grouped_gemm_add(
-      ex, logitTiles, 1, offsets, expertPanels * Int64(MOE_PANEL), hidden, transposed, inputGradient, kernel)
+      ex, logitTiles, 1, offsets, expertPanels * Int64(MOE_PANEL), hidden, transposed, copy, kernel)
+    unsafe jitter(
+      copy, tokenCount: tokenCount, hiddenSize: router.hiddenSize, noise: jittered, into: inputGradient,
+      adding: true, execution: execution)
   }
 
   /// dL/dweights [T, K] = `output`[t]·`rows`[choice].

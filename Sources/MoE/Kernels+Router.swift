@@ -31,6 +31,20 @@ extension RoutingPolicy {
     }
     return rule
   }
+
+  /// The rule of a training pass where there is noise.
+  func cRule(_ noise: RouterNoise?) -> moe_router_rule {
+    var rule = cRule
+    guard let noise else { return rule }
+    if case .sparseMixer = scoring { rule.is_sampled = true }
+    rule.seed = noise.seed
+    rule.first_token = noise.cFirstToken
+    return rule
+  }
+}
+
+extension RouterNoise {
+  fileprivate var cFirstToken: UInt64 { UInt64(bitPattern: Int64(firstToken)) }
 }
 
 extension Kernels {
@@ -43,7 +57,7 @@ extension Kernels {
   }
 
   /// Routes T tokens into the workspace's `expertIDs` [T, K], `expertWeights` [T, K], `margins` [T],
-  /// `logSumExp` [T] and `counts` (counts, first choices and probability sums, each [E]).
+  /// `logSumExp` [T] and `counts` (counts, first choices and probability sums, each [E]), with its noise if it has any.
   static func route(
     _ input: RouterInput, tokenCount: Int, expertCount: Int, expertsPerToken: Int, policy: RoutingPolicy,
     selectionBias: Memory?, mask: [Bool]?, isRecorded: Bool = false, execution: Execution,
@@ -68,10 +82,20 @@ extension Kernels {
       for token in 0..<tokenCount { unsafe bytes[token] = mask[token] ? 1 : 0 }
       unsafe maskBytes = bytes
     }
+    var input = unsafe input
+    if let noise = workspace.routing.noise, noise.inputJitter > 0, case .tokens(let tokens, let router) = unsafe input
+    {
+      let count = tokenCount * router.hiddenSize
+      let jittered = unsafe try workspace.jitteredTokens.reserve(count, of: Float.self)
+      unsafe jitter(
+        tokens, tokenCount: tokenCount, hiddenSize: router.hiddenSize, noise: noise, into: jittered,
+        adding: false, execution: execution)
+      unsafe input = .tokens(jittered, router)
+    }
     let bad = unsafe try run(
       input, output: &output, tokenCount: tokenCount, expertCount: expertCount,
-      expertsPerToken: expertsPerToken, policy: policy, selectionBias: selectionBias, mask: maskBytes,
-      execution: execution, scratch: &workspace.kernel)
+      expertsPerToken: expertsPerToken, rule: policy.cRule(workspace.routing.noise), selectionBias: selectionBias,
+      mask: maskBytes, execution: execution, scratch: &workspace.kernel)
     if bad >= 0 { throw .notFinite(what: "the router logit", token: bad) }
   }
 
@@ -90,7 +114,7 @@ extension Kernels {
     unsafe output.scores = try workspace.routing.branchGate.reserve(tokenCount * columns, of: Float.self)
     let bad = unsafe try run(
       .tokens(tokens, gate), output: &output, tokenCount: tokenCount, expertCount: columns,
-      expertsPerToken: columns, policy: gate.policy, selectionBias: nil, mask: nil, execution: execution,
+      expertsPerToken: columns, rule: gate.policy.cRule, selectionBias: nil, mask: nil, execution: execution,
       scratch: &workspace.kernel)
     if bad >= 0 { throw .notFinite(what: "the dense branch's gate logit", token: bad) }
     return unsafe UnsafePointer(output.scores)
@@ -98,10 +122,10 @@ extension Kernels {
 
   private static func run(
     _ input: RouterInput, output: inout moe_router_output, tokenCount: Int, expertCount: Int,
-    expertsPerToken: Int, policy: RoutingPolicy, selectionBias: Memory?, mask: UnsafeMutablePointer<UInt8>?,
+    expertsPerToken: Int, rule: moe_router_rule, selectionBias: Memory?, mask: UnsafeMutablePointer<UInt8>?,
     execution: Execution, scratch: inout Scratch
   ) throws(MoEError) -> Int {
-    var rule = policy.cRule
+    var rule = rule
     let bytes = moe_router_scratch_bytes(execution.cValue, 0, Int64(expertCount))
     let kernelScratch = unsafe try scratch.reserve(bytes: bytes)
     switch unsafe input {
@@ -117,5 +141,15 @@ extension Kernels {
           execution.cValue, &rule, logits, Int64(tokenCount), selectionBias?.floats, mask,
           Int64(expertCount), Int64(expertsPerToken), &output, kernelScratch))
     }
+  }
+
+  /// The router's copy of tokens [T, D], each column times its noise; or that added to `output`.
+  static func jitter(
+    _ tokens: UnsafePointer<Float>, tokenCount: Int, hiddenSize: Int, noise: RouterNoise,
+    into output: UnsafeMutablePointer<Float>, adding: Bool, execution: Execution
+  ) {
+    unsafe moe_router_jitter(
+      execution.cValue, tokens, Int64(tokenCount), Int64(hiddenSize), noise.seed, noise.cFirstToken,
+      noise.inputJitter, adding, output)
   }
 }

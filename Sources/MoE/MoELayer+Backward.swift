@@ -7,6 +7,7 @@ extension MoELayer {
   /// - Parameters:
   ///   - input: the activations.
   ///   - mask: one value a token, false for padding.
+  ///   - noise: of the router in training; nil routes as at evaluation.
   ///   - recording: overwritten.
   ///   - output: activations of the input's shape, overwritten.
   ///   - workspace: scratch; nothing of the recording stays in it.
@@ -14,17 +15,19 @@ extension MoELayer {
   /// - Throws: as ``callAsFunction(_:mask:execution:)``, and `MoEError.unsupported` for a layer in another
   ///   precision than fp32.
   public func forward(
-    _ input: Activations, mask: [Bool]? = nil, recording: inout Recording, into output: inout Activations,
-    workspace: inout Workspace, execution: Execution? = nil
+    _ input: Activations, mask: [Bool]? = nil, noise: RouterNoise? = nil, recording: inout Recording,
+    into output: inout Activations, workspace: inout Workspace, execution: Execution? = nil
   ) throws(MoEError) {
     let execution = if let execution { execution } else { try Execution.automatic() }
     guard experts.precision == .float32 else {
       throw .unsupported("a pass is recorded in f32, and the layer is in \(experts.precision)")
     }
     try validate(input, mask: mask, output: output)
+    try noise?.validate()
     recording.pass = nil
     workspace.exchange(with: &recording)
     defer { workspace.exchange(with: &recording) }
+    workspace.routing.noise = noise
     try run(
       input, mask: mask, records: recording.extent, into: &output, record: &recording.record,
       workspace: &workspace, execution: execution)
@@ -176,7 +179,8 @@ extension MoELayer {
       logits: try workspace.routing.logits.reserve(
         tokenCount * configuration.expertCount, of: Float.self),
       expertIDs: try workspace.routing.expertIDs.reserve(choices, of: Int32.self),
-      weightGradients: weightGradients, losses: losses, gradients: gradients.router,
+      weightGradients: weightGradients, losses: losses, noise: workspace.routing.noise,
+      gradients: gradients.router,
       inputGradient: inputGradient, execution: execution, backward: &workspace.backward,
       scratch: &workspace.kernel)
     if let branchGate, let gateGradients = unsafe gateGradients, let sums = gradients.branchGate {

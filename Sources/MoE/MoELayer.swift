@@ -100,6 +100,7 @@ public struct MoELayer: Sendable {
   ) throws(MoEError) {
     let execution = if let execution { execution } else { try Execution.automatic() }
     try validate(input, mask: mask, output: output)
+    workspace.routing.noise = nil
     try run(
       input, mask: mask, records: nil, into: &output, record: &record, workspace: &workspace,
       execution: execution)

@@ -27,7 +27,7 @@ public struct Recording: ~Copyable {
   var pass: RecordedPass?
 
   /// Makes an empty recording to pass to
-  /// ``MoELayer/forward(_:mask:recording:into:workspace:execution:)``.
+  /// ``MoELayer/forward(_:mask:noise:recording:into:workspace:execution:)``.
   public init(_ extent: Extent = .full) { self.extent = extent }
 }
 

@@ -1,3 +1,5 @@
+internal import MoECore
+
 /// What a pass decided about its tokens, and all a backward pass cannot compute again: O(T·(K + E)).
 struct RoutingScratch {
   /// What the router writes: see `Kernels.route`; logits [T, E], biased, where a pass is recorded.
@@ -15,6 +17,8 @@ struct RoutingScratch {
   var branchLogits = Scratch()
   var branchIDs = Scratch()
   var branchWeights = Scratch()
+  /// The noise of the router; nil at evaluation.
+  var noise: RouterNoise?
 }
 
 /// Tiles and rows of one set of networks.
@@ -43,6 +47,7 @@ struct BackwardScratch {
   var offsets = Scratch()
   var transposedRouter = Scratch()
   var probabilityGradients = Scratch()
+  var jitteredTokens = Scratch()
 }
 
 /// Gradients of the rows of one set of networks, and its weights transposed.
@@ -69,6 +74,8 @@ public struct Workspace: ~Copyable {
   var dropped = Scratch()
   /// What a recording may keep; while a recorded pass runs, that recording's.
   var routing = RoutingScratch()
+  /// The router's copy of the tokens, where its input is jittered.
+  var jitteredTokens = Scratch()
   var experts = TileScratch()
   var dense = TileScratch()
   var backward = BackwardScratch()

@@ -27,7 +27,7 @@ extension Reference {
   ///   - mask: `[T]`, false for a token that takes no part: it gets the dense branch alone. It still counts
   ///     among the tokens that the capacity is computed from, so that padding does not change the capacity.
   /// - Throws: ``MoEError/notFinite(what:token:)`` as
-  ///   ``route(logits:policy:selectionBias:expertsPerToken:expertCount:mask:)`` says, and
+  ///   ``route(logits:policy:selectionBias:expertsPerToken:expertCount:mask:noise:)`` says, and
   ///   ``MoEError/invalidConfiguration(_:)`` where parameters are missing.
   public static func layer(
     _ x: Activations, weights: MoEWeights, configuration: MoEConfiguration, mask: [Bool]? = nil,

@@ -11,8 +11,10 @@ extension Reference {
   ///   - logits: `[T, E]`.
   ///   - policy: of the layer.
   ///   - selectionBias: `[E]`; enters the margins alone.
+  ///   - noise: of a training pass.
   public static func decisions(
-    of record: RoutingRecord, logits: [[Double]], policy: RoutingPolicy, selectionBias: [Float]? = nil
+    of record: RoutingRecord, logits: [[Double]], policy: RoutingPolicy, selectionBias: [Float]? = nil,
+    noise: RouterNoise? = nil
   ) -> (routing: Routing, permutation: Permutation) {
     let width = record.expertsPerToken
     func table(_ value: (Int) -> Int) -> [[Int]] {
@@ -21,7 +23,7 @@ extension Reference {
     let expertIDs = table { Int(record.expertIDs[$0]) }
     let kept = table { record.slots[$0] < 0 ? -1 : Int(record.expertIDs[$0]) }
     let routing = routing(
-      choosing: expertIDs, logits: logits, policy: policy, selectionBias: selectionBias)
+      choosing: expertIDs, logits: logits, policy: policy, selectionBias: selectionBias, noise: noise)
     let permutation = permutation(
       expertIDs: kept, weights: routing.weights, expertCount: record.expertCount, capacity: nil,
       priority: .tokenThenChoice, scopeLength: max(record.tokenCount, 1))

@@ -41,11 +41,13 @@ extension Reference {
   ///   - expertsPerToken: K.
   ///   - expertCount: E, the width of the logits; needed only where there are no tokens to show it.
   ///   - mask: `[T]`, false for a token that takes no part, whose logits are not looked at.
+  ///   - noise: of a training pass, in which SparseMixer samples; what was compared are then the noisy logits of a
+  ///     token's last choice.
   /// - Throws: ``MoEError/notFinite(what:token:)`` where a logit is NaN or +∞, or all of a token's are −∞;
   ///   a single −∞ is legal and means probability 0.
   public static func route(
     logits: [[Double]], policy: RoutingPolicy, selectionBias: [Float]? = nil, expertsPerToken: Int,
-    expertCount: Int? = nil, mask: [Bool]? = nil
+    expertCount: Int? = nil, mask: [Bool]? = nil, noise: RouterNoise? = nil
   ) throws(MoEError) -> Routing {
     let expertCount = expertCount ?? logits.first?.count ?? selectionBias?.count ?? expertsPerToken
     if case .sparseMixer = policy.scoring, selectionBias != nil {
@@ -61,9 +63,19 @@ extension Reference {
       guard row.allSatisfy({ $0 < .infinity }), row.contains(where: { $0 > -.infinity }) else {
         throw .notFinite(what: "the router logit", token: token)
       }
-      let selection = selectionScores(row, policy: policy, bias: bias)
-      let chosen = topK(selection, count: expertsPerToken)
-      append(row, chosen: chosen, selection: selection, policy: policy, to: &routing)
+      var selection = selectionScores(row, policy: policy, bias: bias)
+      var chosen = topK(selection, count: expertsPerToken)
+      if let noise, case .sparseMixer(let jitter) = policy.scoring {
+        chosen = []
+        for _ in 0..<expertsPerToken {
+          selection = sparseMixerNoisyLogits(
+            row, after: chosen, jitter: Double(jitter), noise: noise, token: token)
+          let free = row.indices.filter { !chosen.contains($0) }
+          chosen.append(free.first { expert in free.allSatisfy { selection[$0] <= selection[expert] } }!)
+        }
+      }
+      append(
+        row, token: token, chosen: chosen, selection: selection, policy: policy, noise: noise, to: &routing)
     }
     return routing
   }
@@ -76,28 +88,32 @@ extension Reference {
   /// - Parameters:
   ///   - expertIDs: `[T, K]`, best first; −1 where masked.
   ///   - selectionBias: `[E]`; enters the margins alone.
+  ///   - noise: of a training pass; its draws enter SparseMixer's weights, not the margins.
   public static func routing(
-    choosing expertIDs: [[Int]], logits: [[Double]], policy: RoutingPolicy, selectionBias: [Float]? = nil
+    choosing expertIDs: [[Int]], logits: [[Double]], policy: RoutingPolicy, selectionBias: [Float]? = nil,
+    noise: RouterNoise? = nil
   ) -> Routing {
     let expertCount = logits.first?.count ?? selectionBias?.count ?? 0
     let bias = selectionBias.map { $0.map(Double.init) } ?? Array(repeating: 0, count: expertCount)
     var routing = Routing(emptyFor: expertCount)
-    for (row, chosen) in zip(logits, expertIDs) {
+    for (token, (row, chosen)) in zip(logits, expertIDs).enumerated() {
       if chosen.contains(-1) {
         routing.appendMaskedToken(expertsPerToken: chosen.count)
       } else {
         let selection = selectionScores(row, policy: policy, bias: bias)
-        append(row, chosen: chosen, selection: selection, policy: policy, to: &routing)
+        append(
+          row, token: token, chosen: chosen, selection: selection, policy: policy, noise: noise, to: &routing)
       }
     }
     return routing
   }
 
   private static func append(
-    _ logits: [Double], chosen: [Int], selection: [Double], policy: RoutingPolicy, to routing: inout Routing
+    _ logits: [Double], token: Int, chosen: [Int], selection: [Double], policy: RoutingPolicy,
+    noise: RouterNoise?, to routing: inout Routing
   ) {
     routing.append(
-      chosen: chosen, weights: weights(logits, chosen: chosen, policy: policy),
+      chosen: chosen, weights: weights(logits, token: token, chosen: chosen, policy: policy, noise: noise),
       scores: lossProbabilities(logits, policy: policy), selection: selection, logSumExp: logSumExp(logits))
   }
 
@@ -137,13 +153,17 @@ extension Reference {
   }
 
   /// The weights of the chosen experts: unbiased scores, normalised, then scaled.
-  private static func weights(_ logits: [Double], chosen: [Int], policy: RoutingPolicy) -> [Double] {
-    let raw = rawWeights(logits, chosen: chosen, scoring: policy.scoring)
+  private static func weights(
+    _ logits: [Double], token: Int, chosen: [Int], policy: RoutingPolicy, noise: RouterNoise?
+  ) -> [Double] {
+    let raw = rawWeights(logits, token: token, chosen: chosen, scoring: policy.scoring, noise: noise)
     return normalized(raw, by: policy.normalization).map { $0 * Double(policy.scale) }
   }
 
   /// The scores of the chosen experts, before they are normalised and scaled.
-  static func rawWeights(_ logits: [Double], chosen: [Int], scoring: RoutingPolicy.Scoring) -> [Double] {
+  static func rawWeights(
+    _ logits: [Double], token: Int, chosen: [Int], scoring: RoutingPolicy.Scoring, noise: RouterNoise?
+  ) -> [Double] {
     switch scoring {
     case .softmax:
       return chosen.map { softmax(logits)[$0] }
@@ -152,7 +172,11 @@ extension Reference {
     case .softmaxOverSelected:
       return softmax(chosen.map { logits[$0] })
     case .sparseMixer(let jitter):
-      return sparseMixerWeights(logits, chosen: chosen, jitter: Double(jitter))
+      let shares = sparseMixerWeights(logits, chosen: chosen, jitter: Double(jitter))
+      guard let noise else { return shares }
+      return shares.enumerated().map { choice, share in
+        share * heunFactor(logits, chosen: chosen, choice: choice, noise: noise, token: token)
+      }
     }
   }
 
@@ -175,8 +199,8 @@ extension Reference {
     }
   }
 
-  /// SparseMixer at evaluation (Liu et al. 2023; `sparsemixer` of Phi-3.5-MoE on the hub): choice by choice,
-  /// the weight is the choice's softmax over the survivors.
+  /// SparseMixer (Liu et al. 2023; `sparsemixer` of Phi-3.5-MoE on the hub): choice by choice, the weight is the
+  /// choice's softmax over the survivors.
   private static func sparseMixerWeights(_ logits: [Double], chosen: [Int], jitter: Double) -> [Double] {
     chosen.indices.map { choice in
       let survivors = sparseMixerSurvivors(logits, chosen: chosen, choice: choice, jitter: jitter)
@@ -191,10 +215,11 @@ extension Reference {
   static func sparseMixerSurvivors(
     _ logits: [Double], chosen: [Int], choice: Int, jitter: Double
   ) -> [Double] {
-    let best = logits[chosen[choice]]
+    let free = logits.indices.filter { !chosen[..<choice].contains($0) }
+    let best = free.reduce(-.infinity) { max($0, logits[$1]) }
     return logits.indices.map { expert in
       let excluded = (best - logits[expert]) / max(abs(logits[expert]), best) > 2 * jitter
-      return excluded || chosen[..<choice].contains(expert) ? -.infinity : logits[expert]
+      return excluded || !free.contains(expert) ? -.infinity : logits[expert]
     }
   }
 

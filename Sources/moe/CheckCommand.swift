@@ -12,7 +12,7 @@ struct CheckCommand: ParsableCommand {
       Each row is a layer of 160 tokens under one routing policy; the error is the relative RMS difference \
       of the output. With --fixtures every checkpoint folder below it that has an expected.safetensors is \
       run as `moe apply` runs it and compared with that file. With --gradients the errors are those of the \
-      gradients of input, router, experts and dense branch.
+      gradients of input, router, experts and dense branch, and then of each loss of the router alone.
 
       Examples:
         moe check
@@ -37,6 +37,7 @@ struct CheckCommand: ParsableCommand {
         try FixtureCheck(folder: fixtures, execution: execution).run()
       } else if gradients {
         try GradientCheck(sets: sets, threadCount: execution.threadCount).run()
+          + LossCheck(sets: sets, threadCount: execution.threadCount).run()
       } else {
         try KernelCheck(sets: sets, threadCount: execution.threadCount).run()
       }

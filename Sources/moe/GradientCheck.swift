@@ -7,7 +7,7 @@ struct GradientCheck {
   let threadCount: Int
 
   /// γ of the longest chain both ways through the layer, as in `Tests/MoETests`.
-  private static func bound(_ configuration: MoEConfiguration, tokenCount: Int) -> Double {
+  static func bound(_ configuration: MoEConfiguration, tokenCount: Int) -> Double {
     let inner = configuration.feedForwardSize + (configuration.denseBranch?.feedForwardSize ?? 0)
     let roundings = 4 * configuration.hiddenSize + 3 * inner + tokenCount + configuration.expertCount + 64
     return Double(roundings) * 0x1p-24

@@ -38,6 +38,24 @@ import Testing
     }
   }
 
+  /// Samples of SparseMixer by its estimator, and the jitter of every router's input.
+  @Test(arguments: InstructionSet.supported)
+  func noiseMatchesOracle(_ instructionSet: InstructionSet) {
+    checkProperty(seeds: 1000..<1120) { layerCase in
+      guard Self.temperaments.contains(layerCase.temperament) else { return }
+      var layerCase = layerCase
+      if layerCase.seed % 2 == 0 {
+        layerCase.policy.scoring = .sparseMixer(jitter: 0.25)
+        layerCase.policy.groups = nil
+        layerCase.hasSelectionBias = false
+      }
+      let noise = RouterNoise(
+        seed: layerCase.seed, firstToken: 5, inputJitter: layerCase.seed % 4 < 2 ? 0.125 : 0)
+      try compare(
+        layerCase, Execution(instructionSet: instructionSet, threadCount: 2), withLosses: true, noise: noise)
+    }
+  }
+
   @Test func bitsDoNotDependOnThreadsOrParts() throws {
     var generator = SeededGenerator(seed: 3)
     let configuration = try MoEConfiguration(
@@ -113,7 +131,9 @@ private func rows(_ activations: Activations, _ range: Range<Int>) throws -> Act
 }
 
 /// Compares every gradient of a case with the oracle's.
-private func compare(_ layerCase: LayerCase, _ execution: Execution, withLosses: Bool = false) throws {
+private func compare(
+  _ layerCase: LayerCase, _ execution: Execution, withLosses: Bool = false, noise: RouterNoise? = nil
+) throws {
   let problem = try layerCase.problem()
   let (configuration, input) = (problem.configuration, problem.input)
   let layer = try MoELayer(configuration, weights: problem.weights)
@@ -138,14 +158,14 @@ private func compare(_ layerCase: LayerCase, _ execution: Execution, withLosses:
   var workspace = Workspace()
   var result = input
   try layer.forward(
-    input, mask: problem.mask, recording: &recording, into: &result, workspace: &workspace,
+    input, mask: problem.mask, noise: noise, recording: &recording, into: &result, workspace: &workspace,
     execution: execution)
   let gradients = try MoEGradients(for: layer)
   try layer.backward(
     outputGradient, input: input, recording: &recording, losses: losses, into: &result, gradients: gradients,
     workspace: &workspace, execution: execution)
 
-  let expected = try oracleGradients(problem, outputGradient, following: recording.record, losses)
+  let expected = try oracleGradients(problem, outputGradient, following: recording.record, losses, noise)
   let bound = BackwardTests.bound(configuration, tokenCount: input.tokenCount)
   func judge(_ name: String, _ actual: [Float]?, _ exact: [Double]?) throws {
     guard let actual, let exact else { return }
@@ -187,11 +207,12 @@ private func judgeNetworks(
 /// The oracle's gradients for the choices and drops of a recorded pass.
 private func oracleGradients(
   _ problem: LayerProblem, _ outputGradient: Activations, following record: RoutingRecord,
-  _ losses: RouterLossGradients
+  _ losses: RouterLossGradients, _ noise: RouterNoise?
 ) throws -> Reference.LayerGradients {
   let (routing, permutation) = Reference.decisions(
-    of: record, logits: Reference.logits(problem.input.tokens, problem.weights.routerWeights),
-    policy: problem.configuration.routing, selectionBias: problem.weights.routerWeights.selectionBias)
+    of: record, logits: Reference.logits(problem.input.tokens, problem.weights.routerWeights, noise: noise),
+    policy: problem.configuration.routing, selectionBias: problem.weights.routerWeights.selectionBias,
+    noise: noise)
   let length = max(problem.input.sequenceLength, 1)
   var loss = Reference.RouterLoss(
     value: 0, probabilityGradient: routing.scores.map { $0.map { _ in 0 } },
@@ -212,5 +233,5 @@ private func oracleGradients(
   return try Reference.gradients(
     problem.input, weights: problem.weights, configuration: problem.configuration, routing: routing,
     permutation: permutation,
-    outputGradient: Reference.rows(outputGradient.tokens), loss: loss)
+    outputGradient: Reference.rows(outputGradient.tokens), loss: loss, noise: noise)
 }

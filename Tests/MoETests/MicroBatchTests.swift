@@ -13,6 +13,11 @@ import Testing
       layerCase.batchSize = 3
       // A capacity of the batch drops other tokens than those of its parts.
       layerCase.policy.capacity?.scope = .sequence
+      if layerCase.seed % 5 == 0 {
+        layerCase.policy.scoring = .sparseMixer(jitter: 0.25)
+        layerCase.policy.groups = nil
+        layerCase.hasSelectionBias = false
+      }
       let problem = try layerCase.problem()
       let layer = try MoELayer(problem.configuration, weights: problem.weights)
       let outputGradient = Activations.random(problem.input.shape, seed: layerCase.seed &+ 9)
@@ -56,6 +61,7 @@ private struct Pass {
   let input: Activations
   let outputGradient: Activations
   let mask: [Bool]?
+  let noise: RouterNoise
 
   init(_ problem: LayerProblem, _ outputGradient: Activations, sequences: Range<Int>) throws {
     let shape = problem.input.shape
@@ -69,6 +75,7 @@ private struct Pass {
     input = try part(problem.input)
     self.outputGradient = try part(outputGradient)
     mask = problem.mask.map { Array($0[tokens]) }
+    noise = RouterNoise(seed: 1, firstToken: tokens.lowerBound, inputJitter: 0.0625)
   }
 
   func forward(
@@ -77,7 +84,8 @@ private struct Pass {
     var output = input
     var workspace = Workspace()
     try layer.forward(
-      input, mask: mask, recording: &recording, into: &output, workspace: &workspace, execution: execution)
+      input, mask: mask, noise: noise, recording: &recording, into: &output, workspace: &workspace,
+      execution: execution)
     let length = input.shape[1]
     var statistics: [RouterStatistics] = []
     for grouping in [TokenGrouping.batch, .sequence(length: length), .position(length: length)] {

@@ -28,14 +28,15 @@ extension Reference {
   /// The chosen experts, the drops, the group masks and SparseMixer's survivors are constants.
   ///
   /// - Parameters:
-  ///   - routing: of ``routing(choosing:logits:policy:selectionBias:)`` where a kernel has chosen. A masked
+  ///   - routing: of ``routing(choosing:logits:policy:selectionBias:noise:)`` where a kernel has chosen. A masked
   ///     token has the experts −1 and a gradient through the dense branch alone.
   ///   - permutation: which choices were kept.
   ///   - outputGradient: dL/doutput `[T, D]`.
   ///   - loss: the router's own losses, if any, already multiplied by their coefficients.
+  ///   - noise: of a training pass.
   public static func gradients(
     _ x: Activations, weights: MoEWeights, configuration: MoEConfiguration, routing: Routing,
-    permutation: Permutation, outputGradient: [[Double]], loss: RouterLoss? = nil
+    permutation: Permutation, outputGradient: [[Double]], loss: RouterLoss? = nil, noise: RouterNoise? = nil
   ) throws -> LayerGradients {
     let (policy, activation) = (configuration.routing, configuration.activation)
     let (tokens, router) = (rows(x.tokens), weights.routerWeights)
@@ -78,10 +79,10 @@ extension Reference {
     gradients.x = sum(gradients.x, gathered.x)
 
     // 5. From the routing weights and the losses to the logits.
-    let logits = logits(x.tokens, router)
+    let logits = logits(x.tokens, router, noise: noise)
     var logitsGradient = routerBackward(
       logits: logits, expertIDs: routing.expertIDs, policy: policy,
-      weightGradient: sum(combined.weights, gathered.weights))
+      weightGradient: sum(combined.weights, gathered.weights), noise: noise)
     if let loss {
       let ofLoss = lossBackward(
         loss, logits: logits, expertIDs: routing.expertIDs, scoring: policy.scoring)
@@ -90,8 +91,11 @@ extension Reference {
 
     // 6. From the logits to the tokens and the router.
     for (token, row) in tokens.enumerated() where !routing.expertIDs[token].contains(-1) {
-      let ofLogits = linearBackward(row, router.weight, outputGradient: logitsGradient[token])
-      gradients.x[token] = sum(gradients.x[token], ofLogits.input)
+      let factors =
+        noise.map { inputFactors($0, token: token, count: row.count) } ?? row.map { _ in 1 }
+      let ofLogits = linearBackward(
+        zip(row, factors).map { $0 * $1 }, router.weight, outputGradient: logitsGradient[token])
+      gradients.x[token] = sum(gradients.x[token], zip(ofLogits.input, factors).map { $0 * $1 })
       gradients.routerWeight = sum(gradients.routerWeight, ofLogits.weight)
       gradients.routerBias = sum(gradients.routerBias, ofLogits.bias)
     }

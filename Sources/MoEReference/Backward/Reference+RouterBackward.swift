@@ -11,13 +11,16 @@ extension Reference {
   ///   - logits: `[T, E]`.
   ///   - expertIDs: `[T, K]`; −1 where masked.
   ///   - weightGradient: dL/dw `[T, K]`.
+  ///   - noise: of a training pass. SparseMixer then has its estimator: what reaches a choice's score goes to the
+  ///     logits by the Jacobian of the survivors' softmax, as if the score had not been multiplied by its factor.
   public static func routerBackward(
-    logits: [[Double]], expertIDs: [[Int]], policy: RoutingPolicy, weightGradient: [[Double]]
+    logits: [[Double]], expertIDs: [[Int]], policy: RoutingPolicy, weightGradient: [[Double]],
+    noise: RouterNoise? = nil
   ) -> [[Double]] {
     logits.indices.map { token in
       let (row, chosen) = (logits[token], expertIDs[token])
       if chosen.contains(-1) { return row.map { _ in 0 } }
-      let raw = rawWeights(row, chosen: chosen, scoring: policy.scoring)
+      let raw = rawWeights(row, token: token, chosen: chosen, scoring: policy.scoring, noise: noise)
       let normalized = weightGradient[token].map { $0 * Double(policy.scale) }
       let rawGradient = normalizationBackward(raw, by: policy.normalization, gradient: normalized)
       return scoringBackward(row, chosen: chosen, scoring: policy.scoring, gradient: rawGradient)
@@ -62,7 +65,7 @@ extension Reference {
       let shares = softmax(chosen.map { logits[$0] })
       return scattered(softmaxBackward(shares, gradient: gradient), to: chosen)
     case .sparseMixer(let jitter):
-      // The plain derivative of the evaluation's formula, not the training estimator of Liu et al.
+      // The derivative of the evaluation's formula; in training, of the share of the sampled expert.
       var sum = logits.map { _ in 0.0 }
       for choice in chosen.indices {
         let survivors = sparseMixerSurvivors(logits, chosen: chosen, choice: choice, jitter: Double(jitter))
