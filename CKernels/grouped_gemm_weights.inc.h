@@ -14,6 +14,9 @@ INLINE void outer_tile(const int np, const bool pairs, const char *a, size_t a_t
   vf acc[OUTER_ROWS][OUTER_PANELS * NV];
   UNROLL for (int i = 0; i < OUTER_ROWS; i++) UNROLL for (int j = 0; j < np * NV; j++) acc[i][j] =
       vload(w + j / NV * panel + i * 16 + j % NV * W);
+  /* The next tile's sums come from memory while this one's rows are added. */
+  UNROLL for (int i = 0; i < OUTER_ROWS; i++) UNROLL for (int j = 0; j < np; j++)
+      __builtin_prefetch(w + j * panel + (OUTER_ROWS + i) * 16, 1, 3);
   for (int64_t first = 0; first < rows; first += height, a += a_tile, b += b_tile) {
     const int64_t mr = rows - first < height ? rows - first : height;
     for (int64_t r = 0; r < mr; r++) {
