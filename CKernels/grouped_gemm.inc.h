@@ -10,6 +10,7 @@
 
 #include "gemm_tile.inc.h"
 #include "math.inc.h"
+#include "transpose.inc.h"
 
 #define gemm_rows_by_columns SUFFIX(gemm_rows_by_columns)
 static void gemm_rows_by_columns(bool bf16, const char *a, size_t a_tile, int64_t rows, int64_t height,
@@ -21,6 +22,30 @@ static void gemm_rows_by_columns(bool bf16, const char *a, size_t a_tile, int64_
     gemm_block(bf16, a + c * a_chunk, a_tile, rows, height, b + c * 1024, panel, panels, sums, n, c > 0,
                c + n < chunks);
   }
+}
+
+/* The same with the transpose of `from`, `count` panels over the columns: `block` holds what 16 chunks of it are. */
+#define gemm_rows_by_transposed SUFFIX(gemm_rows_by_transposed)
+static void gemm_rows_by_transposed(bool bf16, const char *a, size_t a_tile, int64_t rows, int64_t height,
+                                    const char *from, size_t panel, int64_t count, int64_t panels,
+                                    int64_t chunks, char *block, float *sums) {
+  const size_t a_chunk = bf16 ? BF16_CHUNK_BYTES * MR : 64 * MR;
+  const int64_t per = bf16 ? 2 : 1; /* panels of `from` in a chunk */
+  for (int64_t c = 0; c < chunks; c += 16) {
+    const int64_t n = chunks - c < 16 ? chunks - c : 16;
+    transpose_block(bf16, from + c * per * panel, panel, count - c * per, n * per, panels, block, 16 * 1024);
+    gemm_block(bf16, a + c * a_chunk, a_tile, rows, height, block, 16 * 1024, panels, sums, n, c > 0,
+               c + n < chunks);
+  }
+}
+
+/* 16 values of a row of a tile, from column 16·panel on. */
+#define row16_store SUFFIX(row16_store)
+INLINE void row16_store(bool bf16, char *tile, int64_t panel, int64_t row, const vf *v) {
+  if (bf16)
+    row16_store_bf16(tile, panel * 16, (int)row, v);
+  else
+    for (int j = 0; j < NV; j++) vstore((float *)tile + (panel * MR + row) * 16 + j * W, v[j]);
 }
 
 /* Epilogue of the first product: bias, activation, and the rows as tiles of the second. `panel0` is the first
@@ -44,11 +69,7 @@ static void activate_block(bool bf16, const float *sums, int64_t rows, int64_t h
           if (up_bias) u = vadd(u, vload(up_bias + f + j * W));
           h[j] = vactivate(activation, g, u, alpha, limit);
         }
-        if (bf16)
-          row16_store_bf16(hidden + t * hidden_tile, f, (int)r, h);
-        else
-          for (int j = 0; j < NV; j++)
-            vstore((float *)(hidden + t * hidden_tile) + (f / 16 * MR + r) * 16 + j * W, h[j]);
+        row16_store(bf16, hidden + t * hidden_tile, panel0 + p, r, h);
       }
     }
   }
@@ -77,26 +98,28 @@ static void record_block(const float *sums, int64_t rows, int64_t height, int64_
 }
 
 /* Epilogue of the backward pass through the second product: dL/dh in the sums and the recorded gate and up give
- * dL/d(gate, up) in the same layout. `panel0` is the first panel of h. */
+ * dL/d(gate, up) as row tiles over the same columns. `panel0` is the first panel of h. */
 #define activate_backward_block SUFFIX(activate_backward_block)
-static void activate_backward_block(const float *sums, int64_t rows, int64_t height, int64_t width,
+static void activate_backward_block(bool bf16, const float *sums, int64_t rows, int64_t height, int64_t width,
                                     int64_t panel0, moe_activation activation, float alpha, float limit,
-                                    const float *recorded, float *gradients, size_t tile_bytes) {
+                                    const float *recorded, size_t recorded_tile, char *gradients,
+                                    size_t gradient_tile) {
   const bool gated = is_gated(activation);
   for (int64_t t = 0; t * height < rows; t++) {
     const int64_t mr = rows - t * height < height ? rows - t * height : height;
-    const float *from = (const float *)((const char *)recorded + t * tile_bytes);
-    float *to = (float *)((char *)gradients + t * tile_bytes);
+    const float *from = (const float *)((const char *)recorded + t * recorded_tile);
     for (int64_t p = 0; p < width; p++) {
       const int64_t up = gated ? 2 * (panel0 + p) + 1 : panel0 + p, gate = gated ? up - 1 : up;
-      for (int64_t r = 0; r < mr; r++)
-        for (int j = 0; j < NV; j++) {
-          const int64_t g = (gate * MR + r) * 16 + j * W, u = (up * MR + r) * 16 + j * W;
-          vf dh = vload(sums + ((t * width + p) * MR + r) * 16 + j * W), dg, du;
-          vactivate_backward(activation, vload(from + g), vload(from + u), dh, alpha, limit, &dg, &du);
-          if (gated) vstore(to + g, dg);
-          vstore(to + u, du);
-        }
+      for (int64_t r = 0; r < mr; r++) {
+        const float *g = from + (gate * MR + r) * 16, *u = from + (up * MR + r) * 16;
+        const float *dh = sums + ((t * width + p) * MR + r) * 16;
+        vf dg[NV], du[NV];
+        for (int j = 0; j < NV; j++)
+          vactivate_backward(activation, vload(g + j * W), vload(u + j * W), vload(dh + j * W), alpha, limit,
+                             &dg[j], &du[j]);
+        if (gated) row16_store(bf16, gradients + t * gradient_tile, gate, r, dg);
+        row16_store(bf16, gradients + t * gradient_tile, up, r, du);
+      }
     }
   }
 }

@@ -1,8 +1,7 @@
-/* Weight gradients of ragged groups: blocks of an expert's weights are tasks; and the transposed panels that the rows
- * go back through. */
+/* Weight gradients of ragged groups: blocks of an expert's weights are tasks. Where rows are bfloat16 in memory, both
+ * operands are first laid out in pairs of rows. */
 #include "layout.h"
 #include "parallel.h"
-#include <string.h>
 
 #define TEMPLATE "../grouped_gemm_weights.inc.h"
 #include "isa/foreach.h"
@@ -10,14 +9,73 @@
 /* A task's weights: with 128 rows its rows, its gradients and its sums take about a quarter of a 1 MiB L2. */
 enum { BLOCK_K = 128, BLOCK_PANELS = 12 };
 
-typedef void (*outer_fn)(const char *, size_t, const char *, size_t, int64_t, int64_t, int64_t, int64_t,
-                         int64_t, float *, int64_t);
-typedef void (*sum_fn)(const char *, size_t, int64_t, int64_t, int64_t, float *);
+typedef void (*outer_fn)(bool, const char *, size_t, size_t, const char *, size_t, size_t, int64_t, int64_t,
+                         int64_t, int64_t, int64_t, float *, int64_t);
+typedef void (*sum_fn)(bool, const char *, size_t, int64_t, int64_t, int64_t, float *);
 static const outer_fn outer_table[MOE_ISA_COUNT] = ISA_TABLE(outer_block);
 static const sum_fn sum_table[MOE_ISA_COUNT] = ISA_TABLE(sum_rows);
 
+/* ---- pairs of rows -------------------------------------------------------------------------------------- */
+
+/* An operand as pairs of rows: for each group [panel][pair][16][2]. The later row of a pair comes first, because
+ * VDPBF16PS adds the second product of a pair before the first: the rows are then added in order, and a batch in parts
+ * gives the bits of the whole. The last pair of an odd group ends with zeros, which add nothing. */
+typedef struct {
+  int64_t E, panels, MR;
+  const int64_t *offsets;
+  const char *tiles;
+  size_t tile;
+  char *pairs;
+} pair_args;
+
+enum { PAIR_PANELS = 16 };
+
+static const uint16_t *bf16_row(const pair_args *g, int64_t first_tile, int64_t height, int64_t row,
+                                int64_t panel) {
+  return (const uint16_t *)(g->tiles + (size_t)(first_tile + row / height) * g->tile +
+                            (size_t)((panel / 2 * g->MR + row % height) * 64 + panel % 2 * 32));
+}
+
+static void pair_task(void *context, int64_t task, int thread) {
+  (void)thread;
+  const pair_args *g = context;
+  const int64_t blocks = ceil_div(g->panels, PAIR_PANELS), e = task / blocks;
+  const int64_t rows = g->offsets[e + 1] - g->offsets[e], pairs = ceil_div(rows, 2);
+  const int64_t height = tile_height(rows, g->MR), tile = first_unit(g->offsets, e, g->MR);
+  const int64_t panel0 = task % blocks * PAIR_PANELS, panel1 = min64(g->panels, panel0 + PAIR_PANELS);
+  static const uint16_t none[MOE_PANEL];
+  uint32_t *group = (uint32_t *)(g->pairs + (size_t)(first_unit(g->offsets, e, 2) * g->panels) * 64);
+  for (int64_t panel = panel0; panel < panel1; panel++)
+    for (int64_t i = 0; i < pairs; i++) {
+      const uint16_t *a = bf16_row(g, tile, height, 2 * i, panel);
+      const uint16_t *b = 2 * i + 1 < rows ? bf16_row(g, tile, height, 2 * i + 1, panel) : none;
+      uint32_t *to = group + (panel * pairs + i) * MOE_PANEL;
+      for (int n = 0; n < MOE_PANEL; n++) to[n] = (uint32_t)a[n] << 16 | b[n];
+    }
+}
+
+static size_t pairs_bytes(int64_t M, int64_t E, int64_t panels) {
+  return (size_t)(unit_bound(M, E, 2) * panels) * 64;
+}
+
+static void pair_rows(moe_execution ex, const void *tiles, int64_t panels, int64_t E, const int64_t *offsets,
+                      void *pairs) {
+  pair_args g = {.E = E,
+                 .panels = panels,
+                 .MR = moe_tile_rows(ex.isa),
+                 .offsets = offsets,
+                 .tiles = tiles,
+                 .tile = tile_bytes(ex.isa, MOE_BF16, panels * MOE_PANEL),
+                 .pairs = pairs};
+  moe_parallel_for(ex.threads, E * ceil_div(panels, PAIR_PANELS), pair_task, &g);
+}
+
+/* ---- outer products ------------------------------------------------------------------------------------- */
+
 typedef struct {
   moe_isa isa;
+  moe_dtype dtype;
+  bool paired;
   int64_t E, K, panels, MR;
   const int64_t *offsets;
   const char *rows, *gradients;
@@ -31,31 +89,62 @@ static void outer_task(void *context, int64_t task, int thread) {
   const int64_t K = round_up(g->K, MOE_K_MULTIPLE), k_blocks = ceil_div(K, BLOCK_K);
   const int64_t panel_blocks = ceil_div(g->panels, BLOCK_PANELS);
   const int64_t e = task / (k_blocks * panel_blocks), within = task % (k_blocks * panel_blocks);
-  const int64_t rows = g->offsets[e + 1] - g->offsets[e], tile = first_unit(g->offsets, e, g->MR);
+  const int64_t rows = g->offsets[e + 1] - g->offsets[e];
   if (rows == 0) return;
   const int64_t panel = within / k_blocks * BLOCK_PANELS, k = within % k_blocks * BLOCK_K;
-  outer_table[g->isa](g->rows + (size_t)tile * g->row_tile, g->row_tile,
-                      g->gradients + (size_t)tile * g->gradient_tile + (size_t)(panel * g->MR) * 64,
-                      g->gradient_tile, rows, tile_height(rows, g->MR),
-                      min64(BLOCK_PANELS, g->panels - panel), k, min64(K, k + BLOCK_K),
-                      g->weights + (e * g->panels + panel) * K * MOE_PANEL, K * MOE_PANEL);
+  const int64_t panels = min64(BLOCK_PANELS, g->panels - panel), k_end = min64(K, k + BLOCK_K);
+  float *weights = g->weights + (e * g->panels + panel) * K * MOE_PANEL;
+  if (g->paired) {
+    /* A group is one tile of as many lines as it has pairs. */
+    const int64_t pairs = ceil_div(rows, 2), unit = first_unit(g->offsets, e, 2);
+    const size_t line = (size_t)pairs * 64;
+    outer_table[g->isa](true, g->rows + (size_t)(unit * (K / MOE_PANEL)) * 64, 0, line,
+                        g->gradients + (size_t)(unit * g->panels) * 64 + (size_t)panel * line, 0, line, pairs,
+                        pairs, panels, k, k_end, weights, K * MOE_PANEL);
+  } else {
+    const int64_t tile = first_unit(g->offsets, e, g->MR);
+    const size_t line = (size_t)g->MR * 64;
+    outer_table[g->isa](false, g->rows + (size_t)tile * g->row_tile, g->row_tile, line,
+                        g->gradients + (size_t)tile * g->gradient_tile + (size_t)panel * line,
+                        g->gradient_tile, line, rows, tile_height(rows, g->MR), panels, k, k_end, weights,
+                        K * MOE_PANEL);
+  }
 }
 
-void moe_grouped_gemm_weights(moe_execution ex, const float *row_tiles, int64_t K,
-                              const float *gradient_tiles, int64_t panels, int64_t E, const int64_t *offsets,
-                              float *weight_gradients) {
+/* Only rows that are bfloat16 in memory are multiplied in pairs; elsewhere they are rounded floats. */
+static bool are_paired(moe_isa isa, moe_dtype dtype) { return dtype == MOE_BF16 && isa == MOE_AVX512BF16; }
+
+size_t moe_grouped_gemm_weights_scratch_bytes(moe_isa isa, moe_dtype dtype, int64_t M, int64_t E, int64_t K,
+                                              int64_t panels) {
+  if (!are_paired(isa, dtype)) return 0;
+  return pairs_bytes(M, E, round_up(K, MOE_K_MULTIPLE) / MOE_PANEL) + pairs_bytes(M, E, panels);
+}
+
+void moe_grouped_gemm_weights(moe_execution ex, moe_dtype dtype, const void *row_tiles, int64_t K,
+                              const void *gradient_tiles, int64_t panels, int64_t E, const int64_t *offsets,
+                              float *weight_gradients, void *scratch) {
   outer_args g = {.isa = ex.isa,
+                  .dtype = dtype,
+                  .paired = are_paired(ex.isa, dtype),
                   .E = E,
                   .K = K,
                   .panels = panels,
                   .MR = moe_tile_rows(ex.isa),
                   .offsets = offsets,
-                  .rows = (const char *)row_tiles,
-                  .gradients = (const char *)gradient_tiles,
-                  .row_tile = tile_bytes(ex.isa, MOE_F32, K),
-                  .gradient_tile = tile_bytes(ex.isa, MOE_F32, panels * MOE_PANEL),
+                  .rows = row_tiles,
+                  .gradients = gradient_tiles,
+                  .row_tile = tile_bytes(ex.isa, dtype, K),
+                  .gradient_tile = tile_bytes(ex.isa, dtype, panels * MOE_PANEL),
                   .weights = weight_gradients};
-  const int64_t blocks = ceil_div(round_up(K, MOE_K_MULTIPLE), BLOCK_K) * ceil_div(panels, BLOCK_PANELS);
+  const int64_t row_panels = round_up(K, MOE_K_MULTIPLE) / MOE_PANEL;
+  if (g.paired) {
+    char *rows = scratch, *gradients = rows + pairs_bytes(offsets[E], E, row_panels);
+    pair_rows(ex, row_tiles, row_panels, E, offsets, rows);
+    pair_rows(ex, gradient_tiles, panels, E, offsets, gradients);
+    g.rows = rows;
+    g.gradients = gradients;
+  }
+  const int64_t blocks = ceil_div(row_panels * MOE_PANEL, BLOCK_K) * ceil_div(panels, BLOCK_PANELS);
   moe_parallel_for(ex.threads, E * blocks, outer_task, &g);
 }
 
@@ -64,67 +153,20 @@ static void sum_task(void *context, int64_t e, int thread) {
   const outer_args *g = context;
   const int64_t rows = g->offsets[e + 1] - g->offsets[e], tile = first_unit(g->offsets, e, g->MR);
   if (rows > 0)
-    sum_table[g->isa](g->gradients + (size_t)tile * g->gradient_tile, g->gradient_tile, rows,
-                      tile_height(rows, g->MR), g->panels, g->weights + e * g->panels * MOE_PANEL);
+    sum_table[g->isa](g->dtype == MOE_BF16, g->gradients + (size_t)tile * g->gradient_tile, g->gradient_tile,
+                      rows, tile_height(rows, g->MR), g->panels, g->weights + e * g->panels * MOE_PANEL);
 }
 
-void moe_group_sums(moe_execution ex, const float *gradient_tiles, int64_t panels, int64_t E,
+void moe_group_sums(moe_execution ex, moe_dtype dtype, const void *gradient_tiles, int64_t panels, int64_t E,
                     const int64_t *offsets, float *sums) {
   outer_args g = {.isa = ex.isa,
+                  .dtype = dtype,
                   .E = E,
                   .panels = panels,
                   .MR = moe_tile_rows(ex.isa),
                   .offsets = offsets,
-                  .gradients = (const char *)gradient_tiles,
-                  .gradient_tile = tile_bytes(ex.isa, MOE_F32, panels * MOE_PANEL),
+                  .gradients = gradient_tiles,
+                  .gradient_tile = tile_bytes(ex.isa, dtype, panels * MOE_PANEL),
                   .weights = sums};
   moe_parallel_for(ex.threads, E, sum_task, &g);
-}
-
-/* ---- transposed panels ---------------------------------------------------------------------------------- */
-
-typedef struct {
-  const float *src;
-  int64_t panels, K, columns, rows; /* transposed panels of an expert, of `rows` values */
-  float *dst;
-} transpose_args;
-
-typedef float quad __attribute__((vector_size(16), aligned(4)));
-
-/* 4×4 of a 16×16 block, in the compiler's own vectors: the same code for every machine, and memory is the limit. */
-static inline void transpose_quads(const float *from, float *to) {
-  const quad a = *(const quad *)from, b = *(const quad *)(from + 16);
-  const quad c = *(const quad *)(from + 32), d = *(const quad *)(from + 48);
-  const quad ab = __builtin_shufflevector(a, b, 0, 4, 1, 5), AB = __builtin_shufflevector(a, b, 2, 6, 3, 7);
-  const quad cd = __builtin_shufflevector(c, d, 0, 4, 1, 5), CD = __builtin_shufflevector(c, d, 2, 6, 3, 7);
-  *(quad *)to = __builtin_shufflevector(ab, cd, 0, 1, 4, 5);
-  *(quad *)(to + 16) = __builtin_shufflevector(ab, cd, 2, 3, 6, 7);
-  *(quad *)(to + 32) = __builtin_shufflevector(AB, CD, 0, 1, 4, 5);
-  *(quad *)(to + 48) = __builtin_shufflevector(AB, CD, 2, 3, 6, 7);
-}
-
-static void transpose_panel(void *context, int64_t task, int thread) {
-  (void)thread;
-  const transpose_args *g = context;
-  const int64_t e = task / g->columns, c = task % g->columns, K = round_up(g->K, MOE_K_MULTIPLE);
-  float *dst = g->dst + task * g->rows * MOE_PANEL;
-  for (int64_t p = 0; p < g->panels; p++) {
-    const float *from = g->src + ((e * g->panels + p) * K + c * MOE_PANEL) * MOE_PANEL;
-    float *to = dst + p * MOE_PANEL * MOE_PANEL;
-    for (int n = 0; n < MOE_PANEL; n += 4)
-      for (int k = 0; k < MOE_PANEL; k += 4)
-        transpose_quads(from + k * MOE_PANEL + n, to + n * MOE_PANEL + k);
-  }
-  memset(dst + g->panels * MOE_PANEL * MOE_PANEL, 0,
-         (size_t)(g->rows - g->panels * MOE_PANEL) * MOE_PANEL * sizeof(float));
-}
-
-size_t moe_transposed_panels_bytes(int64_t panels, int64_t columns) {
-  return (size_t)columns * panel_bytes(MOE_F32, panels * MOE_PANEL);
-}
-
-void moe_transpose_panels(moe_execution ex, const float *src, int64_t E, int64_t panels, int64_t K,
-                          int64_t columns, float *dst) {
-  transpose_args g = {src, panels, K, columns, round_up(panels * MOE_PANEL, MOE_K_MULTIPLE), dst};
-  moe_parallel_for(ex.threads, E * columns, transpose_panel, &g);
 }

@@ -51,3 +51,28 @@ void moe_pack_panels(moe_execution ex, moe_dtype dtype, const float *W, int64_t 
   pack_args g = {dtype, W, N, K, stride, dst};
   moe_parallel_for(ex.threads, ceil_div(N, MOE_PANEL), pack_panel, &g);
 }
+
+/* ---- fp32 panels to bfloat16 panels --------------------------------------------------------------------- */
+
+typedef struct {
+  const float *src;
+  uint16_t *dst;
+  int64_t values; /* of a panel */
+} narrow_args;
+
+static void narrow_panel(void *context, int64_t panel, int thread) {
+  (void)thread;
+  const narrow_args *g = context;
+  const float *from = g->src + panel * g->values;
+  uint16_t *to = g->dst + panel * g->values;
+  for (int64_t k = 0; k < g->values; k += 2 * MOE_PANEL)
+    for (int n = 0; n < MOE_PANEL; n++) {
+      to[k + 2 * n] = bf16_from_float(from[k + n]);
+      to[k + 2 * n + 1] = bf16_from_float(from[k + MOE_PANEL + n]);
+    }
+}
+
+void moe_narrow_panels(moe_execution ex, const float *src, int64_t panels, int64_t K, void *dst) {
+  narrow_args g = {src, dst, round_up(K, MOE_K_MULTIPLE) * MOE_PANEL};
+  moe_parallel_for(ex.threads, panels, narrow_panel, &g);
+}

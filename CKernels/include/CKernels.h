@@ -58,6 +58,10 @@ size_t moe_panels_bytes(moe_dtype dtype, int64_t panels, int64_t K);
 void moe_pack_panels(moe_execution ex, moe_dtype dtype, const float *W, int64_t N, int64_t K, void *dst,
                      int64_t stride);
 
+/* The fp32 panels over K at src as bfloat16 panels at dst, rounded to nearest even: what moe_pack_panels makes of the
+ * same matrices. */
+void moe_narrow_panels(moe_execution ex, const float *src, int64_t panels, int64_t K, void *dst);
+
 /* ---- router --------------------------------------------------------------------------------------------- */
 
 typedef enum {
@@ -204,12 +208,13 @@ void moe_grouped_gemm_up(moe_execution ex, moe_dtype dtype, const void *row_tile
                          const float *gate_bias, const float *up_bias, moe_activation activation, float alpha,
                          float limit, void *hidden_tiles, void *scratch);
 
-/* The same in fp32, which also records gate and up before the activation, biases included, as row tiles over the
- * columns of the panels: what the backward pass starts from. */
-void moe_grouped_gemm_up_recorded(moe_execution ex, const float *row_tiles, int64_t E, const int64_t *offsets,
-                                  int64_t D, int64_t F, const float *panels, const float *gate_bias,
-                                  const float *up_bias, moe_activation activation, float alpha, float limit,
-                                  float *preactivation_tiles, float *hidden_tiles, void *scratch);
+/* The same, which also records gate and up before the activation, biases included, as fp32 row tiles over the columns
+ * of the panels: what the backward pass starts from. */
+void moe_grouped_gemm_up_recorded(moe_execution ex, moe_dtype dtype, const void *row_tiles, int64_t E,
+                                  const int64_t *offsets, int64_t D, int64_t F, const void *panels,
+                                  const float *gate_bias, const float *up_bias, moe_activation activation,
+                                  float alpha, float limit, float *preactivation_tiles, void *hidden_tiles,
+                                  void *scratch);
 
 /* Second product: y [M,D] = hidden·Wᵀ + bias for each group. panels: ⌈D/16⌉ an expert; bias [E,D'] with D'
  * the columns of those panels, or NULL. */
@@ -219,33 +224,32 @@ void moe_grouped_gemm_down(moe_execution ex, moe_dtype dtype, const void *hidden
 
 /* ---- grouped GEMM, backward ------------------------------------------------------------------------------ */
 
-/* Weights of the backward pass: the forward's fp32 panels of E experts, each `panels` over K, transposed to `columns`
- * panels an expert over 16·panels rows, rounded up to 32; columns is ⌈K/16⌉, or K rounded up to 32 over 16. */
-size_t moe_transposed_panels_bytes(int64_t panels, int64_t columns);
-void moe_transpose_panels(moe_execution ex, const float *src, int64_t E, int64_t panels, int64_t K,
-                          int64_t columns, float *dst);
-
-/* Back through the second product and the activation, in fp32: from dL/dy as row tiles over D to dL/d(gate, up) as
- * row tiles over the columns of the first product's panels. transposed: the down projection's transpose, F'/16
- * panels over D; preactivation_tiles: what moe_grouped_gemm_up recorded. */
-void moe_grouped_gemm_down_backward(moe_execution ex, const float *dy_tiles, int64_t E,
-                                    const int64_t *offsets, int64_t D, int64_t F, const float *transposed,
+/* Back through the second product and the activation: from dL/dy as row tiles over D to dL/d(gate, up) as row tiles
+ * over the columns of the first product's panels. panels: the down projection's, as in the forward; a task transposes
+ * what it reads of them. preactivation_tiles: what moe_grouped_gemm_up_recorded recorded, fp32. */
+void moe_grouped_gemm_down_backward(moe_execution ex, moe_dtype dtype, const void *dy_tiles, int64_t E,
+                                    const int64_t *offsets, int64_t D, int64_t F, const void *panels,
                                     moe_activation activation, float alpha, float limit,
-                                    const float *preactivation_tiles, float *preactivation_gradient_tiles,
+                                    const float *preactivation_tiles, void *preactivation_gradient_tiles,
                                     void *scratch);
 
-/* y [M,N] += rows·Wᵀ for each group, in fp32: ⌈N/16⌉ panels over K an expert. */
-void moe_grouped_gemm_add(moe_execution ex, const float *row_tiles, int64_t E, const int64_t *offsets,
-                          int64_t K, int64_t N, const float *panels, float *y, void *scratch);
+/* Back through a product: y [M,K] = dz·W for each group, or y += dz·W, from dz as row tiles over 16·panels columns.
+ * weights: the product's own, `panels` panels over K an expert. */
+void moe_grouped_gemm_backward(moe_execution ex, moe_dtype dtype, const void *gradient_tiles, int64_t panels,
+                               int64_t E, const int64_t *offsets, int64_t K, const void *weights, bool add,
+                               float *y, void *scratch);
 
-/* Weight gradients in the layout of the weights' own panels, in fp32: for each group
+size_t moe_grouped_gemm_weights_scratch_bytes(moe_isa isa, moe_dtype dtype, int64_t M, int64_t E, int64_t K,
+                                              int64_t panels);
+
+/* Weight gradients in the layout of the weights' own fp32 panels: for each group
  * panel[n/16][k][n%16] += Σ_m rows[m][k]·dz[m][n], one chain over the rows in order, from what is there on. */
-void moe_grouped_gemm_weights(moe_execution ex, const float *row_tiles, int64_t K,
-                              const float *gradient_tiles, int64_t panels, int64_t E, const int64_t *offsets,
-                              float *weight_gradients);
+void moe_grouped_gemm_weights(moe_execution ex, moe_dtype dtype, const void *row_tiles, int64_t K,
+                              const void *gradient_tiles, int64_t panels, int64_t E, const int64_t *offsets,
+                              float *weight_gradients, void *scratch);
 
 /* Bias gradients: for each group sums [E, 16·panels] += Σ_m dz[m], rows in order, from what is there on. */
-void moe_group_sums(moe_execution ex, const float *gradient_tiles, int64_t panels, int64_t E,
+void moe_group_sums(moe_execution ex, moe_dtype dtype, const void *gradient_tiles, int64_t panels, int64_t E,
                     const int64_t *offsets, float *sums);
 
 /* ---- combine -------------------------------------------------------------------------------------------- */

@@ -54,6 +54,9 @@ INLINE void row16_store_bf16(char *tile, int64_t k, int row, const vf *v) {
   rounded = _mm512_and_si512(rounded, _mm512_set1_epi32((int)0xffff0000));
   vstore((float *)tile + (k / 16 * MR + row) * 16, _mm512_castsi512_ps(rounded));
 }
+INLINE void row16_load_bf16(const char *tile, int64_t k, int row, vf *v) {
+  for (int j = 0; j < NV; j++) v[j] = vload((const float *)tile + (k / 16 * MR + row) * 16 + j * W);
+}
 INLINE void step_bf16(int mr, int np, vf (*acc)[TILE_NV], const char *a, const char *b, size_t panel,
                       int step) {
   const float *row = (const float *)a + step / 8 * MR * 16 + step % 8 * 2;

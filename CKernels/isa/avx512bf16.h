@@ -11,6 +11,10 @@ INLINE void row16_store_bf16(char *tile, int64_t k, int row, const vf *v) {
   __m256bh rounded = _mm512_cvtneps_pbh(*v);
   memcpy(tile + (k / 32 * MR + row) * 64 + k % 32 * 2, &rounded, 32);
 }
+INLINE void row16_load_bf16(const char *tile, int64_t k, int row, vf *v) {
+  const __m256i narrow = _mm256_loadu_si256((const __m256i *)(tile + (k / 32 * MR + row) * 64 + k % 32 * 2));
+  *v = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(narrow), 16));
+}
 INLINE void step_bf16(int mr, int np, vf (*acc)[TILE_NV], const char *a, const char *b, size_t panel,
                       int step) {
   const int32_t *row = (const int32_t *)a + step;

@@ -62,5 +62,6 @@ typedef struct {
 #define step_bf16        SUFFIX(step_bf16)
 #define vpair            SUFFIX(vpair) /* acc + the products of a pair, in the fastest way of the machine */
 #define row16_store_bf16 SUFFIX(row16_store_bf16)
+#define row16_load_bf16  SUFFIX(row16_load_bf16) /* … and come back from it */
 
 #endif

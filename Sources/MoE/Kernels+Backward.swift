@@ -20,48 +20,41 @@ extension Kernels {
     let count = Int64(experts.expertCount)
     let (hidden, inner) = (Int64(experts.hiddenSize), Int64(experts.feedForwardSize))
     let upPanels = Int64(experts.upPanelCount)
-    let innerPanels = Int64(panels(padded(experts.feedForwardSize)))
     let (activation, alpha, limit) = experts.activation.cValue
-    let kernel = unsafe try scratch.reserve(bytes: moe_grouped_gemm_scratch_bytes(ex, count))
-
-    let transposedUp = unsafe try backward.transposedUp.reserve(
-      bytes: Int(count) * moe_transposed_panels_bytes(upPanels, Int64(panels(experts.hiddenSize)))
-    ).assumingMemoryBound(to: Float.self)
-    let transposedDown = unsafe try backward.transposedDown.reserve(
-      bytes: Int(count) * moe_transposed_panels_bytes(Int64(experts.downPanelCount), innerPanels)
-    ).assumingMemoryBound(to: Float.self)
-    unsafe moe_transpose_panels(
-      ex, experts.up.floats, count, upPanels, hidden, Int64(panels(experts.hiddenSize)), transposedUp)
-    unsafe moe_transpose_panels(
-      ex, experts.down.floats, count, Int64(experts.downPanelCount), inner, innerPanels, transposedDown)
+    let dtype = experts.precision.cValue
+    let downPanels = Int64(gradients.downPanelCount)
+    func pairs(_ depth: Int64, _ panels: Int64) -> Int {
+      moe_grouped_gemm_weights_scratch_bytes(ex.isa, dtype, Int64(rowCount), count, depth, panels)
+    }
+    let kernel = unsafe try scratch.reserve(
+      bytes: max(
+        moe_grouped_gemm_scratch_bytes(ex, count), pairs(inner, downPanels), pairs(hidden, upPanels)))
 
     let outputTiles = unsafe try backward.outputTiles.reserve(
-      bytes: rowBytes(experts, rowCount, experts.hiddenSize, execution)
-    ).assumingMemoryBound(to: Float.self)
-    unsafe moe_gather_rows(ex, MOE_F32, output, hidden, count, offsets, order, rowWeights, outputTiles)
-    let hiddenTiles = unsafe try forward.hiddenTiles.reserve(bytes: 0).assumingMemoryBound(to: Float.self)
-    let rowTiles = unsafe try forward.rowTiles.reserve(bytes: 0).assumingMemoryBound(to: Float.self)
-    let recorded = unsafe try forward.preactivationTiles.reserve(bytes: 0)
-      .assumingMemoryBound(to: Float.self)
+      bytes: rowBytes(experts, rowCount, experts.hiddenSize, execution))
+    unsafe moe_gather_rows(ex, dtype, output, hidden, count, offsets, order, rowWeights, outputTiles)
+    let hiddenTiles = unsafe try forward.hiddenTiles.reserve(bytes: 0)
+    let rowTiles = unsafe try forward.rowTiles.reserve(bytes: 0)
+    let recorded = unsafe try forward.preactivationTiles.reserve(0, of: Float.self)
     let inward = unsafe try backward.preactivationTiles.reserve(
-      bytes: rowBytes(experts, rowCount, experts.upPanelCount * MOE_PANEL, execution)
-    ).assumingMemoryBound(to: Float.self)
+      bytes: rowBytes(experts, rowCount, experts.upPanelCount * MOE_PANEL, execution))
     let rows = unsafe try backward.rows.reserve(rowCount * experts.hiddenSize, of: Float.self)
 
     unsafe moe_grouped_gemm_down_backward(
-      ex, outputTiles, count, offsets, hidden, inner, transposedDown, activation, alpha, limit, recorded,
-      inward, kernel)
+      ex, dtype, outputTiles, count, offsets, hidden, inner, experts.down.base, activation, alpha, limit,
+      recorded, inward, kernel)
     unsafe moe_grouped_gemm_weights(
-      ex, hiddenTiles, inner, outputTiles, Int64(gradients.downPanelCount), count, offsets,
-      gradients.down.floats)
+      ex, dtype, hiddenTiles, inner, outputTiles, downPanels, count, offsets, gradients.down.floats, kernel)
     unsafe moe_grouped_gemm_weights(
-      ex, rowTiles, hidden, inward, upPanels, count, offsets, gradients.up.floats)
-    unsafe moe_group_sums(
-      ex, outputTiles, Int64(gradients.downPanelCount), count, offsets, gradients.downBias.floats)
-    unsafe moe_group_sums(ex, inward, upPanels, count, offsets, gradients.upBias.floats)
-    unsafe moe_grouped_gemm_down(
-      ex, MOE_F32, inward, count, offsets, upPanels * Int64(MOE_PANEL), hidden, transposedUp, nil, rows,
-      kernel)
+      ex, dtype, rowTiles, hidden, inward, upPanels, count, offsets, gradients.up.floats, kernel)
+    if experts.downBias != nil {
+      unsafe moe_group_sums(ex, dtype, outputTiles, downPanels, count, offsets, gradients.downBias.floats)
+    }
+    if experts.gateBias != nil || experts.upBias != nil {
+      unsafe moe_group_sums(ex, dtype, inward, upPanels, count, offsets, gradients.upBias.floats)
+    }
+    unsafe moe_grouped_gemm_backward(
+      ex, dtype, inward, upPanels, count, offsets, hidden, experts.up.base, false, rows, kernel)
     return unsafe rows
   }
 
@@ -111,27 +104,20 @@ extension Kernels {
     unsafe moe_gather_rows(
       ex, MOE_F32, jittered == nil ? input : UnsafePointer(copy), hidden, 1, offsets, nil, nil, tokenTiles)
     unsafe moe_grouped_gemm_weights(
-      ex, tokenTiles, hidden, logitTiles, Int64(gradients.panelCount), 1, offsets, gradients.panels.floats)
-    unsafe moe_group_sums(ex, logitTiles, Int64(gradients.panelCount), 1, offsets, gradients.bias.floats)
-
-    let (expertPanels, hiddenPanels) = (Int64(panels(router.expertCount)), Int64(panels(router.hiddenSize)))
-    let transposed = unsafe try backward.transposedRouter.reserve(
-      bytes: moe_transposed_panels_bytes(expertPanels, hiddenPanels)
-    ).assumingMemoryBound(to: Float.self)
-    unsafe moe_transpose_panels(
-      ex, router.panels.floats, 1, expertPanels, hidden, hiddenPanels, transposed)
-    guard let jittered else {
-      unsafe moe_grouped_gemm_add(
-        ex, logitTiles, 1, offsets, expertPanels * Int64(MOE_PANEL), hidden, transposed, inputGradient,
-        kernel)
-      return
+      ex, MOE_F32, tokenTiles, hidden, logitTiles, Int64(gradients.panelCount), 1, offsets,
+      gradients.panels.floats, nil)
+    unsafe moe_group_sums(
+      ex, MOE_F32, logitTiles, Int64(gradients.panelCount), 1, offsets, gradients.bias.floats)
+    let back = unsafe jittered == nil ? inputGradient : copy
+    if jittered != nil { unsafe copy.update(repeating: 0, count: tokenCount * router.hiddenSize) }
+    unsafe moe_grouped_gemm_backward(
+      ex, MOE_F32, logitTiles, Int64(panels(router.expertCount)), 1, offsets, hidden, router.panels.floats,
+      true, back, kernel)
+    if let jittered {
+      unsafe jitter(
+        copy, tokenCount: tokenCount, hiddenSize: router.hiddenSize, noise: jittered, into: inputGradient,
+        adding: true, execution: execution)
     }
-    unsafe copy.update(repeating: 0, count: tokenCount * router.hiddenSize)
-    unsafe moe_grouped_gemm_add(
-      ex, logitTiles, 1, offsets, expertPanels * Int64(MOE_PANEL), hidden, transposed, copy, kernel)
-    unsafe jitter(
-      copy, tokenCount: tokenCount, hiddenSize: router.hiddenSize, noise: jittered, into: inputGradient,
-      adding: true, execution: execution)
   }
 
   /// dL/dweights [T, K] = `output`[t]·`rows`[choice].

@@ -44,8 +44,8 @@ extension Kernels {
     )
   }
 
-  /// First product: `rowTiles` → `hiddenTiles`, with bias and activation; in fp32 it can record what the backward
-  /// pass starts from in `preactivationTiles`.
+  /// First product: `rowTiles` → `hiddenTiles`, with bias and activation; it can record what the backward pass
+  /// starts from in `preactivationTiles`.
   static func groupedGEMMUp(
     _ experts: PackedExperts, offsets: UnsafePointer<Int64>, rowCount: Int, isRecorded: Bool,
     execution: Execution, tiles: inout TileScratch, scratch: inout Scratch
@@ -58,12 +58,14 @@ extension Kernels {
       bytes: moe_grouped_gemm_scratch_bytes(execution.cValue, Int64(experts.expertCount)))
     if isRecorded {
       let recorded = unsafe try tiles.preactivationTiles.reserve(
-        bytes: rowBytes(experts, rowCount, experts.upPanelCount * MOE_PANEL, execution))
+        bytes: moe_rows_bytes(
+          execution.instructionSet.cValue, MOE_F32, Int64(rowCount), Int64(experts.expertCount),
+          Int64(experts.upPanelCount) * Int64(MOE_PANEL)))
       unsafe moe_grouped_gemm_up_recorded(
-        execution.cValue, rows.assumingMemoryBound(to: Float.self), Int64(experts.expertCount), offsets,
-        Int64(experts.hiddenSize), Int64(experts.feedForwardSize), experts.up.floats,
-        experts.gateBias?.floats, experts.upBias?.floats, activation, alpha, limit,
-        recorded.assumingMemoryBound(to: Float.self), hidden.assumingMemoryBound(to: Float.self), kernel)
+        execution.cValue, experts.precision.cValue, rows, Int64(experts.expertCount), offsets,
+        Int64(experts.hiddenSize), Int64(experts.feedForwardSize), experts.up.base, experts.gateBias?.floats,
+        experts.upBias?.floats, activation, alpha, limit, recorded.assumingMemoryBound(to: Float.self),
+        hidden, kernel)
     } else {
       unsafe moe_grouped_gemm_up(
         execution.cValue, experts.precision.cValue, rows, Int64(experts.expertCount), offsets,

@@ -29,4 +29,9 @@ extension Kernels {
         memory.base + offset, Int64(stride))
     }
   }
+
+  /// Rounds the fp32 panels of `master` to bfloat16 in `copy`: `panels` panels over `depth` values of k.
+  static func narrow(_ master: Memory, to copy: Memory, panels: Int, depth: Int, execution: Execution) {
+    unsafe moe_narrow_panels(execution.cValue, master.floats, Int64(panels), Int64(depth), copy.base)
+  }
 }

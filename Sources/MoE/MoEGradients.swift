@@ -1,7 +1,7 @@
 internal import CKernels
 public import MoECore
 
-/// Sums of the gradients of a layer's parameters, in fp32.
+/// Sums of the gradients of a layer's parameters, in fp32 whatever the layer's precision.
 ///
 /// A backward pass adds to them, one row after another in the order of the tokens, so a batch in parts gives
 /// the bits of the whole batch.
@@ -14,12 +14,8 @@ public final class MoEGradients {
 
   /// Zeros for the parameters of `layer`.
   ///
-  /// - Throws: `MoEError.unsupported` for a layer in another precision than fp32, and
-  ///   `MoEError.outOfMemory`.
+  /// - Throws: `MoEError.outOfMemory`.
   public init(for layer: MoELayer) throws(MoEError) {
-    guard layer.experts.precision == .float32 else {
-      throw .unsupported("gradients are computed in f32, and the layer is in \(layer.experts.precision)")
-    }
     configuration = layer.configuration
     router = try RouterGradients(layer.router)
     experts = try NetworkGradients(layer.experts)

@@ -12,16 +12,12 @@ extension MoELayer {
   ///   - output: activations of the input's shape, overwritten.
   ///   - workspace: scratch; nothing of the recording stays in it.
   ///   - execution: nil for ``Execution/automatic()``; the backward pass has to use the same instruction set.
-  /// - Throws: as ``callAsFunction(_:mask:execution:)``, and `MoEError.unsupported` for a layer in another
-  ///   precision than fp32.
+  /// - Throws: as ``callAsFunction(_:mask:execution:)``.
   public func forward(
     _ input: Activations, mask: [Bool]? = nil, noise: RouterNoise? = nil, recording: inout Recording,
     into output: inout Activations, workspace: inout Workspace, execution: Execution? = nil
   ) throws(MoEError) {
     let execution = if let execution { execution } else { try Execution.automatic() }
-    guard experts.precision == .float32 else {
-      throw .unsupported("a pass is recorded in f32, and the layer is in \(experts.precision)")
-    }
     try validate(input, mask: mask, output: output)
     try noise?.validate()
     recording.pass = nil

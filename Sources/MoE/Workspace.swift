@@ -45,18 +45,15 @@ struct BackwardScratch {
   var experts = BackwardTiles()
   var dense = BackwardTiles()
   var offsets = Scratch()
-  var transposedRouter = Scratch()
   var probabilityGradients = Scratch()
   var jitteredTokens = Scratch()
 }
 
-/// Gradients of the rows of one set of networks, and its weights transposed.
+/// Gradients of the rows of one set of networks.
 struct BackwardTiles {
   var outputTiles = Scratch()
   var preactivationTiles = Scratch()
   var rows = Scratch()
-  var transposedUp = Scratch()
-  var transposedDown = Scratch()
 }
 
 /// Scratch of a pass, forward or backward, grown by the first pass of a size and reused by the next.

@@ -12,29 +12,48 @@ import Testing
   /// A gradient is compared with the size of all gradients of its kind, because a single one may be a difference of
   /// large terms. The factor 8 is for the cases in which there is but one: near a zero of an activation's slope, as
   /// SwiGLU's at −1.28, the slope is several times smaller than the terms that it is the sum of.
-  static func bound(_ configuration: MoEConfiguration, tokenCount: Int) -> Double {
+  ///
+  /// In bfloat16 the weights are exact here, and four operands are rounded by at most 2⁻⁸ of themselves: the row, the
+  /// hidden row, the output's gradient and that of gate and up. The factor is also for a preactivation that they move
+  /// across the kink of ReLU or of a clamp. ``bfloat16GradientsOfManyRows()`` has the sum of the four alone.
+  static func bound(_ configuration: MoEConfiguration, _ precision: Precision, tokenCount: Int) -> Double {
     let inner = configuration.feedForwardSize + (configuration.denseBranch?.feedForwardSize ?? 0)
-    return 8
-      * Tolerance.gamma(
-        4 * configuration.hiddenSize + 3 * inner + tokenCount + configuration.expertCount + 64)
+    let chain = Tolerance.gamma(
+      4 * configuration.hiddenSize + 3 * inner + tokenCount + configuration.expertCount + 64)
+    let narrow = precision == .bfloat16 ? 4 * Tolerance.bfloat16Roundoff : 0
+    return 8 * (chain + narrow)
   }
 
   /// Characters in which fp32 gradients are meaningful: products of denormals underflow, and huge activations put
   /// every probability at 0 or 1, where its gradient is rounding.
   static let temperaments: Set<Temperament> = [.uniform, .skewed, .allToOne, .emptyExpert, .ties]
 
-  @Test(arguments: InstructionSet.supported)
-  func gradientsMatchOracle(_ instructionSet: InstructionSet) {
+  @Test(arguments: InstructionSet.supported, Precision.allCases)
+  func gradientsMatchOracle(_ instructionSet: InstructionSet, _ precision: Precision) {
     checkProperty(seeds: 0..<250) { layerCase in
       guard Self.temperaments.contains(layerCase.temperament) else { return }
-      try compare(layerCase, Execution(instructionSet: instructionSet, threadCount: 2))
+      try compare(layerCase, precision, Execution(instructionSet: instructionSet, threadCount: 2))
     }
+  }
+
+  /// Where many elements share the error, it is that of four roundings and no more.
+  @Test(arguments: InstructionSet.supported)
+  func bfloat16GradientsOfManyRows(_ instructionSet: InstructionSet) throws {
+    let configuration = try MoEConfiguration(
+      hiddenSize: 70, feedForwardSize: 90, expertCount: 5, expertsPerToken: 2,
+      denseBranch: .gatedShared(feedForwardSize: 50))
+    let problem = LayerProblem(
+      configuration: configuration, weights: MoEWeights.random(for: configuration, seed: 8),
+      input: .random([3, 50, 70], seed: 9))
+    try compare(
+      problem.withRoundedNetworks, seed: 10, .bfloat16,
+      Execution(instructionSet: instructionSet, threadCount: 2), bound: 4 * Tolerance.bfloat16Roundoff)
   }
 
   @Test func lossesMatchOracle() {
     checkProperty(seeds: 500..<650) { layerCase in
       guard Self.temperaments.contains(layerCase.temperament) else { return }
-      try compare(layerCase, Execution(), withLosses: true)
+      try compare(layerCase, .float32, Execution(), withLosses: true)
     }
   }
 
@@ -52,16 +71,19 @@ import Testing
       let noise = RouterNoise(
         seed: layerCase.seed, firstToken: 5, inputJitter: layerCase.seed % 4 < 2 ? 0.125 : 0)
       try compare(
-        layerCase, Execution(instructionSet: instructionSet, threadCount: 2), withLosses: true, noise: noise)
+        layerCase, .float32, Execution(instructionSet: instructionSet, threadCount: 2), withLosses: true,
+        noise: noise)
     }
   }
 
-  @Test func bitsDoNotDependOnThreadsOrParts() throws {
+  @Test(arguments: InstructionSet.supported, Precision.allCases)
+  func bitsDoNotDependOnThreadsOrParts(_ instructionSet: InstructionSet, _ precision: Precision) throws {
     var generator = SeededGenerator(seed: 3)
     let configuration = try MoEConfiguration(
       hiddenSize: 70, feedForwardSize: 50, expertCount: 5, expertsPerToken: 2,
       denseBranch: .residual(feedForwardSize: 30))
-    let layer = try MoELayer(configuration, weights: MoEWeights.random(for: configuration, seed: 4))
+    let layer = try MoELayer(
+      configuration, weights: MoEWeights.random(for: configuration, seed: 4), precision: precision)
     let input = Activations.random([61, 70], seed: 5)
     let outputGradient = Activations.random([61, 70], seed: 6)
     var expected: (input: [Float], weights: MoEWeights)?
@@ -72,7 +94,7 @@ import Testing
         for range in [0..<split, split..<61] where !range.isEmpty {
           ofInput += try backward(
             layer, rows(input, range), rows(outputGradient, range), gradients,
-            Execution(threadCount: threads)
+            Execution(instructionSet: instructionSet, threadCount: threads)
           ).elements
         }
         let result = (ofInput, gradients.weights(of: layer))
@@ -132,12 +154,23 @@ private func rows(_ activations: Activations, _ range: Range<Int>) throws -> Act
 
 /// Compares every gradient of a case with the oracle's.
 private func compare(
-  _ layerCase: LayerCase, _ execution: Execution, withLosses: Bool = false, noise: RouterNoise? = nil
+  _ layerCase: LayerCase, _ precision: Precision, _ execution: Execution, withLosses: Bool = false,
+  noise: RouterNoise? = nil
 ) throws {
-  let problem = try layerCase.problem()
+  let problem = try precision == .float32 ? layerCase.problem() : layerCase.problem().withRoundedNetworks
+  try compare(
+    problem, seed: layerCase.seed &+ 1, precision, execution,
+    bound: BackwardTests.bound(problem.configuration, precision, tokenCount: layerCase.tokenCount),
+    withLosses: withLosses, noise: noise, allToOne: layerCase.temperament == .allToOne)
+}
+
+private func compare(
+  _ problem: LayerProblem, seed: UInt64, _ precision: Precision, _ execution: Execution, bound: Double,
+  withLosses: Bool = false, noise: RouterNoise? = nil, allToOne: Bool = false
+) throws {
   let (configuration, input) = (problem.configuration, problem.input)
-  let layer = try MoELayer(configuration, weights: problem.weights)
-  var generator = SeededGenerator(seed: layerCase.seed &+ 1)
+  let layer = try MoELayer(configuration, weights: problem.weights, precision: precision)
+  var generator = SeededGenerator(seed: seed)
   let outputGradient = try Activations(
     shape: input.shape,
     tokens: .normal(
@@ -166,7 +199,6 @@ private func compare(
     workspace: &workspace, execution: execution)
 
   let expected = try oracleGradients(problem, outputGradient, following: recording.record, losses, noise)
-  let bound = BackwardTests.bound(configuration, tokenCount: input.tokenCount)
   func judge(_ name: String, _ actual: [Float]?, _ exact: [Double]?) throws {
     guard let actual, let exact else { return }
     let error = Tolerance.relativeRMS(actual.map(Double.init), exact)
@@ -180,7 +212,7 @@ private func compare(
   try judgeNetworks("experts", found.experts, expected.experts, judge)
   if let dense = found.dense { try judgeNetworks("dense branch", [dense], [expected.dense!], judge) }
   // Where all tokens go to one expert, its probability is 1 to the last bit, and what it passes back is rounding.
-  if layerCase.temperament == .allToOne { return }
+  if allToOne { return }
   try judge("router", found.routerWeights.weight.elements, expected.routerWeight.flatMap { $0 })
   try judge("router bias", found.routerWeights.bias, expected.routerBias)
   try judge("gate", found.denseGate?.weight.elements, expected.denseGateWeight?.flatMap { $0 })
@@ -202,6 +234,30 @@ private func judgeNetworks(
   try judge("\(owner): gate bias", all(found.map(\.gateBias)), all(exact.map(\.gateBias)))
   try judge("\(owner): up bias", all(found.map(\.upBias)), all(exact.map(\.upBias)))
   try judge("\(owner): down bias", all(found.map(\.downBias)), all(exact.map(\.downBias)))
+}
+
+extension LayerProblem {
+  /// The same with the networks' weights rounded, so that packing them in bfloat16 changes nothing.
+  fileprivate var withRoundedNetworks: LayerProblem {
+    func rounded(_ matrix: Matrix) -> Matrix {
+      var result = matrix
+      for row in 0..<matrix.rows {
+        for column in 0..<matrix.columns { result[row, column] = matrix[row, column].nearestBFloat16 }
+      }
+      return result
+    }
+    func rounded(_ network: FeedForwardWeights) -> FeedForwardWeights {
+      var result = network
+      result.gate = network.gate.map(rounded)
+      result.up = rounded(network.up)
+      result.down = rounded(network.down)
+      return result
+    }
+    var weights = weights
+    weights.experts = weights.experts.map(rounded)
+    weights.dense = weights.dense.map(rounded)
+    return LayerProblem(configuration: configuration, weights: weights, input: input, mask: mask)
+  }
 }
 
 /// The oracle's gradients for the choices and drops of a recorded pass.

@@ -53,6 +53,22 @@ import Testing
     withExtendedLifetime(source) {}
   }
 
+  @Test(arguments: [1, 16, 33, 100], [1, 31, 32, 65])
+  func narrowedPanelsAreThosePackedNarrow(_ n: Int, _ k: Int) throws {
+    let w = try matrix(n, k, seed: UInt64(n * 1000 + k))
+    let panels = Int64((n + 15) / 16)
+    let wide = packed(w, MOE_F32)
+    for threads in threadCounts {
+      let narrow = Fenced<UInt8>(count: moe_panels_bytes(MOE_BF16, panels, Int64(k)))
+      unsafe moe_narrow_panels(
+        InstructionSet.scalar.threads(threads), wide.raw.assumingMemoryBound(to: Float.self), panels,
+        Int64(k),
+        narrow.raw)
+      #expect(narrow.fencesIntact && wide.fencesIntact)
+      #expect(narrow.elements == packed(w, MOE_BF16).elements)
+    }
+  }
+
   /// An element of packed panels, as the bits of a float.
   private func element(
     of panels: Fenced<UInt8>, _ type: moe_dtype, panel: Int, depth: Int, column: Int, padded: Int

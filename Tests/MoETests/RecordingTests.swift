@@ -5,12 +5,12 @@ import Testing
 
 /// What a recording keeps, and that recordings which share a workspace keep it to themselves.
 @Suite struct RecordingTests {
-  @Test(arguments: InstructionSet.supported)
-  func recomputeGivesTheBitsOfFull(_ instructionSet: InstructionSet) {
+  @Test(arguments: InstructionSet.supported, Precision.allCases)
+  func recomputeGivesTheBitsOfFull(_ instructionSet: InstructionSet, _ precision: Precision) {
     checkProperty(seeds: 700..<850) { layerCase in
       guard BackwardTests.temperaments.contains(layerCase.temperament) else { return }
       let problem = try layerCase.problem()
-      let layer = try MoELayer(problem.configuration, weights: problem.weights)
+      let layer = try MoELayer(problem.configuration, weights: problem.weights, precision: precision)
       let execution = try Execution(instructionSet: instructionSet, threadCount: 2)
       let steps = try [Recording.Extent.full, .recompute].map {
         try Step(layer, problem.input, mask: problem.mask, extent: $0, execution: execution)

@@ -11,10 +11,10 @@ struct LayerCommand: ParsableCommand {
       Qwen3-like (2048, 768, 128, 8, SwiGLU). Up to 16 tokens the layer takes 16 inputs in turn, so that \
       weights come from memory.
 
-      With --train a row is a recorded forward and its backward in f32, gradients of all parameters included.
+      With --train a row is a recorded forward and its backward, gradients of all parameters included.
 
       Example: moe-bench layer --shape S2 --dtype f32,bf16 --tokens 1,16,512,2048
-      Example: moe-bench layer --shape S2 --train --tokens 512,2048
+      Example: moe-bench layer --shape S2 --train --dtype f32,bf16 --tokens 512,2048
       """)
 
   @Option(help: "S1, S2 or S3.")
@@ -33,7 +33,6 @@ struct LayerCommand: ParsableCommand {
   @OptionGroup var effort: EffortOptions
 
   func validate() throws {
-    if train, dtype.elements != [.float32] { throw ValidationError("--train is in f32 so far") }
     for count in tokens.elements where !(1...(1 << 20)).contains(count) {
       throw ValidationError("--tokens has \(count), expected 1 to \(1 << 20)")
     }

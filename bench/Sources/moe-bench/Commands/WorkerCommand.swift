@@ -11,7 +11,7 @@ struct WorkerCommand: ParsableCommand {
       Prints 'err swift_moe E', the relative RMS error against the oracle on 16 tokens, and 'ready swift_moe', \
       then answers 'run swift_moe T SECONDS' with 'times MS MS …' until 'quit'. Routes by softmax, top-k and \
       normalisation. Lines are the only output, so --json changes nothing. With --train the contender is \
-      swift_moe_train, a forward and its backward in fp32.
+      swift_moe_train, a forward and its backward, and E the error of a gradient along a direction.
 
       Example: moe-bench worker --H 1024 --F 3584 --E 8 --k 2 --dtype bf16 --threads 2 --act silu --Ts 1,512
       """)
@@ -41,7 +41,6 @@ struct WorkerCommand: ParsableCommand {
   private var name: String { train ? "swift_moe_train" : "swift_moe" }
 
   func validate() throws {
-    if train, dtype != .fp32 { throw ValidationError("--train is in fp32 so far, not \(dtype.rawValue)") }
     if let isa = execution.isa, isa.elements.count > 1 {
       throw ValidationError("--isa names \(isa.elements.count) instruction sets, a worker has one")
     }

@@ -60,32 +60,44 @@ struct LayerBench {
     }
   }
 
-  /// Times a recorded forward and its backward in fp32, gradients of the input and of every parameter.
+  /// Times a recorded forward and its backward, gradients of the input and of every parameter.
   func training(tokenCounts: [Int], report: (LayerRow) -> Void) throws {
-    let source = RandomWeights(shape: shape, precision: .float32)
-    let layer = try MoELayer(
-      shape.configuration(), weights: source, execution: Execution(threadCount: threadCount))
+    let sources = precisions.map { RandomWeights(shape: shape, precision: $0) }
+    let layers = try sources.map {
+      try MoELayer(
+        shape.configuration(), weights: $0, precision: $0.precision,
+        execution: Execution(threadCount: threadCount))
+    }
     for tokenCount in tokenCounts {
-      let input = randomInputs(tokenCount: tokenCount, shape: shape, precision: .float32)[0]
-      let contenders = try instructionSets.map { instructionSet in
-        let run = try TrainingRun(
-          layer, input: input,
-          execution: Execution(instructionSet: instructionSet, threadCount: threadCount))
-        // A difference of fp32 outputs is good to three digits.
-        let error = try run.error()
-        try require(error, atMost: 0.01, "the gradient \(shape.name) T=\(tokenCount) on \(instructionSet)")
-        return Contender(
-          name: "train \(instructionSet)",
-          arithmetic: .init(instructionSet: instructionSet, precision: .float32), error: error, run: run.step)
+      var contenders: [Contender] = []
+      var works: [Work] = []
+      for (source, layer) in zip(sources, layers) {
+        let precision = source.precision
+        let input = randomInputs(tokenCount: tokenCount, shape: shape, precision: precision)[0]
+        // Each product of the forward has two in the backward, over all experts' weights.
+        let forward = work(tokenCount, precision, expertsUsed: Double(shape.expertCount))
+        for instructionSet in instructionSets {
+          let run = try TrainingRun(
+            layer, input: input,
+            execution: Execution(instructionSet: instructionSet, threadCount: threadCount))
+          let error = try run.error(weights: source)
+          try require(
+            error, atMost: shape.gradientTolerance(precision),
+            "the gradient \(shape.name) T=\(tokenCount) \(precision) on \(instructionSet)")
+          works.append(Work(flops: 3 * forward.flops, bytes: 3 * forward.bytes))
+          contenders.append(
+            Contender(
+              name: "\(precision) train \(instructionSet)",
+              arithmetic: .init(instructionSet: instructionSet, precision: precision), error: error,
+              run: run.step))
+        }
       }
       let timings = try timeInRounds(contenders, effort, limits: limits)
-      // Each product of the forward has two in the backward, over all experts' weights.
-      let forward = work(tokenCount, .float32, expertsUsed: Double(shape.expertCount))
       for (index, contender) in contenders.enumerated() {
         report(
           LayerRow(
             shape: shape, tokenCount: tokenCount, contender: contender, timings: timings[index],
-            work: Work(flops: 3 * forward.flops, bytes: 3 * forward.bytes), limits: limits))
+            work: works[index], limits: limits))
       }
     }
   }

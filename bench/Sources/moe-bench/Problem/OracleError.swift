@@ -3,28 +3,35 @@ import MoEReference
 
 /// The relative RMS error of rows `tokens` of a layer's output against the oracle in Double.
 ///
-/// Expert by expert, so that one expert's parameters are in memory at a time. A token's output does not depend
-/// on the others of its batch, so a few rows judge a large one.
+/// A token's output does not depend on the others of its batch, so a few rows judge a large one.
 func oracleError(
   of output: Activations, for input: Activations, tokens: [Int], weights: RandomWeights
 ) throws -> Double {
+  let hidden = weights.shape.hiddenSize
+  let rows = tokens.flatMap { token in (0..<hidden).map { input.tokens[token, $0] } }
+  let expected = try oracleOutput(
+    Matrix(rows: tokens.count, columns: hidden, elements: rows), weights: weights)
+  let actual = tokens.flatMap { token in (0..<hidden).map { Double(output.tokens[token, $0]) } }
+  return relativeRMS(actual, expected.flatMap { $0 })
+}
+
+/// The oracle's output for tokens `[T, D]`: expert by expert, so that one expert's parameters are in memory at a time.
+func oracleOutput(_ tokens: Matrix, weights: RandomWeights) throws -> [[Double]] {
   let shape = weights.shape
-  let rows = tokens.map { token in (0..<shape.hiddenSize).map { input.tokens[token, $0] } }
-  let sample = try Matrix(rows: tokens.count, columns: shape.hiddenSize, elements: rows.flatMap { $0 })
   let routing = try Reference.route(
-    logits: Reference.logits(sample, weights.router()), policy: shape.configuration().routing,
+    logits: Reference.logits(tokens, weights.router()), policy: shape.configuration().routing,
     expertsPerToken: shape.expertsPerToken)
-  var expected = rows.map { $0.map { _ in 0.0 } }
+  var output = Array(repeating: Array(repeating: 0.0, count: shape.hiddenSize), count: tokens.rows)
   for expert in Set(routing.expertIDs.joined()) {
     let network = weights.expert(expert)
-    for (index, ids) in routing.expertIDs.enumerated() {
+    for (token, ids) in routing.expertIDs.enumerated() {
       guard let choice = ids.firstIndex(of: expert) else { continue }
-      let y = Reference.feedForward(rows[index].map(Double.init), network, activation: shape.activation)
-      for d in y.indices { expected[index][d] += routing.weights[index][choice] * y[d] }
+      let row = (0..<shape.hiddenSize).map { Double(tokens[token, $0]) }
+      let y = Reference.feedForward(row, network, activation: shape.activation)
+      for d in y.indices { output[token][d] += routing.weights[token][choice] * y[d] }
     }
   }
-  let actual = tokens.flatMap { token in (0..<shape.hiddenSize).map { Double(output.tokens[token, $0]) } }
-  return relativeRMS(actual, expected.flatMap { $0 })
+  return output
 }
 
 extension Shape {
@@ -33,5 +40,13 @@ extension Shape {
   func tolerance(_ precision: Precision) -> Double {
     let chain = roundings(2 * hiddenSize + feedForwardSize + expertsPerToken + 32)
     return precision == .float32 ? chain : chain + 0x1p-8
+  }
+
+  /// What ``TrainingRun/error(weights:)`` may be. fp32: the same chain, and as much again for the difference that the
+  /// gradient is held against. bfloat16: six roundings by at most 2⁻⁸ lie between a token and its gradient, of the
+  /// row, the hidden row, the output's gradient and gate's and up's; of terms of either sign the sizes add as squares.
+  func gradientTolerance(_ precision: Precision) -> Double {
+    let chain = 2 * roundings(4 * hiddenSize + 3 * feedForwardSize + expertCount + 64)
+    return precision == .float32 ? chain : chain + 6 * 0x1p-8
   }
 }

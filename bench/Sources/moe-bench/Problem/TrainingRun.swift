@@ -31,32 +31,31 @@ final class TrainingRun {
       workspace: &workspace, execution: execution)
   }
 
-  /// How far the input's gradient along one direction v is from (L(x + h·v) − L(x − h·v))/2h with L the output times
-  /// its gradient. One token moves a little, the one that is surest of its experts, and only its output counts. The
-  /// difference is held against √Σ(gᵢ·vᵢ)², the size that such a sum of terms of either sign has.
-  func error() throws -> Double {
+  /// How far the input's gradient along one direction v is from (L(x + h·v) − L(x − h·v))/2h of the oracle in Double,
+  /// with L the output times its gradient. One token moves a little, the one that is surest of its experts, and only
+  /// its output counts. The difference is held against √Σ(gᵢ·vᵢ)², the size that such a sum of terms of either sign
+  /// has.
+  func error(weights: RandomWeights) throws -> Double {
     try step()
     let margins = recording.record.margins
     let token = margins.indices.max { margins[$0] < margins[$1] } ?? 0
     let width = input.tokens.columns
     let direction = Activations.random([1, width], seed: 12).tokens
-    let h: Float = 0x1p-11
-    var expected = 0.0
-    for sign: Float in [1, -1] {
-      var moved = Matrix(rows: 1, columns: width)
+    let h: Float = 0x1p-7
+    var moved = Matrix(rows: 2, columns: width)
+    for (row, sign) in [Float(1), -1].enumerated() {
       for column in 0..<width {
-        moved[0, column] = input.tokens[token, column] + sign * h * direction[0, column]
-      }
-      let result = try layer(Activations(shape: [1, width], tokens: moved), execution: execution).output
-        .tokens
-      for column in 0..<width {
-        expected += Double(sign) * Double(result[0, column]) * Double(outputGradient.tokens[token, column])
+        moved[row, column] = input.tokens[token, column] + sign * h * direction[0, column]
       }
     }
-    expected /= 2 * Double(h)
+    let outputs = try oracleOutput(moved, weights: weights)
+    var expected = 0.0
     var found = 0.0
     var squares = 0.0
     for column in 0..<width {
+      expected +=
+        (outputs[0][column] - outputs[1][column]) / (2 * Double(h))
+        * Double(outputGradient.tokens[token, column])
       let term = Double(inputGradient.tokens[token, column]) * Double(direction[0, column])
       found += term
       squares += term * term

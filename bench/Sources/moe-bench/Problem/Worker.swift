@@ -20,7 +20,7 @@ final class Worker {
   func error() throws -> Double {
     let inputs = inputs(tokenCount: 16)
     return trains
-      ? try TrainingRun(layer, input: inputs[0], execution: execution).error()
+      ? try TrainingRun(layer, input: inputs[0], execution: execution).error(weights: weights)
       : try LayerRun(layer, inputs: inputs, execution: execution).error(tokens: 16, weights: weights)
   }
 
