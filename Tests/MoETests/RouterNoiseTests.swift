@@ -33,20 +33,27 @@ import Testing
       let exact = Reference.decisions(of: record, logits: logits, policy: Self.policy, noise: noise).routing
       for token in 0..<53 {
         let ids = record.expertIDs[token * k..<(token + 1) * k].map(Int.init)
-        #expect((ids[0] >= 0) == mask[token])
+        try ensure((ids[0] >= 0) == mask[token], "the mask of token \(token)")
         guard mask[token] else { continue }
         for choice in 0..<k {
           let noisy = Reference.sparseMixerNoisyLogits(
             logits[token], after: Array(ids[..<choice]), jitter: Double(Float(0.37)), noise: noise,
             token: token)
-          #expect(noisy[ids[choice]] >= noisy.max()! - 1e-5, "round \(round), token \(token)")
+          try ensure(
+            noisy[ids[choice]] >= noisy.max()! - 1e-5,
+            "round \(round), token \(token) samples \(ids) of \(noisy)")
           if choice == k - 1, k < columns {
             let second = noisy.indices.filter { $0 != ids[choice] }.map { noisy[$0] }.max()!
             let margin = Double(record.margins[token])
-            #expect(Tolerance.agree(margin, noisy[ids[choice]] - second, within: 2e-5))
+            try ensure(
+              Tolerance.agree(margin, noisy[ids[choice]] - second, within: 2e-5),
+              "margin \(margin) of \(noisy)")
           }
           let weight = Double(record.expertWeights[token * k + choice])
-          #expect(Tolerance.agree(weight, exact.weights[token][choice], within: Tolerance.gamma(100)))
+          let expected = exact.weights[token][choice]
+          try ensure(
+            Tolerance.agree(weight, expected, within: Tolerance.gamma(100)),
+            "round \(round): weight \(weight) of token \(token), expected \(expected)")
         }
         if Double(logits[token][ids[0]]) < logits[token].max()! { others += 1 }
       }
