@@ -59,7 +59,7 @@ struct TrainingRun {
   /// - Returns: its status, or nil where it had ended before or was killed by the signal.
   func interrupt(_ arguments: [String], with signal: Int32, when isDue: () -> Bool) throws -> Int32? {
     let process = Process()
-    process.executableURL = try #require(executable)
+    process.executableURL = try #require(executable) as URL
     process.arguments = arguments
     process.standardInput = FileHandle.nullDevice
     process.standardOutput = FileHandle.nullDevice
