@@ -90,6 +90,23 @@ import Testing
     }
   }
 
+  @Test func whatSavesMemoryDoesNotChangeABit() throws {
+    try withTemporaryFolder { folder in
+      let training = try TrainingRun(in: folder)
+      let settings = ["preset": "mixtral", "steps": "8"]
+      func parameters(_ run: String, _ more: String..., settings: [String: String]) throws -> [[UInt8]] {
+        expectSuccess(try moe(training.arguments(run, more, settings: settings)))
+        let file = try SafetensorsFile(path: training.path("\(run)/checkpoint.safetensors"))
+        return try file.names.map { try file.bytes(named: $0) }
+      }
+      let plain = try parameters("plain", settings: settings)
+      let recomputed = try parameters("recomputed", "--recompute", settings: settings) == plain
+      #expect(recomputed)
+      let split = try parameters("split", settings: settings.merging(["micro-batches": "4"]) { $1 }) == plain
+      #expect(split)
+    }
+  }
+
   @Test func settingsThatCannotBeHonouredAreUsageErrors() throws {
     try withTemporaryFolder { folder in
       let training = try TrainingRun(in: folder)

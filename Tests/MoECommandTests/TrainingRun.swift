@@ -36,7 +36,7 @@ struct TrainingRun {
 
   /// Trains a run to its end.
   func train(_ run: String, _ more: String..., settings: [String: String] = [:]) throws -> Run {
-    try moe(arguments(run, more).overridden(by: settings))
+    try moe(arguments(run, more, settings: settings))
   }
 
   func resume(_ run: String, _ more: String...) throws -> Run {
