@@ -56,6 +56,7 @@ struct TrainCommand: ParsableCommand {
     let report = TrainReport(trainer, corpus, execution, out)
     report.begin(isResumed: resume)
     if trainer.step == trainer.description.training.steps {
+      try trainer.writeSample()
       print("the run is at its last step, \(trainer.step), already; a higher --steps continues it")
       return
     }

@@ -10,7 +10,7 @@ struct Run: Sendable {
 }
 
 /// The command that was built beside these tests.
-private let executable: URL? = {
+let executable: URL? = {
   let places = [Bundle.main.executableURL, CommandLine.arguments.first.map { URL(filePath: $0) }]
   return places.compactMap { $0?.deletingLastPathComponent().appending(path: "moe") }.first {
     FileManager.default.isExecutableFile(atPath: $0.path)

@@ -89,7 +89,8 @@ public struct TextCorpus: Sendable {
   public var fingerprint: String {
     var all: [UInt8] = []
     for text in texts {
-      for hash in [contentHash(Array(text.label.utf8)[...]), contentHash(text.train[...])] {
+      for part in [Array(text.label.utf8), text.train, text.validation] {
+        let hash = contentHash(part[...])
         for shift in 0..<8 { all.append(UInt8(truncatingIfNeeded: hash >> (8 * UInt64(shift)))) }
       }
     }

@@ -55,8 +55,8 @@ public struct OptimizerState {
   public let name: String
   /// `[rows, columns]`.
   public let shape: [Int]
-  let read: () -> Matrix
-  let write: (Matrix) -> Void
+  package let read: () -> Matrix
+  package let write: (Matrix) -> Void
 
   /// The matrices of `memory`, one in the layout of each parameter.
   static func matrices(

@@ -5,7 +5,13 @@ internal import MoECheckpoints
 extension LanguageModel {
   /// The model of a run, as its seed makes it.
   convenience init(_ description: RunDescription, execution: Execution) throws(MoEError) {
-    try self.init(description.model, seed: description.seed, execution: execution)
+    let training = description.training
+    guard training.precision == Precision.float32.rawValue else {
+      throw .unsupported("language models are trained in f32, not \(training.precision)")
+    }
+    try self.init(
+      description.model, seed: description.seed, recording: training.recomputes ? .recompute : .full,
+      execution: execution)
   }
 
   /// The model of a run's newest checkpoint, to be used and not trained further.

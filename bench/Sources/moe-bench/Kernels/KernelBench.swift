@@ -9,5 +9,5 @@ protocol KernelBench: SendableMetatype {
 /// All of them, in the order of a layer's forward.
 let kernelBenches: [any KernelBench.Type] = [
   PackBench.self, RouterBench.self, PermuteBench.self, GatherBench.self, GroupedGEMMBench.self,
-  CombineBench.self,
+  CombineBench.self, OptimizerBench.self,
 ]
