@@ -39,11 +39,12 @@ let package = Package(
     .target(name: "MoEReference", dependencies: ["MoECore"], swiftSettings: swiftSettings),
     .target(name: "MoE", dependencies: ["MoECore", "CKernels"], swiftSettings: swiftSettings),
     .target(name: "MoECheckpoints", dependencies: ["MoECore"], swiftSettings: swiftSettings),
+    .target(name: "MoEReport", swiftSettings: swiftSettings),
     .systemLibrary(name: "COpenBLAS", path: "Sources/COpenBLAS", providers: [.apt(["libopenblas-dev"])]),
     .executableTarget(
       name: "moe",
       dependencies: [
-        "MoE", "MoECheckpoints", "MoEReference", "COpenBLAS",
+        "MoE", "MoECheckpoints", "MoEReference", "MoEReport", "COpenBLAS",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: swiftSettings),
@@ -64,6 +65,7 @@ let package = Package(
     .testTarget(
       name: "MoECheckpointsTests", dependencies: ["MoECheckpoints", "MoECore", "MoEReference"],
       swiftSettings: swiftSettings),
+    .testTarget(name: "MoEReportTests", dependencies: ["MoEReport", "moe"], swiftSettings: swiftSettings),
     .testTarget(
       name: "MoECommandTests", dependencies: ["moe", "MoECheckpoints"], swiftSettings: swiftSettings),
     .executableTarget(

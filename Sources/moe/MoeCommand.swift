@@ -13,8 +13,9 @@ struct MoeCommand: ParsableCommand {
         moe info
         moe apply Mixtral-8x7B --layer 3 --input x.safetensors --output y.safetensors
         moe route logits.safetensors --policy gshard-top2 --capacity-factor 1.25
+        moe report runs/switch
         moe check
       """,
     version: version,
-    subcommands: [InfoCommand.self, ApplyCommand.self, RouteCommand.self, CheckCommand.self])
+    subcommands: [InfoCommand.self, ApplyCommand.self, RouteCommand.self, ReportCommand.self, CheckCommand.self])
 }
