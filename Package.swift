@@ -65,7 +65,8 @@ let package = Package(
     .testTarget(
       name: "MoECheckpointsTests", dependencies: ["MoECheckpoints", "MoECore", "MoEReference"],
       swiftSettings: swiftSettings),
-    .testTarget(name: "MoEReportTests", dependencies: ["MoEReport", "moe"], swiftSettings: swiftSettings),
+    .testTarget(
+      name: "MoEReportTests", dependencies: ["MoEReport", "MoECore", "moe"], swiftSettings: swiftSettings),
     .testTarget(
       name: "MoECommandTests", dependencies: ["moe", "MoECheckpoints"], swiftSettings: swiftSettings),
     .executableTarget(
