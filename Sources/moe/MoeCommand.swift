@@ -17,5 +17,7 @@ struct MoeCommand: ParsableCommand {
         moe check
       """,
     version: version,
-    subcommands: [InfoCommand.self, ApplyCommand.self, RouteCommand.self, ReportCommand.self, CheckCommand.self])
+    subcommands: [
+      InfoCommand.self, ApplyCommand.self, RouteCommand.self, ReportCommand.self, CheckCommand.self,
+    ])
 }

@@ -17,7 +17,8 @@ struct ReportCommand: ParsableCommand {
       """)
 
   @Argument(help: ArgumentHelp("Folders that moe train wrote.", valueName: "run")) var runs: [String]
-  @Option(help: ArgumentHelp("The page to write; RUN/report.html of the first RUN by default.", valueName: "file"))
+  @Option(
+    help: ArgumentHelp("The page to write; RUN/report.html of the first RUN by default.", valueName: "file"))
   var output: String?
 
   func run() throws {

@@ -75,9 +75,11 @@ struct BrowserTests {
     try Data(phone.utf8).write(to: frame)
     for theme in Browser.Theme.allCases {
       try Browser.screenshot(
-        page, theme: theme, width: 1280, height: 5200, to: folder.appending(path: "\(kind)-\(theme)-wide.png"))
+        page, theme: theme, width: 1280, height: 5200, to: folder.appending(path: "\(kind)-\(theme)-wide.png")
+      )
       try Browser.screenshot(
-        frame, theme: theme, width: 500, height: 9000, to: folder.appending(path: "\(kind)-\(theme)-phone.png"))
+        frame, theme: theme, width: 500, height: 9000,
+        to: folder.appending(path: "\(kind)-\(theme)-phone.png"))
     }
   }
 }

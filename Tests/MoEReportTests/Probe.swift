@@ -40,7 +40,8 @@ struct Probe: Decodable {
       try Data(frame.utf8).write(to: folder.appending(path: "frame.html"))
       let output = try Browser.dump(folder.appending(path: "frame.html"), theme: theme, width: 1400)
       #expect(output.console.isEmpty, "\(output.console)")
-      let match = try #require(output.dom.firstMatch(of: /<pre id="result">([^<]*)</), "the probe said nothing")
+      let match = try #require(
+        output.dom.firstMatch(of: /<pre id="result">([^<]*)</), "the probe said nothing")
       let data = try #require(Data(base64Encoded: String(match.1)))
       return try JSONDecoder().decode(Probe.self, from: data)
     }
@@ -66,7 +67,7 @@ struct Probe: Decodable {
         result.textCount++;
         const [a, b] = [luminance(parse(getComputedStyle(e).color)), luminance(background(e))];
         const ratio = (Math.max(a, b) + .05) / (Math.min(a, b) + .05);
-        if (ratio < 4.5) result.faint.push(`${ratio.toFixed(2)} .${e.className} ${node.data.slice(0, 30)}`);
+        if (ratio < 4.5 && result.faint.length < 9) result.faint.push(`${ratio.toFixed(2)} .${e.className} ${node.data.slice(0, 30)}`);
         if (e.getBoundingClientRect().right > result.width + 1 && !e.closest('.scroll'))
           result.wide.push(`.${e.className} ${node.data.slice(0, 30)}`);
       }

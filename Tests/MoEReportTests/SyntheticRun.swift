@@ -42,7 +42,8 @@ struct SyntheticRun {
     return [
       "format": 1, "preset": preset, "seed": Int(seed), "version": "0.1.0", "flops_per_token": 6 * active,
       "model": [
-        "layers": 2 * experts.count + 2, "hidden_size": 128, "feed_forward_size": 512, "heads": 4, "context": 256,
+        "layers": 2 * experts.count + 2, "hidden_size": 128, "feed_forward_size": 512, "heads": 4,
+        "context": 256,
         "expert_layers": layers, "experts_per_token": 1, "capacity_factor": 1.25,
       ] as [String: Any],
       "training": [
@@ -78,7 +79,8 @@ struct SyntheticRun {
         "gradient_norm": ["all": 1.2, "expert": 0.5, "other": 1.1], "seconds": seconds,
         "tokens_per_second": Double(tokens) / seconds,
         "stages": [
-          "attention": 0.26 * seconds, "feed_forward": 0.17 * seconds, "moe": 0.38 * seconds, "head": 0.07 * seconds,
+          "attention": 0.26 * seconds, "feed_forward": 0.17 * seconds, "moe": 0.38 * seconds,
+          "head": 0.07 * seconds,
           "optimizer": 0.09 * seconds, "data": 0.004 * seconds,
         ], "layers": entries,
       ]
@@ -138,7 +140,8 @@ struct SyntheticRun {
     _ label: Int, _ weights: [[[Double]]], _ generator: inout SeededGenerator
   ) -> [String: Any] {
     let text = Self.texts[labels[label]] ?? Self.texts["en"]!
-    let bytes = Array(repeating: Array(text.utf8), count: sampleBytes / text.utf8.count + 1).joined().prefix(sampleBytes)
+    let bytes = Array(repeating: Array(text.utf8), count: sampleBytes / text.utf8.count + 1).joined().prefix(
+      sampleBytes)
     let kinds = bytes.map(Self.kind)
     let chosen = weights.map { rows in
       kinds.map { kind -> Int in
@@ -166,19 +169,26 @@ struct SyntheticRun {
   }
 
   private static let texts = [
-    "de": "Die Verordnung vom 3. Mai 2011 gilt für alle Städte.\nÜber die Kosten wird jährlich neu entschieden; größere "
+    "de":
+      "Die Verordnung vom 3. Mai 2011 gilt für alle Städte.\nÜber die Kosten wird jährlich neu entschieden; größere "
       + "Änderungen müssen begründet werden.\n",
-    "en": "The regulation of 3 May 2011 applies to every town.\nCosts are decided anew each year; larger changes have to "
+    "en":
+      "The regulation of 3 May 2011 applies to every town.\nCosts are decided anew each year; larger changes have to "
       + "be explained.\n",
-    "es": "El reglamento de 3 de mayo de 2011 se aplica a todas las ciudades.\nLos gastos se deciden cada año; los "
+    "es":
+      "El reglamento de 3 de mayo de 2011 se aplica a todas las ciudades.\nLos gastos se deciden cada año; los "
       + "cambios mayores deberán explicarse.\n",
-    "it": "Il regolamento del 3 maggio 2011 si applica a tutte le città.\nLe spese si decidono ogni anno; le modifiche "
+    "it":
+      "Il regolamento del 3 maggio 2011 si applica a tutte le città.\nLe spese si decidono ogni anno; le modifiche "
       + "più ampie vanno spiegate.\n",
-    "pl": "Rozporządzenie z 3 maja 2011 r. dotyczy wszystkich miast.\nO kosztach decyduje się co roku; większe zmiany "
+    "pl":
+      "Rozporządzenie z 3 maja 2011 r. dotyczy wszystkich miast.\nO kosztach decyduje się co roku; większe zmiany "
       + "należy uzasadnić.\n",
-    "pt": "O regulamento de 3 de maio de 2011 aplica-se a todas as cidades.\nAs despesas são decididas em cada ano; as "
+    "pt":
+      "O regulamento de 3 de maio de 2011 aplica-se a todas as cidades.\nAs despesas são decididas em cada ano; as "
       + "alterações maiores têm de ser explicadas.\n",
-    "ru": "Постановление от 3 мая 2011 года касается всех городов.\nРасходы определяются каждый год заново; большие "
+    "ru":
+      "Постановление от 3 мая 2011 года касается всех городов.\nРасходы определяются каждый год заново; большие "
       + "изменения нужно объяснить.\n",
   ]
 }

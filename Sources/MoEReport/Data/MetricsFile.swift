@@ -11,7 +11,8 @@ struct MetricsFile {
   init(_ contents: Data, path: String) throws(RunError) {
     let decoder = JSONDecoder()
     let lines = contents.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
-    for (index, line) in lines.enumerated() where !line.allSatisfy({ $0 == 0x20 || $0 == 0x0d || $0 == 0x09 }) {
+    for (index, line) in lines.enumerated() where !line.allSatisfy({ $0 == 0x20 || $0 == 0x0d || $0 == 0x09 })
+    {
       let record: StepRecord
       do {
         record = try decoder.decode(StepRecord.self, from: line)

@@ -64,9 +64,12 @@ struct RunDescription: Decodable {
   var complaint: String? {
     if format != Self.knownFormat { return "“format” is \(format), expected \(Self.knownFormat)" }
     if parameters.active > parameters.total {
-      return "“parameters.active_per_token” is \(parameters.active), more than the total of \(parameters.total)"
+      return
+        "“parameters.active_per_token” is \(parameters.active), more than the total of \(parameters.total)"
     }
-    let counts = [parameters.total, parameters.active, parameters.experts, data.trainBytes, data.validationBytes]
+    let counts = [
+      parameters.total, parameters.active, parameters.experts, data.trainBytes, data.validationBytes,
+    ]
     return counts.first { $0 < 0 }.map { "a count of parameters or bytes is \($0), expected 0 or more" }
   }
 }

@@ -16,16 +16,17 @@ struct Series: Equatable {
 
   var last: Double? { points.last?.value }
 
-  /// Exponential moving averages with weight 1/span of each new point, their start corrected as Adam's moments are
-  /// (Kingma and Ba 2015, §3), so that the first point is the first value.
-  func smoothed(span: Double) -> Series {
-    let weight = 1 / max(1, span)
-    var (mean, mass) = (0.0, 0.0)
+  /// Centred means of up to 2·`radius` + 1 points: without the lag of a running mean. Where the curve begins the
+  /// radius shrinks, so that a steep start is kept; where it ends there is nothing to the right.
+  func smoothed(radius: Int) -> Series {
+    var sums = [0.0]
+    for point in points { sums.append(sums.last! + point.value) }
     return Series(
-      points.map { point in
-        mean += weight * (point.value - mean)
-        mass += weight * (1 - mass)
-        return Point(step: point.step, value: mean / mass)
+      points.indices.map { index in
+        let radius = min(radius, index)
+        let end = min(points.count, index + radius + 1)
+        let mean = (sums[end] - sums[index - radius]) / Double(end - index + radius)
+        return Point(step: points[index].step, value: mean)
       })
   }
 

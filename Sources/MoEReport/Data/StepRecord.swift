@@ -43,7 +43,9 @@ struct StepRecord: Decodable {
       ("loss", loss), ("seconds", seconds), ("tokens_per_second", tokensPerSecond),
       ("learning_rate", learningRate), ("validation_loss", validationLoss ?? 0),
     ] + stages.sorted(by: { $0.key < $1.key }).map({ ("stages.\($0)", $1) })
-    where !value.isFinite || value < 0 { return "“\(name)” is \(value), expected a finite number of 0 or more" }
+    where !value.isFinite || value < 0 {
+      return "“\(name)” is \(value), expected a finite number of 0 or more"
+    }
     if step < 1 { return "“step” is \(step), expected 1 or more" }
     for layer in layers {
       if let complaint = layer.complaint { return "layer \(layer.layer): \(complaint)" }

@@ -20,7 +20,8 @@ func escaped(_ scalar: Unicode.Scalar) -> String {
   case "\u{0}"..."\u{1f}": String(Unicode.Scalar(0x2400 + scalar.value)!)
   case "\u{7f}": "\u{2421}"
   case "\u{80}"..."\u{9f}": "\u{fffd}"
-  case "\u{61c}", "\u{200b}", "\u{200e}"..."\u{200f}", "\u{2028}"..."\u{202e}", "\u{2060}"..."\u{206f}", "\u{feff}",
+  case "\u{61c}", "\u{200b}", "\u{200e}"..."\u{200f}", "\u{2028}"..."\u{202e}", "\u{2060}"..."\u{206f}",
+    "\u{feff}",
     "\u{fff9}"..."\u{fffb}", "\u{e0000}"..."\u{e0fff}":
     "[U+\(String(scalar.value, radix: 16, uppercase: true))]"
   default:

@@ -30,7 +30,7 @@ struct Palette {
         (0.84, 0.085, 250.0), (0.83, 0.12, 65), (0.80, 0.10, 165), (0.84, 0.09, 350), (0.94, 0.12, 102),
         (0.72, 0.09, 230), (0.74, 0.11, 300), (0.83, 0.0, 0),
       ][index]
-      return Color(lightness: isDark ? lightness - 0.42 : lightness, chroma: chroma, hue: hue)
+      return Color(lightness: isDark ? min(0.5, lightness - 0.42) : lightness, chroma: chroma, hue: hue)
     }
     let lightness = [0.88, 0.79, 0.94][index % 3] - (isDark ? 0.45 : 0)
     return Color(lightness: lightness, chroma: 0.1, hue: 250 + 137.508 * Double(index))

@@ -5,6 +5,7 @@ struct Plot {
   struct Text {
     var position: Double
     var text: String
+    var style = ""
   }
 
   /// A label within the plot, at shares of the width from the left and of the height from below.
@@ -50,7 +51,12 @@ struct Plot {
     // The marks' sentence says what these say.
     element(
       "div", ["class": side, "aria-hidden": "true"],
-      texts.map { element("span", ["style": "\(edge):\(share($0.position))"], escaped($0.text)) }.joined())
+      texts.map { text in
+        let place = "\(edge):\(share(text.position))"
+        return element(
+          "span", text.style.isEmpty ? ["style": place] : ["class": text.style, "style": place],
+          escaped(text.text))
+      }.joined())
   }
 
   private func share(_ value: Double) -> String { "\(coordinate(value * 100))%" }

@@ -57,7 +57,7 @@ private func figures(_ facts: RunFacts) -> String {
   list.append(
     (
       "Parameters", abbreviated(Double(parameters.total)), "",
-      "\(abbreviated(Double(parameters.active))) a byte, \(abbreviated(Double(parameters.experts))) in experts"
+      "\(abbreviated(Double(parameters.active))) active per byte, \(abbreviated(Double(parameters.experts))) in experts"
     ))
   list.append(
     (
@@ -76,7 +76,7 @@ private func figures(_ facts: RunFacts) -> String {
 
 /// Seconds in the units one would say them in.
 func duration(_ seconds: Double) -> String {
-  if seconds < 120 { return "\(short(seconds)) s" }
+  if seconds < 120 { return "\(short(seconds))\u{202f}s" }
   let minutes = Int((seconds / 60).rounded())
-  return minutes < 120 ? "\(minutes) min" : "\(minutes / 60) h \(minutes % 60) min"
+  return minutes < 120 ? "\(minutes)\u{202f}min" : "\(minutes / 60)\u{202f}h \(minutes % 60)\u{202f}min"
 }

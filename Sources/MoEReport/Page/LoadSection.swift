@@ -5,7 +5,8 @@ import Foundation
 func loadSection(_ facts: RunFacts) -> String {
   let layers = facts.layers
   if layers.isEmpty {
-    return section("load", "Expert load", "This run is dense: no layer has experts, so that there is no load.", "")
+    return section(
+      "load", "Expert load", "This run is dense: no layer has experts, so that there is no load.", "")
   }
   // Few cells for many experts: the page stays small.
   let columns = min(120, max(24, 40_000 / layers.reduce(0) { $0 + $1.experts }))
@@ -103,7 +104,8 @@ private func loadMapPlot(_ facts: RunFacts, _ index: Int, columns: Int) -> Strin
     + "Balanced is \(percent(1 / Double(count))). Most: expert \(most), \(percent(shares[most])); least: expert "
     + "\(least), \(percent(shares[least]))."
   let plot = Plot(
-    kind: "map", height: rowHeight * count, summary: "Layer \(layer). \(caption)", marks: map.marks(titles: titles),
+    kind: "map", height: rowHeight * count, summary: "Layer \(layer). \(caption)",
+    marks: map.marks(titles: titles),
     units: (Double(map.steps.count), Double(count)),
     left: rows.map { .init(position: $0.position, text: "\($0.expert)") },
     right: rows.map { .init(position: $0.position, text: percent(shares[$0.expert])) })

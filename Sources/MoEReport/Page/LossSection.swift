@@ -1,12 +1,12 @@
 /// Loss over steps for every run, and the same in a table.
 func lossSection(_ facts: [RunFacts], _ names: [String]) -> String {
-  let span = max(1, Double(facts[0].run.steps.count) / 50)
   let several = facts.count > 1
   let legend =
     several
     ? "Each colour is a run: the line is its training loss, smoothed, the dots its validation loss."
     : "The line is the training loss, smoothed; faint behind it each step's; dots are the validation loss."
-  let smoothing = span > 1.5 ? " Smoothed means: averaged with a span of \(fixed(span, 0)) steps." : ""
+  let radius = smoothingRadius(facts[0].run.steps.count)
+  let smoothing = radius > 0 ? " Smoothed: the mean of up to \(2 * radius + 1) steps." : ""
   return section(
     "loss", "Loss", escaped(lossSentence(facts, names)),
     figure(lossPlot(facts, names), caption: escaped(legend + smoothing), style: "card")
@@ -30,9 +30,8 @@ private func lossSentence(_ facts: [RunFacts], _ names: [String]) -> String {
 }
 
 private func lossPlot(_ facts: [RunFacts], _ names: [String]) -> String {
-  let span = max(1, Double(facts[0].run.steps.count) / 50)
   let raw = facts.map { Series($0.run.steps, \.loss) }
-  let smooth = raw.map { $0.smoothed(span: span) }
+  let smooth = raw.map { $0.smoothed(radius: smoothingRadius($0.points.count)) }
   let validation = facts.map { Series($0.run.steps, \.validationLoss) }
   let all = (raw + validation).flatMap { $0.points.map(\.value) }
   let y = lossAxis(all)
@@ -45,10 +44,11 @@ private func lossPlot(_ facts: [RunFacts], _ names: [String]) -> String {
     marks += raw[index].extremes(curvePoints).path(x, y, style: "raw \(lineStyle(index))")
   }
   for index in facts.indices {
-    let title = "\(names[index]), training loss, smoothed: \(fixed(smooth[index].last!, 3)) nats/byte at the end"
+    let title =
+      "\(names[index]), training loss, smoothed: \(fixed(smooth[index].last!, 3)) nats/byte at the end"
     marks += smooth[index].means(curvePoints).path(x, y, style: "line \(lineStyle(index))", title: title)
     let style = lineStyle(facts.count > 1 ? index : 1)
-    marks += validation[index].means(curvePoints).path(x, y, style: "thin \(style)")
+    if facts.count == 1 { marks += validation[index].means(curvePoints).path(x, y, style: "thin \(style)") }
     marks += validation[index].means(60).dots(x, y, style: style) {
       "\(names[index]), validation at step \(grouped(Int($0.step))): \(fixed($0.value, 3)) nats/byte, "
         + "\(fixed($0.value * bitsPerNat, 3)) bits/byte"
@@ -57,9 +57,9 @@ private func lossPlot(_ facts: [RunFacts], _ names: [String]) -> String {
   return Plot(
     kind: "tall", height: 320, summary: "Loss over steps. \(lossSentence(facts, names))", marks: marks,
     left: ticks.map { .init(position: y.position($0), text: short($0)) }
-      + [.init(position: 1.06, text: "nats/byte")],
+      + [.init(position: 1.06, text: "nats/byte", style: "unit")],
     right: bits.ticks(6).map { .init(position: bits.position($0), text: short($0)) }
-      + [.init(position: 1.06, text: "bits/byte")],
+      + [.init(position: 1.06, text: "bits/byte", style: "unit")],
     bottom: stepTicks(x),
     labels: lossLabels(facts, names, smooth, validation, y)
   ).html
@@ -88,7 +88,8 @@ private func lossLabels(
 
 private func lossTable(_ facts: [RunFacts], _ names: [String]) -> String {
   let columns = [
-    "Run", "Preset", "Steps", "Training", "Validation", "bits/byte", "Best validation", "Parameters", "Active",
+    "Run", "Preset", "Steps", "Training", "Validation", "bits/byte", "Best validation", "Parameters",
+    "Active",
     "Tokens/s", "Dropped",
   ]
   let rows = zip(names, facts).enumerated().map { index, pair in
@@ -114,7 +115,7 @@ private func lossTable(_ facts: [RunFacts], _ names: [String]) -> String {
     "Final values: losses in nats per byte; training loss and dropped choices are means of the last tenth of the "
       + "steps, bits per byte are of the validation loss where there is one.",
     head: element("tr", [:], columns.map { element("th", ["scope": "col"], escaped($0)) }.joined()),
-    body: rows.joined(), style: "numbers")
+    body: rows.joined(), style: "numbers", name: "Final values of each run")
 }
 
 /// An axis around the losses, from a round value below.
@@ -127,15 +128,19 @@ private func lossAxis(_ values: [Double]) -> Axis {
 /// All steps of all runs.
 func stepAxis(_ facts: [RunFacts]) -> Axis {
   Axis(
-    Double(facts.map { $0.run.steps.first!.step }.min()!), Double(facts.map { $0.run.steps.last!.step }.max()!))
+    Double(facts.map { $0.run.steps.first!.step }.min()!),
+    Double(facts.map { $0.run.steps.last!.step }.max()!))
 }
 
 /// Round steps below the axis, and its end.
 func stepTicks(_ x: Axis, _ count: Int = 5) -> [Plot.Text] {
-  x.wholeTicks(count).filter { x.position($0) <= 0.9 && x.position($0) >= 0 }
+  x.wholeTicks(count).filter { (0.04...0.72).contains(x.position($0)) }
     .map { .init(position: x.position($0), text: grouped(Int($0))) }
-    + [.init(position: 1, text: "step \(grouped(Int(x.upper)))")]
+    + [.init(position: 1, text: "step \(grouped(Int(x.upper)))", style: "end")]
 }
+
+/// How far a smoothed point looks to each side: a hundredth of the run.
+func smoothingRadius(_ count: Int) -> Int { count / 100 }
 
 /// The class of a line's colour.
 func lineStyle(_ index: Int) -> String { "r\(index % Palette.lineCount)" }

@@ -75,10 +75,11 @@ func figure(_ contents: String, caption: String, style: String = "") -> String {
     "figure", style.isEmpty ? [:] : ["class": style], contents + element("figcaption", [:], caption))
 }
 
-/// A table that scrolls by itself where it is wider than the page.
-func scrollingTable(_ caption: String, head: String, body: String, style: String = "") -> String {
+/// A table that scrolls by itself where it is wider than the page, with its caption, which is markup already.
+func scrollingTable(_ caption: String, head: String, body: String, style: String, name: String) -> String {
   let table = element(
-    "table", style.isEmpty ? [:] : ["class": style],
-    element("caption", [:], caption) + element("thead", [:], head) + element("tbody", [:], body))
-  return element("div", ["class": "scroll", "tabindex": "0", "role": "region", "aria-label": "Table"], table)
+    "table", ["class": style, "aria-label": name], element("thead", [:], head) + element("tbody", [:], body))
+  return figure(
+    element("div", ["class": "scroll", "tabindex": "0", "role": "region", "aria-label": name], table),
+    caption: caption)
 }

@@ -8,7 +8,8 @@ func settingsSection(_ facts: [RunFacts], _ names: [String]) -> String {
     let values = runs.map { $0[path] ?? "–" }
     return element(
       "tr", Set(values).count > 1 ? ["class": "differs"] : [:],
-      element("th", ["scope": "row"], breakable(path)) + values.map { element("td", [:], breakable($0)) }.joined())
+      element("th", ["scope": "row"], breakable(path))
+        + values.map { element("td", [:], breakable($0)) }.joined())
   }
   let lead =
     facts.count == 1
@@ -20,7 +21,7 @@ func settingsSection(_ facts: [RunFacts], _ names: [String]) -> String {
     "settings", "Settings", lead,
     scrollingTable(
       "Objects are flattened: a dot leads to a member.", head: element("tr", [:], head), body: rows.joined(),
-      style: "settings"))
+      style: "settings", name: "Settings"))
 }
 
 /// Escaped text that may break after dots, slashes and underscores.

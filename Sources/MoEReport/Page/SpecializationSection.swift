@@ -20,9 +20,11 @@ func specializationSection(_ facts: RunFacts) -> String {
 }
 
 /// How specialised a layer's experts are, in a sentence or two.
-func specializationSentence(_ found: Specialization, _ names: [String], _ noun: String, layer: Int) -> String {
+func specializationSentence(_ found: Specialization, _ names: [String], _ noun: String, layer: Int) -> String
+{
   if found.maximum < 1e-12 {
-    return "In layer \(layer) an expert can tell nothing of the \(noun): one expert, or one \(noun), has all bytes."
+    return
+      "In layer \(layer) an expert can tell nothing of the \(noun): one expert, or one \(noun), has all bytes."
   }
   let degree =
     switch found.ratio {
@@ -34,7 +36,8 @@ func specializationSentence(_ found: Specialization, _ names: [String], _ noun: 
   var text =
     "The experts of layer \(layer) are \(degree) specialised by \(noun): a byte's expert tells "
     + "\(short(found.information)) of \(short(found.maximum)) bits of it (\(percent(found.ratio))"
-  text += found.chance > found.information / 10 ? ", of which chance makes about \(short(found.chance)))." : ")."
+  text +=
+    found.chance > found.information / 10 ? ", of which chance makes about \(short(found.chance)))." : ")."
   if let expert = found.strongest {
     text +=
       " The most specialised is expert \(expert.expert): \(percent(expert.share)) of its bytes are "
@@ -63,13 +66,15 @@ private func shareTable(
     totals[column] == 0 ? 0 : Double(counts[expert][column]) / Double(totals[column])
   }
   let experts = shownExperts(counts)
-  let top = experts.flatMap { expert in names.indices.map { share(expert, $0) } }.max() ?? 1
+  // A table of nearly balanced shares looks calm: the ramp ends at three times balance or above.
+  let most = experts.flatMap { expert in names.indices.map { share(expert, $0) } }.max() ?? 1
+  let top = max(most, min(1, 3 / Double(counts.count)))
   let rows = experts.map { expert in
     let mean = Double(counts[expert].reduce(0, +)) / Double(all)
     let cells = names.indices.map { column -> String in
       if totals[column] == 0 { return element("td", ["class": "none"], "–") }
       let value = share(expert, column)
-      let step = Int((value / max(top, 1e-9) * Double(Palette.rampCount - 1)).rounded())
+      let step = Int((value / top * Double(Palette.rampCount - 1)).rounded())
       let title =
         "Expert \(expert) gets \(percent(value)) of “\(names[column])”, \(grouped(counts[expert][column])) bytes"
       return element("td", ["class": "q\(step)", "title": title], cell(value))
@@ -85,7 +90,7 @@ private func shareTable(
   let head = element(
     "tr", [:],
     element("th", ["scope": "col"], "<span class=\"wide\">expert</span>")
-      + names.map { element("th", ["scope": "col"], escaped($0)) }.joined()
+      + names.map { element("th", ["scope": "col"], hyphenated($0)) }.joined()
       + element("th", ["scope": "col", "class": "all"], "all"))
   let caption =
     "Per cent of each column's bytes that go to each expert; balanced is \(percent(1 / Double(counts.count)))."
@@ -93,7 +98,15 @@ private func shareTable(
     "article", ["class": "card"],
     element("h3", [:], title) + element("p", [:], escaped(sentence))
       + scrollingTable(
-        escaped(caption + omitted), head: head, body: rows.joined(), style: "heat"))
+        escaped(caption + omitted), head: head, body: rows.joined(), style: "heat",
+        name: "Layer \(routing.layers[layer]), expert × \(noun)"))
+}
+
+/// An escaped name, which may break in the middle where it is one long word.
+private func hyphenated(_ name: String) -> String {
+  let isLong = name.count > 9 && name.allSatisfy(\.isLetter)
+  return isLong
+    ? escaped(name.prefix(name.count / 2)) + "&shy;" + escaped(name.dropFirst(name.count / 2)) : escaped(name)
 }
 
 /// A share in per cent, without its sign.

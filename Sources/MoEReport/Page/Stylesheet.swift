@@ -25,7 +25,9 @@ private func themeProperties(_ palette: Palette) -> String {
 
 /// Backgrounds of experts and of ramps, fills of load maps.
 private func markColors(_ palette: Palette, _ run: RunFolder) -> String {
-  let experts = expertStyles(run).map { ".\($0.name){background:\(palette.expert($0.index, of: $0.count).hex)}" }
+  let experts = expertStyles(run).map {
+    ".\($0.name){background:\(palette.expert($0.index, of: $0.count).hex)}"
+  }
   let ramp = (0..<Palette.rampCount).map {
     ".q\($0){background:\(palette.ramp($0).hex);color:\(palette.text(onRamp: $0).hex)}"
   }
@@ -37,7 +39,8 @@ private func markColors(_ palette: Palette, _ run: RunFolder) -> String {
   return (experts + ramp + load).joined()
 }
 
-private let lineStyles = (0..<Palette.lineCount).map { ".r\($0){stroke:var(--r\($0));color:var(--r\($0))}" }.joined()
+private let lineStyles = (0..<Palette.lineCount).map { ".r\($0){stroke:var(--r\($0));color:var(--r\($0))}" }
+  .joined()
 
 private let layoutStyle = """
   *{box-sizing:border-box}
@@ -59,10 +62,10 @@ private let layoutStyle = """
   section{padding:2.75rem 0 0;margin:2.75rem 0 0;border-top:1px solid var(--rule)}
   footer{color:var(--muted);font-size:.8rem;padding-top:2rem;padding-bottom:3rem;margin-top:3rem}
   footer p{margin:0 0 .3rem}
-  .figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(11.5rem,1fr));gap:1.5rem 2rem;margin:2.25rem 0 0}
+  .figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(10rem,1fr));gap:1.5rem clamp(1rem,3vw,2rem);margin:2.25rem 0 0}
   .figures div{border-top:2px solid var(--ink);padding-top:.6rem}
   .figures dt{font-size:.8rem;color:var(--muted)}
-  .figures dd{margin:0;font-size:1.9rem;line-height:1.25;font-weight:620;letter-spacing:-.02em}
+  .figures dd{margin:0;font-size:clamp(1.5rem,4vw,1.9rem);line-height:1.25;font-weight:620;letter-spacing:-.02em}
   .figures small{font-size:.875rem;font-weight:400;letter-spacing:0;color:var(--muted)}
   .figures dd.note{font-size:.8rem;font-weight:400;letter-spacing:0;color:var(--muted);line-height:1.4}
   .card{background:var(--surface);border:1px solid var(--rule);border-radius:10px;padding:clamp(1rem,2.5vw,1.5rem);\
@@ -70,7 +73,7 @@ private let layoutStyle = """
   .cards{display:grid;gap:1.25rem;grid-template-columns:minmax(0,1fr)}
   @media (min-width:60rem){.cards.two{grid-template-columns:repeat(2,minmax(0,1fr))}}
   figure{margin:0}
-  figcaption,caption{color:var(--muted);font-size:.8rem;line-height:1.45;text-align:left}
+  figcaption,.bars caption{color:var(--muted);font-size:.8rem;line-height:1.45;text-align:left}
   figcaption{margin-top:.6rem}
   .plot{display:grid;grid-template-columns:2.9rem minmax(0,1fr) 3.3rem;font-size:.75rem;color:var(--muted);\
   line-height:1}
@@ -83,8 +86,9 @@ private let layoutStyle = """
   .right span{left:.55rem;transform:translateY(50%)}
   .below{grid-column:2;height:1.5rem}
   .below span{top:.55rem;transform:translateX(-50%)}
-  .below span:first-child{transform:none}
-  .below span:last-child{transform:translateX(-100%)}
+  .below .end{transform:translateX(-100%)}
+  .left .unit{left:0;right:auto}
+  .right .unit{right:0;left:auto}
   .tag{position:absolute;transform:translate(-.4rem,0);font-size:.82rem;font-weight:600;white-space:nowrap;\
   max-width:95%;overflow:hidden;text-overflow:ellipsis;text-shadow:0 0 3px var(--surface),0 0 3px var(--surface),\
   0 0 6px var(--surface);padding:.1rem}
@@ -106,7 +110,7 @@ private let layoutStyle = """
   .key i{font-style:normal}
   .scale{display:inline-flex;align-items:center}
   .scale b{font-weight:400;width:0;position:relative;top:1.05rem;display:inline-flex;justify-content:center;\
-  font-size:.7rem}
+  white-space:nowrap;font-size:.7rem}
   #load>.key{margin-bottom:2rem}
   .swatch{display:inline-block;width:1.9rem;height:.85rem}
   #text .swatch{width:1.3rem}
@@ -114,7 +118,7 @@ private let layoutStyle = """
   .scroll{overflow-x:auto;margin-top:1rem}
   .scroll:focus-visible,input:focus-visible+label{outline:2px solid var(--r0);outline-offset:2px}
   table{border-collapse:collapse;width:100%;font-size:.85rem}
-  caption{caption-side:bottom;padding-top:.7rem}
+  .bars caption{caption-side:bottom;padding-top:.7rem}
   th{font-weight:500;text-align:left}
   .numbers th,.numbers td{padding:.5rem .75rem .5rem 0;border-bottom:1px solid var(--rule);white-space:nowrap;\
   text-align:right}
@@ -147,7 +151,7 @@ private let layoutStyle = """
   overflow-wrap:anywhere;margin:0;unicode-bidi:plaintext}
   .passage i{font-style:normal;padding:.18em 0}
   .dropped{background:none;box-shadow:inset 0 -2px var(--muted)}
-  @media (max-width:34rem){.plot{grid-template-columns:2.2rem minmax(0,1fr) 2.6rem}.left span{right:.35rem}\
+  @media (max-width:34rem){.plot{grid-template-columns:2.2rem minmax(0,1fr) 2.9rem}.left span{right:.35rem}\
   .right span{left:.35rem}.heat{font-size:.72rem;border-spacing:1px}.heat thead th{font-size:.65rem}.swatch{width:1.4rem}\
   .wide{display:none}}
   @media print{body{font-size:10.5pt;background:none}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}\

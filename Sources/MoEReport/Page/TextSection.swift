@@ -46,10 +46,13 @@ func textSection(_ facts: RunFacts) -> String {
       + element("label", ["for": "v\(index)"], escaped(view.name))
   }
   let panels = views.enumerated().map { element("div", ["id": "w\($0)", "class": "view"], $1.body) }
-  let whole = zip(samples, routing.samples).allSatisfy { $0.characters.last?.bytes.upperBound == $1.bytes.count }
+  let whole = zip(samples, routing.samples).allSatisfy {
+    $0.characters.last?.bytes.upperBound == $1.bytes.count
+  }
   let lead =
     "Held-out text at step \(grouped(routing.step)). The colour of a character is the expert that its first byte "
-    + "chose first; point at it to read which." + (whole ? "" : " Only the beginning of each passage is shown.")
+    + "chose first; point at it to read which."
+    + (whole ? "" : " Only the beginning of each passage is shown.")
   return section(
     "text", "Text by expert", escaped(lead),
     element(
@@ -85,7 +88,8 @@ private func expertView(_ routing: RoutingFile, _ layer: Int, _ samples: [ShownS
     passage(shown) { character in
       let expert = shown.sample.experts[layer][character.bytes.lowerBound]
       occurring[expert, default: 0] += 1
-      return expert < 0 ? ("dropped", "dropped") : (expertStyle(expert, of: routing.experts[layer]), "\(expert)")
+      return expert < 0
+        ? ("dropped", "dropped") : (expertStyle(expert, of: routing.experts[layer]), "\(expert)")
     }
   }
   let experts = occurring.keys.filter { $0 >= 0 }.sorted { (occurring[$1]!, $0) < (occurring[$0]!, $1) }
@@ -109,7 +113,9 @@ private func lossView(_ samples: [ShownSample]) -> String {
     passage(shown) { character in
       let loss = character.bytes.reduce(0) { $0 + shown.sample.loss[$1] }
       let step = min(last, max(0, Int((loss / top * Double(last)).rounded())))
-      return ("q\(step)", "\(fixed(top * Double(step) / Double(last), 1))\(step == last ? " or more" : "") nats")
+      return (
+        "q\(step)", "\(fixed(top * Double(step) / Double(last), 1))\(step == last ? " or more" : "") nats"
+      )
     }
   }
   let swatches = (0...last).map { element("i", ["class": "swatch q\($0)"]) }
@@ -160,7 +166,8 @@ func generatedSection(_ facts: RunFacts) -> String {
   let isCut = sample.unicodeScalars.count > limit
   return section(
     "sample", "What the model writes",
-    isCut ? "The first \(grouped(limit)) characters of the sample from the end of training." :
-      "A sample from the end of training.",
+    isCut
+      ? "The first \(grouped(limit)) characters of the sample from the end of training."
+      : "A sample from the end of training.",
     element("p", ["class": "passage card", "dir": "auto"], text))
 }

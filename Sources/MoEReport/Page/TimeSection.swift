@@ -32,7 +32,8 @@ private func stageCard(_ stages: [(name: String, seconds: Double)], _ total: Dou
         element("caption", [:], "Mean over all steps.")
           + element(
             "thead", ["class": "hidden"],
-            "<tr><th scope=\"col\">stage</th><td></td><th scope=\"col\">time</th><th scope=\"col\">share</th></tr>")
+            "<tr><th scope=\"col\">stage</th><td></td><th scope=\"col\">time</th><th scope=\"col\">share</th></tr>"
+          )
           + element("tbody", [:], rows.joined())))
 }
 
@@ -46,7 +47,7 @@ private func speedCard(_ facts: RunFacts) -> String {
   let marks =
     gridLines(ticks.map(y.position))
     + series.extremes(curvePoints / 2).path(x, y, style: "raw r2")
-    + series.smoothed(span: Double(series.points.count) / 50).means(curvePoints)
+    + series.smoothed(radius: smoothingRadius(series.points.count)).means(curvePoints)
     .path(x, y, style: "line r2", title: summary)
   let plot = Plot(
     height: 190, summary: summary, marks: marks,
@@ -65,5 +66,5 @@ private func stageName(_ name: String) -> String {
 }
 
 private func milliseconds(_ seconds: Double) -> String {
-  seconds >= 10 ? "\(short(seconds)) s" : "\(short(seconds * 1000)) ms"
+  seconds >= 10 ? "\(short(seconds))\u{202f}s" : "\(short(seconds * 1000))\u{202f}ms"
 }
