@@ -1,9 +1,9 @@
 /// `routing.json`: which bytes of held-out text went to which expert.
-struct RoutingFile: Decodable {
+package struct RoutingFile: Decodable {
   /// A passage of held-out text.
   struct Sample: Decodable {
     var label: String
-    var bytes: [UInt8]
+    var bytes: [Int]
     /// [layer][byte], the expert chosen first; −1 where it was dropped or masked.
     var experts: [[Int]]
     /// [byte], nats.
@@ -14,7 +14,7 @@ struct RoutingFile: Decodable {
   /// The MoE layers' indices in the model, and E of each.
   var layers: [Int]
   var experts: [Int]
-  var labels: [String]
+  package var labels: [String]
   var classes: [String]
   /// [layer][expert][label] and [layer][expert][class], counts of bytes.
   var byLabel: [[[Int]]]
@@ -74,6 +74,9 @@ extension RoutingFile.Sample {
       if let expert = chosen.first(where: { !(-1..<counts[layer]).contains($0) }) {
         return "has expert \(expert), expected −1 to \(counts[layer] - 1)"
       }
+    }
+    if let byte = bytes.first(where: { !(0...255).contains($0) }) {
+      return "has the byte \(byte), expected 0 to 255"
     }
     if loss.count != bytes.count { return "has \(loss.count) losses for \(bytes.count) bytes" }
     return loss.first { !$0.isFinite }.map { "has the loss \($0), expected a finite number" }

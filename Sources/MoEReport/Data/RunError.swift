@@ -1,3 +1,5 @@
+import Foundation
+
 /// What is wrong with a file of a run's folder.
 ///
 /// The description is one plain sentence without a full stop: the file, the line where there are lines, the value
@@ -23,6 +25,30 @@ public struct RunError: Error, Sendable, Equatable, CustomStringConvertible {
   }
 }
 
+/// Decodes JSON; a failure is a sentence about the value.
+func decode<Value: Decodable>(
+  _ type: Value.Type, from contents: Data, path: String, line: Int? = nil
+) throws(RunError) -> Value {
+  let decoder = JSONDecoder()
+  do {
+    return try decoder.decode(type, from: contents)
+  } catch DecodingError.dataCorrupted {
+    // Foundation says the same of what is no JSON and of a number that is not of its type.
+    let isJSON = (try? decoder.decode(JSONSetting.self, from: contents)) != nil
+    let complaint = isJSON ? "a count in it has a fraction or is too large" : "this is not JSON"
+    throw RunError(path, line: line, notANumber(contents) ?? complaint)
+  } catch {
+    throw RunError(path, line: line, (error as? DecodingError)?.complaint ?? "this is not JSON")
+  }
+}
+
+/// The complaint about a bare NaN or Infinity, which JSON does not know, if there is one.
+private func notANumber(_ contents: Data) -> String? {
+  let text = String(decoding: contents, as: UTF8.self)
+  let pattern = /"([^"\\]*)"\s*:\s*\[?(?:[^"{}\[\]]*,)?\s*(-?(?:[Nn]a[Nn]|[Ii]nf(?:inity)?))\b/
+  return text.firstMatch(of: pattern).map { "“\($0.1)” is \($0.2), expected a finite number" }
+}
+
 extension DecodingError {
   /// The sentence about a file that is JSON, but not the JSON that was expected, or no JSON at all.
   var complaint: String {
@@ -30,8 +56,6 @@ extension DecodingError {
     case .keyNotFound(let key, let context): "\(Self.name(context.codingPath + [key])) is missing"
     case .typeMismatch(let type, let context), .valueNotFound(let type, let context):
       "\(Self.name(context.codingPath)) is not \(Self.expected(type))"
-    case .dataCorrupted(let context) where !context.codingPath.isEmpty:
-      "\(Self.name(context.codingPath)) cannot be read: \(context.debugDescription)"
     case .dataCorrupted: "this is not JSON"
     @unknown default: "this cannot be read"
     }

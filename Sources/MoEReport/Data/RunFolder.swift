@@ -11,12 +11,12 @@ public struct RunFolder {
 
   let description: RunDescription
   /// All of `run.json`, by path.
-  let settings: [(path: String, value: String)]
-  let steps: [StepRecord]
+  package let settings: [(path: String, value: String)]
+  package let steps: [StepRecord]
   /// Absent until the first validation.
-  let routing: RoutingFile?
+  package let routing: RoutingFile?
   /// Text that the model wrote at the end of training.
-  let sample: String?
+  package let sample: String?
 
   /// Reads `run.json`, `metrics.jsonl` and, where they are, `routing.json` and `sample.txt`; nothing else.
   ///
@@ -33,16 +33,16 @@ public struct RunFolder {
 
     func file(_ name: String) -> String { path.hasSuffix("/") ? path + name : "\(path)/\(name)" }
     let run = try Self.contents(of: file("run.json"))
-    description = try Self.decode(RunDescription.self, run, file("run.json"))
+    description = try decode(RunDescription.self, from: run, path: file("run.json"))
     if let complaint = description.complaint { throw RunError(file("run.json"), complaint) }
-    settings = try Self.decode(JSONSetting.self, run, file("run.json")).flattened()
+    settings = try decode(JSONSetting.self, from: run, path: file("run.json")).flattened()
 
     let metrics = try MetricsFile(Self.contents(of: file("metrics.jsonl")), path: file("metrics.jsonl"))
     (steps, notes) = (metrics.steps, metrics.notes)
 
     if FileManager.default.fileExists(atPath: file("routing.json")) {
       let contents = try Self.contents(of: file("routing.json"))
-      let routing = try Self.decode(RoutingFile.self, contents, file("routing.json"))
+      let routing = try decode(RoutingFile.self, from: contents, path: file("routing.json"))
       if let complaint = routing.complaint { throw RunError(file("routing.json"), complaint) }
       self.routing = routing
     } else {
@@ -61,18 +61,6 @@ public struct RunFolder {
       return try Data(contentsOf: URL(filePath: path))
     } catch {
       throw RunError(path, "this file cannot be read")
-    }
-  }
-
-  private static func decode<Value: Decodable>(
-    _ type: Value.Type, _ contents: Data, _ path: String
-  ) throws(RunError) -> Value {
-    do {
-      return try JSONDecoder().decode(type, from: contents)
-    } catch let error as DecodingError {
-      throw RunError(path, error.complaint)
-    } catch {
-      throw RunError(path, "this is not JSON")
     }
   }
 }

@@ -1,13 +1,15 @@
 /// A quantity over training steps.
-struct Series: Equatable {
-  struct Point: Equatable {
-    var step: Double
-    var value: Double
+package struct Series: Equatable {
+  package struct Point: Equatable {
+    package var step: Double
+    package var value: Double
+
+    package init(step: Double, value: Double) { (self.step, self.value) = (step, value) }
   }
 
-  var points: [Point]
+  package var points: [Point]
 
-  init(_ points: [Point]) { self.points = points }
+  package init(_ points: [Point]) { self.points = points }
 
   /// One point for each record that has the value.
   init(_ steps: [StepRecord], _ value: (StepRecord) -> Double?) {
@@ -18,7 +20,7 @@ struct Series: Equatable {
 
   /// Centred means of up to 2·`radius` + 1 points: without the lag of a running mean. Where the curve begins the
   /// radius shrinks, so that a steep start is kept; where it ends there is nothing to the right.
-  func smoothed(radius: Int) -> Series {
+  package func smoothed(radius: Int) -> Series {
     var sums = [0.0]
     for point in points { sums.append(sums.last! + point.value) }
     return Series(
@@ -32,7 +34,7 @@ struct Series: Equatable {
 
   /// At most 2·`count` points: the lowest and the highest of each of `count` stretches in their order, so that no
   /// spike is lost.
-  func extremes(_ count: Int) -> Series {
+  package func extremes(_ count: Int) -> Series {
     if points.count <= 2 * count { return self }
     return Series(
       stretches(points.count, count).flatMap { range in
@@ -44,7 +46,7 @@ struct Series: Equatable {
   }
 
   /// At most `count` points: the mean of each stretch at its last step; the first and the last step are kept.
-  func means(_ count: Int) -> Series {
+  package func means(_ count: Int) -> Series {
     if points.count <= count { return self }
     let means = stretches(points.count - 1, count - 1).map { range in
       let part = points[(range.lowerBound + 1)..<(range.upperBound + 1)]
@@ -55,7 +57,7 @@ struct Series: Equatable {
 }
 
 /// `length` indices in `count` stretches of nearly equal length, none of them empty.
-func stretches(_ length: Int, _ count: Int) -> [Range<Int>] {
+package func stretches(_ length: Int, _ count: Int) -> [Range<Int>] {
   let count = max(1, min(length, count))
   return length == 0 ? [] : (0..<count).map { $0 * length / count..<($0 + 1) * length / count }
 }

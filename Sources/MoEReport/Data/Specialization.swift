@@ -5,32 +5,32 @@ import Foundation
 /// With p(e, l) the share of all bytes that expert e got from label l, the mutual information is
 /// I = Σ p(e,l) log₂(p(e,l) / (p(e) p(l))), at most the smaller of the entropies of expert and label (Cover and
 /// Thomas, Elements of Information Theory, §2.3–2.4).
-struct Specialization: Equatable {
+package struct Specialization: Equatable {
   /// I, in bits.
-  var information: Double
+  package var information: Double
   /// The smaller of both entropies, in bits.
-  var maximum: Double
+  package var maximum: Double
   /// What independent bytes would show by chance alone, in bits: (E′−1)(L′−1) / (2 N ln 2) with the experts and
   /// labels that occur (Miller 1955).
-  var chance: Double
+  package var chance: Double
   /// The expert that differs most from all bytes, and where it does; nil where no expert differs.
-  var strongest: Expert?
+  package var strongest: Expert?
 
   /// An expert beside all experts.
-  struct Expert: Equatable {
-    var expert: Int
+  package struct Expert: Equatable {
+    package var expert: Int
     /// The label whose share differs most in the expert's favour.
-    var label: Int
+    package var label: Int
     /// The label's share of the expert's bytes, and of all bytes.
-    var share: Double
-    var shareOfAll: Double
+    package var share: Double
+    package var shareOfAll: Double
   }
 
   /// I over its maximum; 0 where nothing could be told.
-  var ratio: Double { maximum > 1e-12 ? information / maximum : 0 }
+  package var ratio: Double { maximum > 1e-12 ? information / maximum : 0 }
 
   /// - Parameter counts: [expert][label].
-  init(counts: [[Int]]) {
+  package init(counts: [[Int]]) {
     let total = Double(counts.joined().reduce(0, +))
     let labelCount = counts.first?.count ?? 0
     let ofLabel = (0..<labelCount).map { label in counts.reduce(0.0) { $0 + Double($1[label]) } }
@@ -72,7 +72,7 @@ func entropy(_ counts: [Double]) -> Double {
 }
 
 /// The standard deviation of a load over its mean: 0 where it is balanced, √(E−1) where one expert has all.
-func coefficientOfVariation(_ load: [Int]) -> Double {
+package func coefficientOfVariation(_ load: [Int]) -> Double {
   let mean = Double(load.reduce(0, +)) / Double(load.count)
   if mean == 0 { return 0 }
   let variance = load.reduce(0.0) { $0 + (Double($1) - mean) * (Double($1) - mean) } / Double(load.count)
@@ -80,7 +80,7 @@ func coefficientOfVariation(_ load: [Int]) -> Double {
 }
 
 /// The middle value, or the mean of both middle ones.
-func median(_ values: [Double]) -> Double {
+package func median(_ values: [Double]) -> Double {
   let sorted = values.sorted()
   if sorted.isEmpty { return 0 }
   return (sorted[(sorted.count - 1) / 2] + sorted[sorted.count / 2]) / 2

@@ -1,11 +1,11 @@
 /// A line of `metrics.jsonl`: what one training step measured.
-struct StepRecord: Decodable {
+package struct StepRecord: Decodable {
   /// A Mixture-of-Experts layer in this step.
-  struct Layer: Decodable {
+  package struct Layer: Decodable {
     /// The layer's index in the model.
     var layer: Int
     /// [E], choices of each expert, before any is dropped.
-    var load: [Int]
+    package var load: [Int]
     /// How many of the choices a capacity dropped.
     var dropped: Int
     /// The entropy of the normalised load, in nats; ln E where it is balanced.
@@ -16,7 +16,7 @@ struct StepRecord: Decodable {
     var dropRate: Double { choices == 0 ? 0 : Double(dropped) / Double(choices) }
   }
 
-  var step: Int
+  package var step: Int
   /// Bytes of the step's batch.
   var tokens: Int
   /// Mean cross-entropy, in nats per byte.
@@ -26,9 +26,9 @@ struct StepRecord: Decodable {
   var tokensPerSecond: Double
   /// Seconds of each stage.
   var stages: [String: Double]
-  var layers: [Layer]
+  package var layers: [Layer]
   /// Nats per byte of held-out text, at the steps where it was measured.
-  var validationLoss: Double?
+  package var validationLoss: Double?
 
   enum CodingKeys: String, CodingKey {
     case step, tokens, loss, seconds, stages, layers

@@ -1,7 +1,7 @@
 import Foundation
 
 /// An sRGB colour.
-struct Color: Equatable {
+package struct Color: Equatable {
   /// Gamma-encoded, 0 to 1.
   var red: Double
   var green: Double
@@ -10,14 +10,14 @@ struct Color: Equatable {
   init(red: Double, green: Double, blue: Double) { (self.red, self.green, self.blue) = (red, green, blue) }
 
   /// 0xRRGGBB.
-  init(_ hex: UInt32) {
+  package init(_ hex: UInt32) {
     self.init(
       red: Double(hex >> 16 & 255) / 255, green: Double(hex >> 8 & 255) / 255, blue: Double(hex & 255) / 255)
   }
 
   /// A colour in OKLCH (Ottosson 2020): lightness 0 to 1, chroma, hue in degrees. Chroma is lowered as far as sRGB
   /// wants it.
-  init(lightness: Double, chroma: Double, hue: Double) {
+  package init(lightness: Double, chroma: Double, hue: Double) {
     var chroma = chroma
     var linear = Self.linear(lightness, chroma, hue)
     while chroma > 0, linear.contains(where: { $0 < -0.0005 || $0 > 1.0005 }) {
@@ -44,13 +44,13 @@ struct Color: Equatable {
   }
 
   /// #rrggbb.
-  var hex: String {
+  package var hex: String {
     let bytes = [red, green, blue].map { Int(($0 * 255).rounded()) }
     return String(format: "#%02x%02x%02x", bytes[0], bytes[1], bytes[2])
   }
 
   /// The contrast ratio of two colours, 1 to 21 (WCAG 2.2, definition of contrast ratio).
-  func contrast(_ other: Color) -> Double {
+  package func contrast(_ other: Color) -> Double {
     let (one, two) = (luminance, other.luminance)
     return (max(one, two) + 0.05) / (min(one, two) + 0.05)
   }

@@ -1,7 +1,7 @@
 import Foundation
 
 /// Experts × steps: how far each expert's load is from the balanced one.
-struct LoadMap {
+package struct LoadMap {
   /// [expert][stretch of steps], the expert's share of the choices times E: 1 where balanced.
   var ratios: [[Double]]
   /// The steps of each stretch.
@@ -25,7 +25,7 @@ struct LoadMap {
   static let thresholds = [0.25, 0.5, 0.75, 0.9, 1.1, 4.0 / 3, 2, 4]
 
   /// −4 far below balance, 0 balanced, 4 far above.
-  static func level(_ ratio: Double) -> Int {
+  package static func level(_ ratio: Double) -> Int {
     (thresholds.firstIndex { ratio < $0 } ?? thresholds.count) - thresholds.count / 2
   }
 

@@ -2,7 +2,7 @@
 ///
 /// Control characters become their pictures (U+2400…), and characters that would reorder the text around them, or
 /// hide, become their numbers: what a file says is shown, not obeyed.
-func escaped(_ text: some StringProtocol) -> String {
+package func escaped(_ text: some StringProtocol) -> String {
   var result = ""
   for scalar in text.unicodeScalars { result += escaped(scalar) }
   return result

@@ -1,7 +1,7 @@
 import Foundation
 
 /// A number with `digits` decimals, and no minus before a zero.
-func fixed(_ value: Double, _ digits: Int) -> String {
+package func fixed(_ value: Double, _ digits: Int) -> String {
   let text = String(format: "%.\(digits)f", value)
   return text.hasPrefix("-") && text.allSatisfy { "-0.".contains($0) } ? String(text.dropFirst()) : text
 }
@@ -15,14 +15,14 @@ func short(_ value: Double) -> String {
 }
 
 /// A share as a percentage, with a decimal below 20 %.
-func percent(_ share: Double) -> String {
+package func percent(_ share: Double) -> String {
   let value = share * 100
   let isShort = value == 0 || value >= 19.95
   return "\(isShort ? fixed(value, 0) : value < 0.05 ? "<0.1" : fixed(value, 1))\u{202f}%"
 }
 
 /// An integer with thin spaces between thousands: 12 345.
-func grouped(_ value: Int) -> String {
+package func grouped(_ value: Int) -> String {
   let digits = String(value.magnitude)
   var text = ""
   for (index, digit) in digits.enumerated() {
@@ -33,7 +33,7 @@ func grouped(_ value: Int) -> String {
 }
 
 /// A large count in a word's length: 950, 12.3 k, 4.56 M.
-func abbreviated(_ value: Double) -> String {
+package func abbreviated(_ value: Double) -> String {
   for (unit, size) in [("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)] where abs(value) >= size * 0.9995 {
     return "\(short(value / size))\u{202f}\(unit)"
   }
@@ -41,7 +41,7 @@ func abbreviated(_ value: Double) -> String {
 }
 
 /// A coordinate: as few characters as a tenth of a unit needs.
-func coordinate(_ value: Double) -> String {
+package func coordinate(_ value: Double) -> String {
   let tenths = Int((value * 10).rounded())
   return tenths % 10 == 0 ? String(tenths / 10) : String(format: "%.1f", Double(tenths) / 10)
 }

@@ -1,21 +1,21 @@
 /// The colours of one theme. Whatever carries text has a contrast of 4.5 or more with it (WCAG 2.2, 1.4.3).
-struct Palette {
+package struct Palette {
   var isDark: Bool
 
-  static let light = Palette(isDark: false)
-  static let dark = Palette(isDark: true)
+  package static let light = Palette(isDark: false)
+  package static let dark = Palette(isDark: true)
 
-  var page: Color { Color(isDark ? 0x14161a : 0xfaf9f6) }
-  var surface: Color { Color(isDark ? 0x1b1e24 : 0xffffff) }
-  var ink: Color { Color(isDark ? 0xe9e7e2 : 0x1b1c1f) }
-  var muted: Color { Color(isDark ? 0xa6abb4 : 0x5a5e67) }
+  package var page: Color { Color(isDark ? 0x14161a : 0xfaf9f6) }
+  package var surface: Color { Color(isDark ? 0x1b1e24 : 0xffffff) }
+  package var ink: Color { Color(isDark ? 0xe9e7e2 : 0x1b1c1f) }
+  package var muted: Color { Color(isDark ? 0xa6abb4 : 0x5a5e67) }
   var rule: Color { Color(isDark ? 0x30353e : 0xe2e0d9) }
 
   /// How many lines have a colour of their own.
-  static let lineCount = 8
+  package static let lineCount = 8
 
   /// A line and its label. Neighbours differ in lightness too, for readers who tell few hues apart.
-  func line(_ index: Int) -> Color {
+  package func line(_ index: Int) -> Color {
     let (hue, shift) = [
       (255.0, 0.0), (45, 0.03), (165, -0.04), (345, 0.02), (85, -0.06), (215, 0.03), (300, -0.07), (20, -0.1),
     ][index % Self.lineCount]
@@ -24,7 +24,7 @@ struct Palette {
 
   /// The background of an expert's characters. Up to eight experts have hues and lightnesses that stay apart
   /// without red–green vision; more go round the circle by the golden angle on three lightnesses.
-  func expert(_ index: Int, of count: Int) -> Color {
+  package func expert(_ index: Int, of count: Int) -> Color {
     if count <= 8 {
       let (lightness, chroma, hue) = [
         (0.84, 0.085, 250.0), (0.83, 0.12, 65), (0.80, 0.10, 165), (0.84, 0.09, 350), (0.94, 0.12, 102),
@@ -37,10 +37,10 @@ struct Palette {
   }
 
   /// How many steps the sequential ramp has.
-  static let rampCount = 10
+  package static let rampCount = 10
 
   /// Step 0 is nearly the surface, the last one is deep (or bright, on dark).
-  func ramp(_ step: Int) -> Color {
+  package func ramp(_ step: Int) -> Color {
     let share = Double(step) / Double(Self.rampCount - 1)
     return isDark
       ? Color(lightness: 0.25 + 0.57 * share, chroma: 0.02 + 0.11 * share, hue: 245 - 30 * share)
@@ -48,7 +48,7 @@ struct Palette {
   }
 
   /// The text on a step of the ramp: whichever of both inks stands out more.
-  func text(onRamp step: Int) -> Color {
+  package func text(onRamp step: Int) -> Color {
     [Color(0x000000), Color(0xffffff)].max { ramp(step).contrast($0) < ramp(step).contrast($1) }!
   }
 

@@ -65,7 +65,7 @@ struct Plot {
 /// Pushes labels apart, upwards, so that they are at least `gap` from one another, and back below `limit`.
 ///
 /// - Returns: the positions in the order of the input.
-func spread(_ positions: [Double], gap: Double, limit: Double = 1) -> [Double] {
+package func spread(_ positions: [Double], gap: Double, limit: Double = 1) -> [Double] {
   let order = positions.indices.sorted { (positions[$0], $0) < (positions[$1], $1) }
   var result = positions
   for (lower, upper) in zip(order, order.dropFirst()) {

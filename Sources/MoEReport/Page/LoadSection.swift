@@ -60,8 +60,8 @@ private struct StripRanges {
     x = stepAxis([facts])
     let variations = steps.flatMap { $0.layers.map { coefficientOfVariation($0.load) } }
     let drops = steps.flatMap { $0.layers.map(\.dropRate) }
-    variation = Axis(0, max(0.1, (variations.max() ?? 0) * 1.05))
-    dropRate = Axis(0, max(0.01, drops.max() ?? 0) * 1.05)
+    variation = .fromZero(upTo: max(0.1, variations.max() ?? 0))
+    dropRate = .fromZero(upTo: max(0.01, drops.max() ?? 0))
   }
 }
 
@@ -75,7 +75,7 @@ private func loadCard(_ facts: RunFacts, _ index: Int, columns: Int, _ ranges: S
       facts, ranges.x, ranges.dropRate, "Dropped choices", "", format: percent,
       value: { $0.layers[index].dropRate }),
     strip(
-      facts, ranges.x, Axis(0, max(log(Double(count)), 0.1) * 1.1), "Entropy of the router's load, nats",
+      facts, ranges.x, Axis(0, max(log(Double(count)), 0.1)), "Entropy of the router's load, nats",
       "the dashed line, ln \(count) = \(fixed(log(Double(count)), 2)), is balanced",
       mark: log(Double(count)), format: { fixed($0, 2) }, value: { $0.layers[index].entropy }, isLast: true),
   ]
@@ -121,9 +121,9 @@ private func strip(
   let end = facts.mean(value)
   let title = "\(name): \(format(end)) over \(facts.tailName)"
   let summary = "\(title); at first \(format(series.points[0].value)). \(remark)"
-  let ticks = y.ticks(2)
+  let ticks = [0, y.upper]
   let marks =
-    gridLines([0] + ticks.map(y.position)) + (mark.map { gridLines([y.position($0)], style: "goal") } ?? "")
+    gridLines([0, 1]) + (mark.map { gridLines([y.position($0)], style: "goal") } ?? "")
     + series.extremes(curvePoints / 2).path(x, y, style: "raw r0")
     + series.means(curvePoints).path(x, y, style: "line r0", title: title)
   let plot = Plot(

@@ -134,8 +134,11 @@ func stepAxis(_ facts: [RunFacts]) -> Axis {
 
 /// Round steps below the axis, and its end.
 func stepTicks(_ x: Axis, _ count: Int = 5) -> [Plot.Text] {
-  x.wholeTicks(count).filter { (0.04...0.72).contains(x.position($0)) }
-    .map { .init(position: x.position($0), text: grouped(Int($0))) }
+  x.wholeTicks(count).filter { (0.04...0.86).contains(x.position($0)) }
+    .map { step in
+      // A phone has no room for it beside the last one.
+      .init(position: x.position(step), text: grouped(Int(step)), style: x.position(step) > 0.7 ? "wide" : "")
+    }
     + [.init(position: 1, text: "step \(grouped(Int(x.upper)))", style: "end")]
 }
 

@@ -56,7 +56,7 @@ public struct Report {
 let curvePoints = 300
 
 /// The runs' names, made unlike one another where folders share one.
-func runNames(_ runs: [RunFolder]) -> [String] {
+package func runNames(_ runs: [RunFolder]) -> [String] {
   runs.enumerated().map { index, run in
     runs.count { $0.name == run.name } == 1 ? run.name : "\(run.name) (\(index + 1))"
   }

@@ -4,6 +4,8 @@ func settingsSection(_ facts: [RunFacts], _ names: [String]) -> String {
   var paths = facts[0].run.settings.map(\.path)
   let known = Set(paths)
   paths += Set(runs.dropFirst().flatMap(\.keys)).subtracting(known).sorted()
+  paths = paths.enumerated().sorted { (rank($0.element), $0.offset) < (rank($1.element), $1.offset) }.map(
+    \.element)
   let rows = paths.map { path in
     let values = runs.map { $0[path] ?? "–" }
     return element(
@@ -22,6 +24,14 @@ func settingsSection(_ facts: [RunFacts], _ names: [String]) -> String {
     scrollingTable(
       "Objects are flattened: a dot leads to a member.", head: element("tr", [:], head), body: rows.joined(),
       style: "settings", name: "Settings"))
+}
+
+/// What one looks for first stands first, and the list of texts last.
+private func rank(_ path: String) -> Int {
+  let order = [
+    "preset", "seed", "model", "training", "parameters", "flops_per_token", "machine", "version", "format",
+  ]
+  return order.firstIndex { path == $0 || path.hasPrefix("\($0).") } ?? (path.hasPrefix("data") ? 99 : 50)
 }
 
 /// Escaped text that may break after dots, slashes and underscores.

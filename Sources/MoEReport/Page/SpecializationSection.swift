@@ -20,7 +20,8 @@ func specializationSection(_ facts: RunFacts) -> String {
 }
 
 /// How specialised a layer's experts are, in a sentence or two.
-func specializationSentence(_ found: Specialization, _ names: [String], _ noun: String, layer: Int) -> String
+package func specializationSentence(_ found: Specialization, _ names: [String], _ noun: String, layer: Int)
+  -> String
 {
   if found.maximum < 1e-12 {
     return
@@ -69,6 +70,7 @@ private func shareTable(
   // A table of nearly balanced shares looks calm: the ramp ends at three times balance or above.
   let most = experts.flatMap { expert in names.indices.map { share(expert, $0) } }.max() ?? 1
   let top = max(most, min(1, 3 / Double(counts.count)))
+  let digits = counts.count > 24 ? 1 : 0
   let rows = experts.map { expert in
     let mean = Double(counts[expert].reduce(0, +)) / Double(all)
     let cells = names.indices.map { column -> String in
@@ -77,12 +79,12 @@ private func shareTable(
       let step = Int((value / top * Double(Palette.rampCount - 1)).rounded())
       let title =
         "Expert \(expert) gets \(percent(value)) of “\(names[column])”, \(grouped(counts[expert][column])) bytes"
-      return element("td", ["class": "q\(step)", "title": title], cell(value))
+      return element("td", ["class": "q\(step)", "title": title], cell(value, digits))
     }
     return element(
       "tr", [:],
       element("th", ["scope": "row"], "\(expert)") + cells.joined()
-        + element("td", ["class": "all"], cell(mean)))
+        + element("td", ["class": "all"], cell(mean, digits)))
   }
   let omitted =
     experts.count < counts.count
@@ -110,9 +112,10 @@ private func hyphenated(_ name: String) -> String {
 }
 
 /// A share in per cent, without its sign.
-private func cell(_ share: Double) -> String {
+private func cell(_ share: Double, _ digits: Int) -> String {
   let value = share * 100
-  return value == 0 ? "0" : value < 0.5 ? "<1" : fixed(value, 0)
+  if value == 0 { return "0" }
+  return digits == 0 ? (value < 0.5 ? "<1" : fixed(value, 0)) : (value < 0.05 ? "<.1" : fixed(value, digits))
 }
 
 /// All experts, or, of many, those that add most to the mutual information, by number.

@@ -70,7 +70,7 @@ private let layoutStyle = """
   .figures dd.note{font-size:.8rem;font-weight:400;letter-spacing:0;color:var(--muted);line-height:1.4}
   .card{background:var(--surface);border:1px solid var(--rule);border-radius:10px;padding:clamp(1rem,2.5vw,1.5rem);\
   min-width:0}
-  .cards{display:grid;gap:1.25rem;grid-template-columns:minmax(0,1fr)}
+  .cards{display:grid;gap:1.25rem;grid-template-columns:minmax(0,1fr);align-items:start}
   @media (min-width:60rem){.cards.two{grid-template-columns:repeat(2,minmax(0,1fr))}}
   figure{margin:0}
   figcaption,.bars caption{color:var(--muted);font-size:.8rem;line-height:1.45;text-align:left}
@@ -122,6 +122,7 @@ private let layoutStyle = """
   th{font-weight:500;text-align:left}
   .numbers th,.numbers td{padding:.5rem .75rem .5rem 0;border-bottom:1px solid var(--rule);white-space:nowrap;\
   text-align:right}
+  .numbers th,.numbers td{max-width:16rem;overflow:hidden;text-overflow:ellipsis}
   .numbers th:first-child{text-align:left}
   .numbers thead th{color:var(--muted);font-size:.78rem}
   .numbers .name{font-weight:620}

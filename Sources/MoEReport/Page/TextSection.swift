@@ -1,12 +1,12 @@
 /// A character of a sample: what is shown, and where its bytes begin.
-struct SampleCharacter: Equatable {
+package struct SampleCharacter: Equatable {
   /// Not yet escaped; U+FFFD where bytes are not UTF-8.
-  var scalar: Unicode.Scalar
-  var bytes: Range<Int>
+  package var scalar: Unicode.Scalar
+  package var bytes: Range<Int>
 
   /// Decodes bytes; those that are not UTF-8 become one replacement character for each error that the decoder
   /// finds.
-  static func decode(_ bytes: [UInt8]) -> [SampleCharacter] {
+  package static func decode(_ bytes: [UInt8]) -> [SampleCharacter] {
     var parser = Unicode.UTF8.ForwardParser()
     var iterator = bytes.makeIterator()
     var characters: [SampleCharacter] = []
@@ -78,7 +78,7 @@ private func shownSamples(_ routing: RoutingFile) -> [ShownSample] {
   let views = routing.layers.count + 1
   let limit = max(40, 12_000 / (views * routing.samples.count))
   return routing.samples.prefix(40).map {
-    ShownSample(sample: $0, characters: Array(SampleCharacter.decode($0.bytes).prefix(limit)))
+    ShownSample(sample: $0, characters: Array(SampleCharacter.decode($0.bytes.map(UInt8.init)).prefix(limit)))
   }
 }
 

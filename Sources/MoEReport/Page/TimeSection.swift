@@ -5,7 +5,7 @@ func timeSection(_ facts: RunFacts) -> String {
   let largest = stages.max { $0.seconds < $1.seconds }
   let lead =
     largest.map {
-      "A step takes \(milliseconds(total)) in the mean; most of it, \(percent(total == 0 ? 0 : $0.seconds / total)), "
+      "A step takes \(milliseconds(total)) in the mean; the largest part, \(percent(total == 0 ? 0 : $0.seconds / total)), "
         + "is \(stageName($0.name))."
     } ?? "No stage was timed."
   return section(
