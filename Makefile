@@ -1,7 +1,7 @@
 # Every target is a line or two that make echoes. `make demo` and `make test` install what they need.
 SHELL := /bin/bash
-# The last one has the C headers that `make portable` compiles the kernels against.
-PACKAGES := libomp-dev libopenblas-dev libc6-dev-arm64-cross
+# The cross headers are what `make portable` compiles the kernels against; the browser looks at reports in the tests.
+PACKAGES := libomp-dev libopenblas-dev libc6-dev-arm64-cross chromium fonts-dejavu-core
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 MOE := .build/release/moe
 SITE := site

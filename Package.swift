@@ -40,6 +40,7 @@ let package = Package(
     .target(name: "MoEReference", dependencies: ["MoECore"], swiftSettings: swiftSettings),
     .target(name: "MoE", dependencies: ["MoECore", "CKernels"], swiftSettings: swiftSettings),
     .target(name: "MoECheckpoints", dependencies: ["MoECore"], swiftSettings: swiftSettings),
+    .target(name: "MoEReport", swiftSettings: swiftSettings),
     .systemLibrary(name: "COpenBLAS", path: "Sources/COpenBLAS", providers: [.apt(["libopenblas-dev"])]),
     .target(
       name: "MoETraining", dependencies: ["MoE", "MoECore", "MoECheckpoints", "CKernels", "COpenBLAS"],
@@ -47,7 +48,7 @@ let package = Package(
     .executableTarget(
       name: "moe",
       dependencies: [
-        "MoE", "MoECheckpoints", "MoETraining", "MoEReference", "COpenBLAS",
+        "MoE", "MoECheckpoints", "MoETraining", "MoEReference", "MoEReport", "COpenBLAS",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: swiftSettings),
@@ -72,6 +73,8 @@ let package = Package(
       name: "MoETrainingTests",
       dependencies: ["MoETraining", "MoE", "MoECore", "MoEReference", "TestSupport"],
       swiftSettings: swiftSettings),
+    .testTarget(
+      name: "MoEReportTests", dependencies: ["MoEReport", "MoECore", "moe"], swiftSettings: swiftSettings),
     .testTarget(
       name: "MoECommandTests", dependencies: ["moe", "MoECheckpoints"], swiftSettings: swiftSettings),
     .executableTarget(

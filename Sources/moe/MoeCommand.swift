@@ -16,11 +16,12 @@ struct MoeCommand: ParsableCommand {
         moe route logits.safetensors --policy gshard-top2 --capacity-factor 1.25
         moe train --text books --out run
         moe generate run --prompt "Once upon a time"
+        moe report run
         moe check
       """,
     version: version,
     subcommands: [
       InfoCommand.self, ApplyCommand.self, RouteCommand.self, TrainCommand.self, GenerateCommand.self,
-      CheckCommand.self,
+      ReportCommand.self, CheckCommand.self,
     ])
 }

@@ -1,0 +1,84 @@
+/// `routing.json`: which bytes of held-out text went to which expert.
+package struct RoutingFile: Decodable {
+  /// A passage of held-out text.
+  struct Sample: Decodable {
+    var label: String
+    var bytes: [Int]
+    /// [layer][byte], the expert chosen first; −1 where it was dropped or masked.
+    var experts: [[Int]]
+    /// [byte], nats.
+    var loss: [Double]
+  }
+
+  var step: Int
+  /// The MoE layers' indices in the model, and E of each.
+  var layers: [Int]
+  var experts: [Int]
+  package var labels: [String]
+  var classes: [String]
+  /// [layer][expert][label] and [layer][expert][class], counts of bytes.
+  var byLabel: [[[Int]]]
+  var byClass: [[[Int]]]
+  var samples: [Sample]
+
+  enum CodingKeys: String, CodingKey {
+    case step, layers, experts, labels, classes, samples
+    case byLabel = "by_label"
+    case byClass = "by_class"
+  }
+
+  /// The complaint about lengths that do not agree or values that cannot be, if any.
+  var complaint: String? {
+    if experts.count != layers.count {
+      return "“experts” has \(experts.count) numbers, expected one for each of \(layers.count) layers"
+    }
+    if let count = experts.first(where: { $0 < 1 }) { return "“experts” has \(count), expected 1 or more" }
+    return Self.complaint("by_label", byLabel, experts: experts, columns: ("labels", labels.count))
+      ?? Self.complaint("by_class", byClass, experts: experts, columns: ("classes", classes.count))
+      ?? samples.indices.lazy.compactMap { index in
+        samples[index].complaint(experts: experts).map { "“samples[\(index)]” \($0)" }
+      }.first
+  }
+
+  private static func complaint(
+    _ name: String, _ counts: [[[Int]]], experts: [Int], columns: (name: String, count: Int)
+  ) -> String? {
+    if counts.count != experts.count {
+      return "“\(name)” has \(counts.count) layers, expected \(experts.count)"
+    }
+    for (layer, rows) in counts.enumerated() {
+      if rows.count != experts[layer] {
+        return "“\(name)[\(layer)]” has \(rows.count) experts, expected \(experts[layer])"
+      }
+      for (expert, row) in rows.enumerated() {
+        if row.count != columns.count {
+          let found = "“\(name)[\(layer)][\(expert)]” has \(row.count) counts"
+          return "\(found), expected one for each of \(columns.count) \(columns.name)"
+        }
+        if let count = row.first(where: { $0 < 0 }) {
+          return "“\(name)[\(layer)][\(expert)]” has \(count), expected 0 or more"
+        }
+      }
+    }
+    return nil
+  }
+}
+
+extension RoutingFile.Sample {
+  fileprivate func complaint(experts counts: [Int]) -> String? {
+    if experts.count != counts.count { return "has \(experts.count) layers, expected \(counts.count)" }
+    for (layer, chosen) in experts.enumerated() {
+      if chosen.count != bytes.count {
+        return "has \(chosen.count) experts for \(bytes.count) bytes in layer \(layer)"
+      }
+      if let expert = chosen.first(where: { !(-1..<counts[layer]).contains($0) }) {
+        return "has expert \(expert), expected −1 to \(counts[layer] - 1)"
+      }
+    }
+    if let byte = bytes.first(where: { !(0...255).contains($0) }) {
+      return "has the byte \(byte), expected 0 to 255"
+    }
+    if loss.count != bytes.count { return "has \(loss.count) losses for \(bytes.count) bytes" }
+    return loss.first { !$0.isFinite }.map { "has the loss \($0), expected a finite number" }
+  }
+}

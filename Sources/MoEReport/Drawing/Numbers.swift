@@ -1,0 +1,47 @@
+import Foundation
+
+/// A number with `digits` decimals, and no minus before a zero.
+package func fixed(_ value: Double, _ digits: Int) -> String {
+  let text = String(format: "%.\(digits)f", value)
+  return text.hasPrefix("-") && text.allSatisfy { "-0.".contains($0) } ? String(text.dropFirst()) : text
+}
+
+/// A number with three significant digits or so: 0.00123, 12.3, 1234.
+func short(_ value: Double) -> String {
+  let size = abs(value)
+  if size == 0 { return "0" }
+  if size < 0.001 || size >= 1e7 { return String(format: "%.2g", value) }
+  return fixed(value, size >= 100 ? 0 : size >= 10 ? 1 : size >= 1 ? 2 : size >= 0.1 ? 3 : 4)
+}
+
+/// A share as a percentage, with a decimal below 20 %.
+package func percent(_ share: Double) -> String {
+  let value = share * 100
+  let isShort = value == 0 || value >= 19.95
+  return "\(isShort ? fixed(value, 0) : value < 0.05 ? "<0.1" : fixed(value, 1))\u{202f}%"
+}
+
+/// An integer with thin spaces between thousands: 12 345.
+package func grouped(_ value: Int) -> String {
+  let digits = String(value.magnitude)
+  var text = ""
+  for (index, digit) in digits.enumerated() {
+    if index > 0, (digits.count - index) % 3 == 0, digits.count > 4 { text += "\u{202f}" }
+    text.append(digit)
+  }
+  return value < 0 ? "−\(text)" : text
+}
+
+/// A large count in a word's length: 950, 12.3 k, 4.56 M.
+package func abbreviated(_ value: Double) -> String {
+  for (unit, size) in [("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)] where abs(value) >= size * 0.9995 {
+    return "\(short(value / size))\u{202f}\(unit)"
+  }
+  return fixed(value, 0)
+}
+
+/// A coordinate: as few characters as a tenth of a unit needs.
+package func coordinate(_ value: Double) -> String {
+  let tenths = Int((value * 10).rounded())
+  return tenths % 10 == 0 ? String(tenths / 10) : String(format: "%.1f", Double(tenths) / 10)
+}

@@ -1,0 +1,38 @@
+import ArgumentParser
+import Foundation
+import MoEReport
+
+/// Writes a static page about one or more training runs.
+struct ReportCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "report", abstract: "Write one static HTML page about training runs.",
+    discussion: """
+      The page shows losses, each expert's load, drops, which labels and characters each expert takes, held-out \
+      text coloured by expert, and the time of each stage. The first RUN is its subject; more stand beside it in \
+      the loss curves and tables. It has no script and loads nothing.
+
+      Examples:
+        moe report runs/switch
+        moe report runs/switch runs/dense --output comparison.html
+      """)
+
+  @Argument(help: ArgumentHelp("Folders that moe train wrote.", valueName: "run")) var runs: [String]
+  @Option(
+    help: ArgumentHelp("The page to write; RUN/report.html of the first RUN by default.", valueName: "file"))
+  var output: String?
+
+  func run() throws {
+    let folders = try runs.map { try RunFolder(path: $0) }
+    let path = output ?? URL(filePath: runs[0]).appending(path: "report.html").path
+    let page = Data(Report(folders).html.utf8)
+    do {
+      try page.write(to: URL(filePath: path), options: .atomic)
+    } catch {
+      throw RunError(path, "the page cannot be written there")
+    }
+    for (folder, note) in folders.flatMap({ folder in folder.notes.map { (folder.name, $0) } }) {
+      print("\(folder): \(note)")
+    }
+    print("\(folders[0].name): \(page.count / 1024) KiB → \(path)")
+  }
+}
