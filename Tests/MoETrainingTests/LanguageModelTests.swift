@@ -6,7 +6,8 @@ import Testing
   static let length = 20
 
   static func model(
-    _ preset: ModelPreset, recording: Recording.Extent = .full, threads: Int = 2, isa: InstructionSet? = nil,
+    _ preset: ModelPreset, precision: Precision = .float32, recording: Recording.Extent = .full,
+    threads: Int = 2, isa: InstructionSet? = nil,
     _ change: (inout FeedForwardBlock) -> Void = { _ in }
   ) throws -> LanguageModel {
     var configuration = ModelConfiguration(
@@ -14,7 +15,7 @@ import Testing
       blocks: preset.blocks(layerCount: 3, feedForwardSize: 64, expertCount: 4))
     for index in configuration.blocks.indices { change(&configuration.blocks[index]) }
     return try LanguageModel(
-      configuration, seed: 3, recording: recording,
+      configuration, seed: 3, precision: precision, recording: recording,
       execution: Execution(instructionSet: isa, threadCount: threads))
   }
 
@@ -113,6 +114,37 @@ import Testing
       #expect(split.layers.map(\.load) == outcome.layers.map(\.load))
       #expect(split.loss == outcome.loss)
       #expect(abs(split.auxiliaryLoss - outcome.auxiliaryLoss) <= 1e-12)
+    }
+  }
+
+  /// In bfloat16 a gradient is that of fp32 within the rounding of its operands, and a changed parameter counts.
+  @Test(arguments: [ModelPreset.mixtral, .deepSeek])
+  func bfloat16FollowsTheMaster(preset: ModelPreset) throws {
+    let exact = try Self.model(preset)
+    let narrow = try Self.model(preset, precision: .bfloat16)
+    for model in [exact, narrow] {
+      let parameter = try #require(model.parameters.first { $0.name == "layers.1.experts.up" })
+      for tensor in parameter.tensors {
+        var matrix = parameter.matrix(tensor, in: parameter.values)
+        for row in 0..<matrix.rows { matrix[row, 3] += 0.25 }
+        parameter.set(matrix, tensor, in: parameter.values)
+      }
+      model.parametersChanged(after: nil)
+    }
+    let (expected, outcome) = (try Self.step(exact), try Self.step(narrow))
+    #expect(abs(expected.loss - outcome.loss) < 0.01 && expected.loss != outcome.loss)
+    for (parameter, pair) in zip(exact.parameters, zip(Self.gradients(exact), Self.gradients(narrow))) {
+      var (difference, size) = (0.0, 0.0)
+      for (a, b) in zip(pair.0, pair.1).flatMap({ zip($0.elements, $1.elements) }) {
+        difference += Double(a - b) * Double(a - b)
+        size += Double(a) * Double(a)
+      }
+      // Seven operands rounded by 2⁻⁸ lie on the way to a gradient, through two or three layers.
+      #expect(difference.squareRoot() <= 21 * 0x1p-8 * size.squareRoot(), "\(parameter.name)")
+    }
+    for parts in [2, 3] {
+      let split = try Self.model(preset, precision: .bfloat16, recording: .recompute, threads: 1)
+      _ = try Self.step(split, parts: parts)
     }
   }
 

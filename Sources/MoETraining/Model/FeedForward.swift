@@ -3,6 +3,9 @@ internal import MoE
 /// A feed-forward block of the model: a Mixture-of-Experts layer, or a dense network as a layer of one expert.
 final class FeedForward {
   let block: FeedForwardBlock
+  /// The parameters, in fp32.
+  let master: MoELayer
+  /// What computes: the master, or its copy in bfloat16.
   let layer: MoELayer
   /// The same parameters under the capacity of evaluation.
   let evaluationLayer: MoELayer
@@ -11,7 +14,8 @@ final class FeedForward {
   let index: Int
 
   init(
-    _ block: FeedForwardBlock, hiddenSize: Int, index: Int, weights: InitialWeights, execution: Execution
+    _ block: FeedForwardBlock, hiddenSize: Int, index: Int, weights: InitialWeights, precision: Precision,
+    execution: Execution
   ) throws(MoEError) {
     self.block = block
     self.index = index
@@ -19,18 +23,24 @@ final class FeedForward {
     let source = weights.layer(
       configuration, isRouted: block.isMoE, hasSelectionBias: block.routing == .deepSeekV3, index: index)
     do {
-      layer = try MoELayer(configuration, weights: source, execution: execution)
+      master = try MoELayer(configuration, weights: source, execution: execution)
     } catch let error as MoEError {
       throw error
     } catch {
       throw .invalidConfiguration("layer \(index): \(error)")
     }
+    layer = precision == .float32 ? master : try master.narrowed(execution: execution)
     evaluationLayer = layer.with(try block.layer(hiddenSize: hiddenSize, isTraining: false))
-    gradients = try MoEGradients(for: layer)
+    gradients = try MoEGradients(for: master)
     // The router of one expert has nothing to learn: its weight is 1 whatever its logit.
-    parameters = try layer.parameters(prefix: "layers.\(index)", gradients: gradients).filter {
+    parameters = try master.parameters(prefix: "layers.\(index)", gradients: gradients).filter {
       block.isMoE || !$0.name.hasSuffix(".router")
     }
+  }
+
+  /// Brings the copy in bfloat16 up to the parameters.
+  func parametersChanged(execution: Execution) {
+    if layer.experts.precision != .float32 { master.narrow(into: layer, execution: execution) }
   }
 
   /// What a pass keeps of one block.
@@ -42,12 +52,17 @@ final class FeedForward {
     init(_ extent: Recording.Extent) { recording = Recording(extent) }
   }
 
-  /// A recorded pass.
+  /// A recorded pass; the noise is that of the step.
   func forward(
-    _ input: Rows, state: State, into output: Rows, workspace: inout Workspace, execution: Execution
+    _ input: Rows, noise: RouterNoise, state: State, into output: Rows, workspace: inout Workspace,
+    execution: Execution
   ) throws(MoEError) {
+    var own = noise
+    own.seed = noise.seed &+ UInt64(index) &* 0xD1B5_4A32_D192_ED03
+    own.inputJitter = block.inputJitter
     try layer.forward(
-      input.activations, recording: &state.recording, into: &output.activations, workspace: &workspace,
+      input.activations, noise: block.inputJitter > 0 ? own : nil, recording: &state.recording,
+      into: &output.activations, workspace: &workspace,
       execution: execution)
   }
 

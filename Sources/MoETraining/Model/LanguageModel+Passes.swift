@@ -2,9 +2,10 @@ internal import CKernels
 internal import MoE
 
 extension LanguageModel {
-  /// Logits of a batch, left in the pass: [B·S, V].
+  /// Logits of a batch, left in the pass: [B·S, V]. A pass of training has noise and is recorded; one without is an
+  /// evaluation.
   func forward(
-    _ inputs: ArraySlice<UInt8>, _ pass: Pass, isTraining: Bool, clock: inout StageClock
+    _ inputs: ArraySlice<UInt8>, _ pass: Pass, noise: RouterNoise?, clock: inout StageClock
   ) throws(MoEError) {
     clock.measure(.head) { embedding.forward(inputs, into: pass.embedded, execution: execution) }
     var stream = pass.embedded
@@ -22,9 +23,10 @@ extension LanguageModel {
           state.attentionNorm.sum, addend: pass.branch, into: state.feedForwardNorm, execution: execution)
         let (input, kept) = (state.feedForwardNorm.normed, state.feedForward)
         do throws(MoEError) {
-          if isTraining {
+          if let noise {
             try layer.feedForward.forward(
-              input, state: kept, into: pass.branch, workspace: &workspace, execution: execution)
+              input, noise: noise, state: kept, into: pass.branch, workspace: &workspace, execution: execution
+            )
           } else {
             try layer.feedForward.evaluate(
               input, state: kept, into: pass.branch, workspace: &workspace, execution: execution)

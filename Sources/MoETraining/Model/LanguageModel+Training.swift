@@ -10,9 +10,11 @@ extension LanguageModel {
   ///   - sequenceLength: S.
   ///   - microBatchCount: parts of whole sequences that are computed one after another, to the same gradients with
   ///     less memory; a capacity of the batch is then one of each part.
+  ///   - noiseSeed: of the routers' noise, where a block has any: another one for every step.
   /// - Throws: `MoEError.diverged` naming the layer where a number is not finite, `MoEError.shapeMismatch`.
   public func accumulateGradients(
-    inputs: [UInt8], targets: [UInt8], sequenceLength: Int, microBatchCount: Int = 1
+    inputs: [UInt8], targets: [UInt8], sequenceLength: Int, microBatchCount: Int = 1,
+    noiseSeed: UInt64 = 0
   ) throws(MoEError) -> StepOutcome {
     let sequences = try check(inputs, targets, sequenceLength)
     guard (1...sequences).contains(microBatchCount) else {
@@ -33,7 +35,9 @@ extension LanguageModel {
     for part in parts {
       let tokens = part.lowerBound * sequenceLength..<part.upperBound * sequenceLength
       let pass = try pass(sequences: part.count, length: sequenceLength)
-      try forward(inputs[tokens], pass, isTraining: true, clock: &clock)
+      try forward(
+        inputs[tokens], pass, noise: RouterNoise(seed: noiseSeed, firstToken: tokens.lowerBound),
+        clock: &clock)
       clock.measure(.head) { crossEntropy(targets[tokens], pass, divisor: inputs.count) }
       for token in 0..<pass.tokenCount { total += Double(unsafe pass.losses.floats[token]) }
       if !total.isFinite {
@@ -56,7 +60,9 @@ extension LanguageModel {
       let tokens = part.lowerBound * sequenceLength..<part.upperBound * sequenceLength
       let pass = try pass(sequences: part.count, length: sequenceLength)
       if parts.count > 1 {
-        try forward(inputs[tokens], pass, isTraining: true, clock: &clock)
+        try forward(
+          inputs[tokens], pass, noise: RouterNoise(seed: noiseSeed, firstToken: tokens.lowerBound),
+          clock: &clock)
         clock.measure(.head) { crossEntropy(targets[tokens], pass, divisor: inputs.count) }
       }
       try backward(
@@ -75,9 +81,13 @@ extension LanguageModel {
       stageSeconds: clock.seconds)
   }
 
-  /// What follows a change of the parameters: selection biases move towards the balance of the step's counts.
-  public func parametersChanged(after outcome: StepOutcome) throws(MoEError) {
-    for layer in outcome.layers {
+  /// What follows a change of the parameters: copies in bfloat16 are made again, and selection biases move towards the
+  /// balance of the step's counts.
+  ///
+  /// - Parameter outcome: of the step that led to the change; nil where the parameters were read from a checkpoint.
+  public func parametersChanged(after outcome: StepOutcome?) {
+    for layer in layers { layer.feedForward.parametersChanged(execution: execution) }
+    for layer in outcome?.layers ?? [] {
       let feedForward = layers[layer.layer].feedForward
       guard let bias = feedForward.layer.selectionBias else { continue }
       let total = layer.load.reduce(0, +)
@@ -94,14 +104,14 @@ extension LanguageModel {
 
   /// The losses and routes of held-out text, with the capacities of evaluation.
   ///
-  /// - Throws: as ``accumulateGradients(inputs:targets:sequenceLength:microBatchCount:)``.
+  /// - Throws: as ``accumulateGradients(inputs:targets:sequenceLength:microBatchCount:noiseSeed:)``.
   public func evaluate(
     inputs: [UInt8], targets: [UInt8], sequenceLength: Int
   ) throws(MoEError) -> Evaluation {
     let sequences = try check(inputs, targets, sequenceLength)
     let pass = try pass(sequences: sequences, length: sequenceLength)
     var clock = StageClock()
-    try forward(inputs[...], pass, isTraining: false, clock: &clock)
+    try forward(inputs[...], pass, noise: nil, clock: &clock)
     crossEntropy(targets[...], pass, divisor: inputs.count)
     let moe = zip(layers, pass.layers).filter { $0.0.feedForward.block.isMoE }
     return Evaluation(

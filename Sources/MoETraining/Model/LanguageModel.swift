@@ -31,11 +31,14 @@ public final class LanguageModel {
   /// - Parameters:
   ///   - configuration: what it computes.
   ///   - seed: of the parameters.
+  ///   - precision: of the feed-forward networks' products; the parameters are in fp32 whatever it is, and so is
+  ///     all else.
   ///   - recording: what a training step keeps of experts and attention scores, or computes again.
   ///   - execution: nil for `Execution.automatic()`.
   /// - Throws: `MoEError` for sizes that cannot be honoured.
   public init(
-    _ configuration: ModelConfiguration, seed: UInt64, recording: Recording.Extent = .full,
+    _ configuration: ModelConfiguration, seed: UInt64, precision: Precision = .float32,
+    recording: Recording.Extent = .full,
     execution: Execution? = nil
   ) throws(MoEError) {
     try configuration.validate()
@@ -78,7 +81,8 @@ public final class LanguageModel {
         headCount: configuration.headCount, positions: positions)
       let feedForwardNorm = try norm("\(name).feed_forward_norm")
       let feedForward = try FeedForward(
-        block, hiddenSize: hidden, index: index, weights: weights, execution: execution)
+        block, hiddenSize: hidden, index: index, weights: weights, precision: precision,
+        execution: execution)
       parameters += feedForward.parameters
       layers.append(
         Layer(

@@ -114,6 +114,8 @@ public struct FeedForwardBlock: Codable, Sendable, Equatable {
   public var balanceCoefficient: Float = 0
   /// c of the z-loss.
   public var zCoefficient: Float = 0
+  /// ε of the noise on the router's input in training: each column of its copy times a uniform of [1 − ε, 1 + ε].
+  public var inputJitter: Float = 0
   /// γ of the selection bias's update, where there is one.
   public var biasRate: Float = 0
 
@@ -141,6 +143,9 @@ public struct FeedForwardBlock: Codable, Sendable, Equatable {
       ("selection-bias rate", biasRate),
     ] where !(value >= 0 && value.isFinite) {
       throw .invalidConfiguration("the \(name) is \(value), expected at least 0")
+    }
+    guard inputJitter >= 0, inputJitter <= 1 else {
+      throw .invalidConfiguration("the jitter of a router's input is \(inputJitter), expected 0 to 1")
     }
     if isMoE && expertCount < 2 {
       throw .invalidConfiguration(

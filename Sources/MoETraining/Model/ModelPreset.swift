@@ -6,7 +6,8 @@
 public enum ModelPreset: String, Sendable, CaseIterable {
   /// No experts.
   case dense
-  /// Switch Transformer (Fedus et al. 2021): every other layer, top-1, capacity 1.25, 2.0 in evaluation, α = 0.01.
+  /// Switch Transformer (Fedus et al. 2021): every other layer, top-1, capacity 1.25, 2.0 in evaluation,
+  /// α = 0.01, the router's input jittered by 10⁻².
   case switchTransformer = "switch"
   /// GLaM (Du et al. 2021): every other layer, top-2 of GShard, capacity 2, α = 0.01, GELU.
   case glam
@@ -44,6 +45,7 @@ public enum ModelPreset: String, Sendable, CaseIterable {
         block.capacityFactor = 1.25
         block.evaluationCapacityFactor = 2
         block.balanceCoefficient = 0.01
+        block.inputJitter = 0.01
         return block
       case .glam:
         if layer % 2 == 0 { return dense }

@@ -6,12 +6,10 @@ extension LanguageModel {
   /// The model of a run, as its seed makes it.
   convenience init(_ description: RunDescription, execution: Execution) throws(MoEError) {
     let training = description.training
-    guard training.precision == Precision.float32.rawValue else {
-      throw .unsupported("language models are trained in f32, not \(training.precision)")
-    }
+    try training.validate()
     try self.init(
-      description.model, seed: description.seed, recording: training.recomputes ? .recompute : .full,
-      execution: execution)
+      description.model, seed: description.seed, precision: Precision(rawValue: training.precision)!,
+      recording: training.recomputes ? .recompute : .full, execution: execution)
   }
 
   /// The model of a run's newest checkpoint, to be used and not trained further.
@@ -26,6 +24,7 @@ extension LanguageModel {
       throw TrainingError.run(path: folder.path, "the run has no checkpoint yet")
     }
     try TrainingCheckpoint(model, nil).read(found.file)
+    model.parametersChanged(after: nil)
     return (model, found.step, found.note)
   }
 }
@@ -66,6 +65,7 @@ extension Trainer {
       )
     }
     try TrainingCheckpoint(model, optimizer).read(found.file)
+    model.parametersChanged(after: nil)
     step = found.step
     note = found.note
   }

@@ -68,7 +68,8 @@ public final class Trainer {
     let outcome = try noticingDivergence(at: number) {
       try model.accumulateGradients(
         inputs: batch.inputs, targets: batch.targets, sequenceLength: description.model.contextLength,
-        microBatchCount: training.microBatchCount)
+        microBatchCount: training.microBatchCount,
+        noiseSeed: description.seed &* 0x9E37_79B9_7F4A_7C15 &+ UInt64(number))
     }
     let norm = try noticingDivergence(at: number) {
       if !outcome.loss.isFinite { throw TrainingError.notFinite(what: "the loss") }
@@ -80,12 +81,12 @@ public final class Trainer {
       }
     }
     let rate = training.schedule.rate(at: number, of: training.steps)
-    try clock.measure("optimizer") {
+    clock.measure("optimizer") {
       optimizer.step(
         OptimizerUpdate(
           number: number, learningRate: .init(expert: rate * training.expertLearningRateFactor, other: rate),
           gradientScale: training.clip.scales(for: norm)))
-      try model.parametersChanged(after: outcome)
+      model.parametersChanged(after: outcome)
     }
     step = number
     return metrics(outcome, norm, rate, clock)

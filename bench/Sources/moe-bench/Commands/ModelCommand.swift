@@ -24,6 +24,7 @@ struct ModelCommand: ParsableCommand {
   @Option(help: "The feed-forward size of the dense model.") var ffn = 1024
   @Option(help: "Bytes of a sequence.") var context = 256
   @Option(help: "Sequences of a batch.") var batch = 16
+  @Option(help: "What the networks' products are in: f32 or bf16.") var dtype = Precision.float32
   @Flag(help: "Keep the routing only and compute the experts again.") var recompute = false
   @OptionGroup var execution: ExecutionOptions
   @Option(help: "Rounds in which every model has a turn.") var rounds = 5
@@ -34,7 +35,7 @@ struct ModelCommand: ParsableCommand {
         ModelConfiguration(
           contextLength: context, hiddenSize: hidden, headCount: heads,
           blocks: preset.blocks(layerCount: layers, feedForwardSize: ffn, expertCount: count)),
-        expertCount: count, batch: batch, recording: recompute ? .recompute : .full,
+        expertCount: count, batch: batch, precision: dtype, recording: recompute ? .recompute : .full,
         execution: Execution(
           instructionSet: execution.isa?.elements.last, threadCount: execution.threadCount))
     }
@@ -42,7 +43,7 @@ struct ModelCommand: ParsableCommand {
     for run in runs { try run.step() }
     var limit = 0.0
     for _ in 0..<rounds {
-      limit = max(limit, limits.flopsPerSecond(.init(instructionSet: .best, precision: .float32)))
+      limit = max(limit, limits.flopsPerSecond(.init(instructionSet: .best, precision: dtype)))
       for run in runs { run.record(try run.step()) }
     }
     let rows = runs.map { $0.row(peak: limit) }

@@ -22,12 +22,14 @@ final class ModelRun {
   }
 
   init(
-    _ configuration: ModelConfiguration, expertCount: Int, batch: Int, recording: Recording.Extent,
+    _ configuration: ModelConfiguration, expertCount: Int, batch: Int, precision: Precision,
+    recording: Recording.Extent,
     execution: Execution
   ) throws {
     self.configuration = configuration
     self.expertCount = expertCount
-    model = try LanguageModel(configuration, seed: 1, recording: recording, execution: execution)
+    model = try LanguageModel(
+      configuration, seed: 1, precision: precision, recording: recording, execution: execution)
     optimizer = try OptimizerConfiguration(.adamw).optimizer(of: model.parameters, execution: execution)
     var generator = SeededGenerator(seed: 7)
     let text = (0...batch * configuration.contextLength).map { _ in UInt8(97 + generator.next() % 26) }
