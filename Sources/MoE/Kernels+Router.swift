@@ -83,7 +83,8 @@ extension Kernels {
       unsafe maskBytes = bytes
     }
     var input = unsafe input
-    if let noise = workspace.routing.noise, noise.inputJitter > 0, case .tokens(let tokens, let router) = unsafe input
+    if let noise = workspace.routing.noise, noise.inputJitter > 0,
+      case .tokens(let tokens, let router) = unsafe input
     {
       let count = tokenCount * router.hiddenSize
       let jittered = unsafe try workspace.jitteredTokens.reserve(count, of: Float.self)
@@ -94,7 +95,8 @@ extension Kernels {
     }
     let bad = unsafe try run(
       input, output: &output, tokenCount: tokenCount, expertCount: expertCount,
-      expertsPerToken: expertsPerToken, rule: policy.cRule(workspace.routing.noise), selectionBias: selectionBias,
+      expertsPerToken: expertsPerToken, rule: policy.cRule(workspace.routing.noise),
+      selectionBias: selectionBias,
       mask: maskBytes, execution: execution, scratch: &workspace.kernel)
     if bad >= 0 { throw .notFinite(what: "the router logit", token: bad) }
   }
