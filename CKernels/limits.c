@@ -8,9 +8,11 @@
 
 typedef float (*spin_fn)(bool, int64_t);
 typedef float (*sweep_fn)(const float *, int64_t);
+typedef void (*update_fn)(float *, int64_t);
 typedef int64_t (*width_fn)(void);
 static const spin_fn spin_table[MOE_ISA_COUNT] = ISA_TABLE(spin_flops);
 static const sweep_fn sweep_table[MOE_ISA_COUNT] = ISA_TABLE(sweep_memory);
+static const update_fn update_table[MOE_ISA_COUNT] = ISA_TABLE(update_memory);
 static const width_fn width_table[MOE_ISA_COUNT] = ISA_TABLE(spin_floats);
 
 static double now(void) {
@@ -63,6 +65,30 @@ double moe_measure_read(moe_execution ex, const void *memory, size_t bytes, int 
     const double start = now();
     moe_parallel_for(ex.threads, ex.threads, sweep, &g);
     const double rate = (double)(g.floats * ex.threads) * sizeof(float) / (now() - start);
+    best = rate > best ? rate : best;
+  }
+  return best;
+}
+
+typedef struct {
+  moe_isa isa;
+  int64_t floats;
+  float *memory;
+} update_args;
+
+static void update(void *context, int64_t task, int thread) {
+  (void)thread;
+  const update_args *g = context;
+  update_table[g->isa](g->memory + task * g->floats, g->floats);
+}
+
+double moe_measure_update(moe_execution ex, void *memory, size_t bytes, int rounds) {
+  update_args g = {ex.isa, (int64_t)(bytes / sizeof(float)) / ex.threads, memory};
+  double best = 0;
+  for (int r = 0; r < rounds; r++) {
+    const double start = now();
+    moe_parallel_for(ex.threads, ex.threads, update, &g);
+    const double rate = 2 * (double)(g.floats * ex.threads) * sizeof(float) / (now() - start);
     best = rate > best ? rate : best;
   }
   return best;

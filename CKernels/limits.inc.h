@@ -2,7 +2,8 @@
  *
  * DEFINITION   flops: sum[i] = sum[i]·x + y for SPIN_SUMS independent vectors, as many as hide the latency and fit
  *              the registers beside x and y
- *              read:  the largest float of a range of memory, from four vectors a step */
+ *              read:  the largest float of a range of memory, from four vectors a step
+ *              update: every float times one, in place */
 
 #define spin_flops SUFFIX(spin_flops)
 static float spin_flops(bool bf16, int64_t iterations) {
@@ -28,6 +29,14 @@ static float sweep_memory(const float *p, int64_t count) {
   for (int64_t k = 0; k + 4 * W <= count; k += 4 * W)
     UNROLL for (int i = 0; i < 4; i++) most[i] = vmax(vload(p + k + i * W), most[i]);
   return vreduce_max(vmax(vmax(most[0], most[1]), vmax(most[2], most[3])));
+}
+
+#define update_memory SUFFIX(update_memory)
+static void update_memory(float *p, int64_t count) {
+  const volatile float one = 1;
+  const vf factor = vset1(one);
+  for (int64_t k = 0; k + 4 * W <= count; k += 4 * W)
+    UNROLL for (int i = 0; i < 4; i++) vstore(p + k + i * W, vmul(vload(p + k + i * W), factor));
 }
 
 /* Floats of all sums together. */

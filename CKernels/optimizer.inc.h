@@ -40,13 +40,21 @@ static void sgd_step(const moe_sgd_rule *rule, const float *gradient, int64_t n,
   const vf step = vset1(-rule->step);
   for (int64_t i = 0; i < n; i += W) {
     const int left = n - i < W ? (int)(n - i) : W;
-    const vf g = vmul(scale, vload_n(gradient + i, left));
+    const bool whole = left == W;
+    const vf g = vmul(scale, whole ? vload(gradient + i) : vload_n(gradient + i, left));
     vf direction = g;
     if (velocity) {
-      const vf m = vfma(momentum, vload_n(velocity + i, left), g);
-      vstore_n(velocity + i, m, left);
+      const vf m = vfma(momentum, whole ? vload(velocity + i) : vload_n(velocity + i, left), g);
+      if (whole)
+        vstore(velocity + i, m);
+      else
+        vstore_n(velocity + i, m, left);
       direction = rule->nesterov ? vfma(momentum, m, g) : m;
     }
-    vstore_n(values + i, vfma(keep, vload_n(values + i, left), vmul(step, direction)), left);
+    const vf p = vfma(keep, whole ? vload(values + i) : vload_n(values + i, left), vmul(step, direction));
+    if (whole)
+      vstore(values + i, p);
+    else
+      vstore_n(values + i, p, left);
   }
 }

@@ -331,4 +331,7 @@ double moe_measure_flops(moe_execution ex, moe_dtype dtype, double seconds);
 /* Rate in bytes/s at which the threads read `bytes` bytes at `memory`, best of `rounds`. */
 double moe_measure_read(moe_execution ex, const void *memory, size_t bytes, int rounds);
 
+/* The same where every byte is read and written back, each counted. The memory holds finite floats and keeps them. */
+double moe_measure_update(moe_execution ex, void *memory, size_t bytes, int rounds);
+
 #endif

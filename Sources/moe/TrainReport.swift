@@ -97,29 +97,37 @@ final class TrainReport {
         "load \(sparkline(load)) varies by \(fixed(ExpertLoad.variation(load), 3)), \(fixed(share, 2)) % dropped"
       )
     }
-    line("speed", "\(grouped(Int(bytesPerSecond))) bytes/s, \(duration(Date().timeIntervalSince(start)))")
+    line("speed", "\(grouped(Int(tokensPerSecond))) tokens/s, \(duration(Date().timeIntervalSince(start)))")
     line("text", "moe generate \(folder) --prompt \"…\"")
   }
 
   private var meanLoss: Double { recent.reduce(0) { $0 + $1.loss } / Double(recent.count) }
-  private var bytesPerSecond: Double {
+  private var tokensPerSecond: Double {
     let seconds = recent.reduce(0) { $0 + $1.seconds }
     let bytes = trainer.description.training.batchSize * trainer.description.model.contextLength
     return Double(recent.count * bytes) / seconds
   }
 
+  /// One line: a bar that takes what room there is, and what it stands beside; the validation loss goes first where
+  /// there is too little.
   private func progress(_ metrics: StepMetrics, width: Int) -> String {
     let done = metrics.step - firstStep
     let left = Date().timeIntervalSince(start) / Double(max(done, 1)) * Double(steps - metrics.step)
-    let filled = metrics.step * 20 / steps
-    let bar = String(repeating: "━", count: filled) + String(repeating: "─", count: 20 - filled)
-    var parts = [
-      "\(bar) \(metrics.step)/\(steps)", "loss \(fixed(metrics.loss, 4))",
-      validationLoss.map { "validation \(fixed($0, 4))" }, "\(grouped(Int(bytesPerSecond))) bytes/s",
-      "\(duration(left)) left",
-    ].compactMap(\.self)
-    if let load = metrics.layers.last?.load { parts.append(sparkline(load)) }
-    return String(parts.joined(separator: "  ").prefix(width))
+    func parts(withValidation: Bool) -> String {
+      let validation = withValidation ? validationLoss.map { "validation \(fixed($0, 3))" } : nil
+      let parts = [
+        "\(metrics.step)/\(steps)", "loss \(fixed(metrics.loss, 3))", validation,
+        "\(grouped(Int(tokensPerSecond))) tokens/s", "\(duration(left)) left",
+        metrics.layers.last.map { sparkline($0.load) },
+      ]
+      return parts.compactMap(\.self).joined(separator: "  ")
+    }
+    let full = parts(withValidation: true)
+    let text = full.count + 11 <= width ? full : parts(withValidation: false)
+    let length = max(0, min(20, width - text.count - 1))
+    let filled = metrics.step * length / steps
+    let bar = String(repeating: "━", count: filled) + String(repeating: "─", count: length - filled)
+    return String("\(bar) \(text)".prefix(width))
   }
 
   private func line(_ name: String, _ text: String) {

@@ -29,9 +29,9 @@ struct TrainingRun {
   func path(_ name: String) -> String { folder.appending(path: name).path }
 
   /// The arguments of a new run.
-  func arguments(_ run: String, _ more: [String] = []) -> [String] {
-    ["train", "--text", path("text.txt"), "shout=\(path("loud.txt"))", "--out", path(run)] + Self.settings
-      + more
+  func arguments(_ run: String, _ more: [String] = [], settings: [String: String] = [:]) -> [String] {
+    let usual = ["train", "--text", path("text.txt"), "shout=\(path("loud.txt"))", "--out", path(run)]
+    return (usual + Self.settings + more).overridden(by: settings)
   }
 
   /// Trains a run to its end.

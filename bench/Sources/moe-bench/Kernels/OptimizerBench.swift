@@ -57,6 +57,7 @@ enum OptimizerBench: KernelBench {
         error: error, run: { step(execution) })
     }
     try session.time(
-      bench: name, problem: "\(rule) \(count >> 10)Ki", work: Work(bytes: Double(bytes * count)), contenders)
+      bench: name, problem: "\(rule) \(count >> 10)Ki",
+      work: Work(bytes: Double(bytes * count), updates: true), contenders)
   }
 }

@@ -15,6 +15,8 @@ final class Limits {
   private var flops: [Arithmetic: Double] = [:]
   /// Bytes/s read from memory.
   private(set) var read = 0.0
+  /// Bytes/s read from memory and written back, both counted.
+  private(set) var update = 0.0
 
   /// Measures over 512 MiB, far more than a last-level cache, and not of zeros, whose pages a hypervisor may
   /// merge.
@@ -39,6 +41,7 @@ final class Limits {
   /// Bytes/s read just now.
   func measureRead(rounds: Int) -> Double {
     let execution = moe_execution(.best, threadCount)
+    update = max(update, moe_measure_update(execution, memory.base, memory.count * 4, Int32(rounds)))
     let now = moe_measure_read(execution, memory.base, memory.count * 4, Int32(rounds))
     read = max(read, now)
     return now
@@ -66,7 +69,7 @@ final class Limits {
 
   /// Every limit in GFLOP/s and GB/s, by name.
   var summary: [String: Double] {
-    var named = ["read": read * 1e-9]
+    var named = ["read": read * 1e-9, "update": update * 1e-9]
     for (arithmetic, rate) in flops {
       named["\(arithmetic.instructionSet) \(arithmetic.precision)"] = rate * 1e-9
     }
@@ -77,7 +80,7 @@ final class Limits {
   var line: String {
     let rates = summary.sorted { $0.key < $1.key }
     return rates.map { name, rate in
-      "\(name) \(fixed(rate, 1)) \(name == "read" ? "GB/s" : "GFLOP/s")"
+      "\(name) \(fixed(rate, 1)) \(["read", "update"].contains(name) ? "GB/s" : "GFLOP/s")"
     }.joined(separator: ", ")
   }
 }

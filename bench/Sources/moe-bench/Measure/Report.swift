@@ -31,7 +31,8 @@ struct Row: Encodable {
     gigaflopsPerSecond = work.flops / median * 1e-9
     gigabytesPerSecond = work.bytes / median * 1e-9
     let bound = work.bound(
-      flopsPerSecond: limits.flopsPerSecond(contender.arithmetic), bytesPerSecond: limits.read)
+      flopsPerSecond: limits.flopsPerSecond(contender.arithmetic), readPerSecond: limits.read,
+      updatePerSecond: limits.update)
     limit = bound.by
     shareOfLimit = bound.seconds / median
     ratioToScalar = scalarMedian.map { $0 / median }
@@ -44,7 +45,7 @@ struct Row: Encodable {
       bench.padded(12), problem.padded(26), contender.padded(16), fixed(medianMilliseconds, 3, width: 10),
       fixed(minimumMilliseconds, 3, width: 10), fixed(gigaflopsPerSecond, 1, width: 8),
       fixed(gigabytesPerSecond, 1, width: 7),
-      fixed(100 * shareOfLimit, 0, width: 5) + "% " + limit.rawValue.padded(4),
+      fixed(100 * shareOfLimit, 0, width: 5) + "% " + limit.rawValue.padded(6),
       ratioToScalar.map { fixed($0, 1, width: 6) + "×" } ?? "      –", scientific(error, width: 9),
     ].joined(separator: " ")
   }
@@ -52,7 +53,7 @@ struct Row: Encodable {
   /// What the columns of ``line`` are.
   static let header = [
     "bench".padded(12), "problem".padded(26), "contender".padded(16), " median ms", "    min ms", " GFLOP/s",
-    "   GB/s", " of limit  ", " scalar", "    error",
+    "   GB/s", " of limit    ", " scalar", "    error",
   ].joined(separator: " ")
 }
 

@@ -2,14 +2,18 @@
 struct Work {
   var flops = 0.0
   var bytes = 0.0
+  /// Whether most of those bytes are read and written back, which memory does at another rate than reading alone.
+  var updates = false
 
   /// The fewest seconds this takes at the measured limits, and which of the two binds (the roofline of
   /// Williams, Waterman and Patterson, 2009). Work that stays in cache may beat the `read` limit, which is the
   /// memory's.
-  func bound(flopsPerSecond: Double, bytesPerSecond: Double) -> (seconds: Double, by: Bound) {
+  func bound(
+    flopsPerSecond: Double, readPerSecond: Double, updatePerSecond: Double
+  ) -> (seconds: Double, by: Bound) {
     let compute = flops / flopsPerSecond
-    let memory = bytes / bytesPerSecond
-    return compute > memory ? (compute, .fma) : (memory, .read)
+    let memory = bytes / (updates ? updatePerSecond : readPerSecond)
+    return compute > memory ? (compute, .fma) : (memory, updates ? .update : .read)
   }
 }
 
@@ -19,4 +23,6 @@ enum Bound: String, Encodable {
   case fma
   /// Bytes read from memory.
   case read
+  /// Bytes read from memory and written back.
+  case update
 }
