@@ -48,7 +48,7 @@ final class ModelRun {
       let outcome = try model.accumulateGradients(
         inputs: inputs, targets: targets, sequenceLength: configuration.contextLength)
       stages = outcome.stageSeconds
-      update = try seconds {
+      update = seconds {
         optimizer.step(OptimizerUpdate(number: number, learningRate: .init(both: 1e-4)))
         try model.parametersChanged(after: outcome)
       }
