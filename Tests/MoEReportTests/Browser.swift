@@ -49,8 +49,14 @@ enum Browser {
       process.standardInput = FileHandle.nullDevice
       process.standardOutput = try FileHandle(forWritingTo: output)
       process.standardError = try FileHandle(forWritingTo: errors)
+      let hasEnded = DispatchSemaphore(value: 0)
+      process.terminationHandler = { _ in hasEnded.signal() }
       try process.run()
-      process.waitUntilExit()
+      if hasEnded.wait(timeout: .now() + 120) == .timedOut {
+        kill(process.processIdentifier, SIGKILL)
+        Issue.record("the browser did not end within two minutes")
+        process.waitUntilExit()
+      }
       #expect(process.terminationStatus == 0, "the browser failed on \(page.lastPathComponent)")
       let log = String(decoding: try Data(contentsOf: errors), as: UTF8.self)
       return Output(

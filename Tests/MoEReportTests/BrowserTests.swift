@@ -39,19 +39,21 @@ struct BrowserTests {
   func pageIsSound(_ kind: Kind) throws {
     try withTemporaryFolder { folder in
       let html = Report(try kind.folders(in: folder)).html
-      for (theme, width) in [(Browser.Theme.light, 390), (.dark, 390), (.light, 1280), (.dark, 1280)] {
-        let probe = try Probe.run(html, theme: theme, width: width)
-        let comment: Comment = "\(kind), \(theme), \(width) px"
-        #expect(probe.isDark == (theme == .dark), comment)
-        #expect(probe.width == width || probe.width == width - 15, comment)
-        #expect(probe.scrollWidth <= probe.width, comment)
-        #expect(probe.wide == [], comment)
-        #expect(probe.resources == [], comment)
-        #expect(probe.foreign == [], comment)
-        #expect(probe.textCount > 40, comment)
-        #expect(probe.faint == [], comment)
-        #expect(probe.views == probe.views.indices.map { "w\($0)" }, comment)
-        #expect(kind == .dense ? probe.views.isEmpty : probe.views.count > 1, comment)
+      for theme in Browser.Theme.allCases {
+        let widths = [390, 1280]
+        for (width, probe) in zip(widths, try Probe.run(html, theme: theme, widths: widths)) {
+          let comment: Comment = "\(kind), \(theme), \(width) px"
+          #expect(probe.isDark == (theme == .dark), comment)
+          #expect(probe.width == width || probe.width == width - 15, comment)
+          #expect(probe.scrollWidth <= probe.width, comment)
+          #expect(probe.wide == [], comment)
+          #expect(probe.resources == [], comment)
+          #expect(probe.foreign == [], comment)
+          #expect(probe.textCount > 40, comment)
+          #expect(probe.faint == [], comment)
+          #expect(probe.views == probe.views.indices.map { "w\($0)" }, comment)
+          #expect(kind == .dense ? probe.views.isEmpty : probe.views.count > 1, comment)
+        }
       }
       let page = folder.appending(path: "report.html")
       try Data(html.utf8).write(to: page)

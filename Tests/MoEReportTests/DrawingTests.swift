@@ -70,7 +70,8 @@ import Testing
       grouped(1234) == "1234" && grouped(12345) == "12\u{202f}345"
         && grouped(-1_000_000) == "−1\u{202f}000\u{202f}000")
     #expect(
-      percent(0) == "0\u{202f}%" && percent(0.0001) == "<0.1\u{202f}%" && percent(0.125) == "12.5\u{202f}%")
+      percent(0) == "0\u{202f}%" && percent(0.00001) == "<0.01\u{202f}%" && percent(0.002) == "0.20\u{202f}%"
+        && percent(0.125) == "12.5\u{202f}%")
     #expect(percent(1) == "100\u{202f}%" && fixed(-0.0001, 2) == "0.00" && coordinate(12.04) == "12")
     #expect(
       abbreviated(999) == "999" && abbreviated(3_420_000) == "3.42\u{202f}M"

@@ -29,8 +29,11 @@ import Testing
   }
 
   @Test func longRunsStaySmall() throws {
-    let html = try page([SyntheticRun(steps: 2000, experts: [32, 32, 32, 32])])
-    #expect(html.utf8.count < 1 << 20, "\(html.utf8.count)")
+    for experts in [[32, 32, 32, 32], [512, 512]] {
+      let html = try page([SyntheticRun(steps: 2000, experts: experts)])
+      #expect(html.utf8.count < 1 << 20, "\(experts): \(html.utf8.count)")
+    }
+    let html = try page([SyntheticRun(steps: 601)])
     #expect(html.contains("Long series are thinned"))
   }
 

@@ -20,30 +20,40 @@ struct Probe: Decodable {
   /// Elements that no report has: a hostile name got through.
   var foreign: [String]
 
-  /// Opens a copy of the page with the script, in a frame of this width: a window is never narrower than 500 pixels.
-  static func run(_ html: String, theme: Browser.Theme, width: Int) throws -> Probe {
+  /// Opens copies of the page with the script, in frames of these widths: a window is never narrower than 500 pixels.
+  ///
+  /// - Returns: what was found in each frame.
+  static func run(_ html: String, theme: Browser.Theme, widths: [Int]) throws -> [Probe] {
     try withTemporaryFolder { folder in
       let policy = "script-src 'unsafe-inline'; default-src 'none'"
       let copy = html.replacing("default-src 'none'", with: policy).replacing(
         "</body>", with: "<script>\(script)</script></body>")
       try Data(copy.utf8).write(to: folder.appending(path: "page.html"))
-      let frame = """
-        <!doctype html><meta charset="utf-8"><meta name="color-scheme" content="light dark"><title>frame</title>
-        <body style="margin:0"><iframe src="page.html" style="border:0;width:\(width)px;height:900px"></iframe>
-        <script>addEventListener('message', e => {
-          const result = document.createElement('pre');
-          result.id = 'result';
-          result.textContent = btoa(unescape(encodeURIComponent(e.data)));
-          document.body.append(result);
-        })</script>
+      let frames = widths.map {
+        "<iframe src=\"page.html\" style=\"border:0;width:\($0)px;height:900px\"></iframe>"
+      }
+      // The listener stands first: a frame may be done before the page is read to its end.
+      let page = """
+        <!doctype html><meta charset="utf-8"><meta name="color-scheme" content="light dark"><title>frames</title>
+        <body style="margin:0"><script>
+          const results = [];
+          addEventListener('message', e => {
+            const frame = [...document.querySelectorAll('iframe')].findIndex(f => f.contentWindow === e.source);
+            results[frame] = JSON.parse(e.data);
+            if (results.filter(r => r).length < \(widths.count)) return;
+            const result = document.createElement('pre');
+            result.id = 'result';
+            result.textContent = btoa(unescape(encodeURIComponent(JSON.stringify(results))));
+            document.body.append(result);
+          })</script>\(frames.joined())
         """
-      try Data(frame.utf8).write(to: folder.appending(path: "frame.html"))
-      let output = try Browser.dump(folder.appending(path: "frame.html"), theme: theme, width: 1400)
+      try Data(page.utf8).write(to: folder.appending(path: "frames.html"))
+      let output = try Browser.dump(folder.appending(path: "frames.html"), theme: theme, width: 1400)
       #expect(output.console.isEmpty, "\(output.console)")
       let match = try #require(
         output.dom.firstMatch(of: /<pre id="result">([^<]*)</), "the probe said nothing")
       let data = try #require(Data(base64Encoded: String(match.1)))
-      return try JSONDecoder().decode(Probe.self, from: data)
+      return try JSONDecoder().decode([Probe].self, from: data)
     }
   }
 

@@ -14,11 +14,11 @@ func short(_ value: Double) -> String {
   return fixed(value, size >= 100 ? 0 : size >= 10 ? 1 : size >= 1 ? 2 : size >= 0.1 ? 3 : 4)
 }
 
-/// A share as a percentage, with a decimal below 20 %.
+/// A share as a percentage: with a decimal below 20 %, with two below 1 %.
 package func percent(_ share: Double) -> String {
   let value = share * 100
-  let isShort = value == 0 || value >= 19.95
-  return "\(isShort ? fixed(value, 0) : value < 0.05 ? "<0.1" : fixed(value, 1))\u{202f}%"
+  let digits = value == 0 || value >= 19.95 ? 0 : value >= 0.995 ? 1 : 2
+  return "\(value > 0 && value < 0.005 ? "<0.01" : fixed(value, digits))\u{202f}%"
 }
 
 /// An integer with thin spaces between thousands: 12 345.

@@ -85,7 +85,7 @@ extension Series {
     if points.isEmpty { return "" }
     let data = points.enumerated().map { "\($0 == 0 ? "M" : $0 == 1 ? "L" : " ")\(place($1, x, y))" }.joined()
     // A single point is a line of no length, which a round cap makes a dot.
-    return shape(points.count == 1 ? data + "h0" : data, style, title)
+    return points.count == 1 ? shape(data + "h0", "dot \(style)", title) : shape(data, style, title)
   }
 
   /// A dot at each point, with its value as its tooltip.

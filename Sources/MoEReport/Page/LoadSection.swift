@@ -30,7 +30,7 @@ private func loadSentence(_ facts: RunFacts) -> String {
     drops[worst] == 0
     ? "nothing was dropped"
     : "\(percent(drops[worst])) of the choices were dropped"
-      + (drops.count > 1 ? " in layer \(facts.layers[worst].layer), the most" : "")
+      + (drops.count { $0 < drops[worst] } > 0 ? " in layer \(facts.layers[worst].layer), the most" : "")
   return "Over \(facts.tailName) the busiest expert is expert \(most.expert) of layer \(most.layer), with "
     + "\(fixed(most.ratio, 2)) × the balanced load; \(dropped)."
 }

@@ -125,11 +125,11 @@ private func lossAxis(_ values: [Double]) -> Axis {
   return Axis(max(0, low - margin), high + margin)
 }
 
-/// All steps of all runs.
+/// All steps of all runs; a single step is the axis' end.
 func stepAxis(_ facts: [RunFacts]) -> Axis {
-  Axis(
-    Double(facts.map { $0.run.steps.first!.step }.min()!),
-    Double(facts.map { $0.run.steps.last!.step }.max()!))
+  let first = facts.map { $0.run.steps.first!.step }.min()!
+  let last = facts.map { $0.run.steps.last!.step }.max()!
+  return Axis(Double(min(first, last - 1)), Double(last))
 }
 
 /// Round steps below the axis, and its end.

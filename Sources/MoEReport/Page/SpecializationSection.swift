@@ -11,8 +11,11 @@ func specializationSection(_ facts: RunFacts) -> String {
   }
   let best = routing.layers.indices.map { Specialization(counts: routing.byLabel[$0]) }
   let strongest = best.indices.max { best[$0].ratio < best[$1].ratio }!
+  let isEmpty = routing.byLabel.allSatisfy { $0.allSatisfy { $0.allSatisfy { $0 == 0 } } }
   let lead =
-    specializationSentence(best[strongest], routing.labels, "label", layer: routing.layers[strongest])
+    (isEmpty
+      ? nothingReached
+      : specializationSentence(best[strongest], routing.labels, "label", layer: routing.layers[strongest]))
     + " Measured on held-out text at step \(grouped(routing.step))."
   return section(
     "experts", "What the experts specialise in", escaped(lead),
@@ -47,6 +50,8 @@ package func specializationSentence(_ found: Specialization, _ names: [String], 
   return text
 }
 
+private let nothingReached = "No byte of the held-out text reached an expert."
+
 /// At most so many experts have a row.
 private let rowLimit = 32
 
@@ -61,7 +66,7 @@ private func shareTable(
   if all == 0 {
     return element(
       "article", ["class": "card"],
-      element("h3", [:], title) + element("p", [:], "No byte of the held-out text reached an expert."))
+      element("h3", [:], title) + element("p", [:], nothingReached))
   }
   func share(_ expert: Int, _ column: Int) -> Double {
     totals[column] == 0 ? 0 : Double(counts[expert][column]) / Double(totals[column])
