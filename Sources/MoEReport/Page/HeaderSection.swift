@@ -18,12 +18,13 @@ private func summary(_ facts: RunFacts) -> String {
   let active =
     share < 0.9995
     ? ", of which \(abbreviated(Double(run.parameters.active))) (\(percent(share))) work on each byte" : ""
-  let labels = run.data.files.map(\.label)
+  var labels: [String] = []
+  for file in run.data.files where !labels.contains(file.label) { labels.append(file.label) }
   let texts = labels.count <= 12 ? listed(labels) : "\(listed(Array(labels.prefix(11)))) …"
   let bytes = abbreviated(Double(run.data.trainBytes))
   return "A “\(run.preset)” model of \(size) parameters\(active). \(experts(facts)) "
     + "It was trained for \(counted(facts.steps, "step")) of \(grouped(facts.run.steps[0].tokens)) bytes, "
-    + "on \(bytes)B in \(counted(labels.count, "text")) (\(texts)), on \(run.machine.cpu) with "
+    + "on \(bytes)B of \(counted(run.data.files.count, "file")) (\(texts)), on \(run.machine.cpu) with "
     + "\(run.machine.isa) and \(counted(run.machine.threads, "thread"))."
 }
 

@@ -57,10 +57,10 @@ public final class LanguageModel {
       positions: configuration.contextLength, headSize: hidden / configuration.headCount,
       base: configuration.rotaryBase)
     var parameters = [table]
-    func norm(_ name: String) throws(MoEError) -> Norm {
-      var ones = Matrix(rows: 1, columns: hidden)
-      for column in 0..<hidden { ones[0, column] = 1 }
-      let gain = try Parameter(name: name, decays: false, matrix: ones)
+    func norm(_ name: String, gain: Float = 1) throws(MoEError) -> Norm {
+      var gains = Matrix(rows: 1, columns: hidden)
+      for column in 0..<hidden { gains[0, column] = gain }
+      let gain = try Parameter(name: name, decays: false, matrix: gains)
       parameters.append(gain)
       return Norm(gain: gain, epsilon: configuration.normEpsilon)
     }
@@ -90,7 +90,8 @@ public final class LanguageModel {
           feedForward: feedForward))
     }
     self.layers = layers
-    finalNorm = try norm("final_norm")
+    // At a new model's end the stream still holds the token itself, whose own logit would be √D with a gain of 1.
+    finalNorm = try norm("final_norm", gain: 0.3)
     self.parameters = parameters
   }
 
