@@ -4,11 +4,13 @@ import Testing
 
 /// A run that was interrupted ends as one that was not.
 @Suite struct ResumeTests {
-  @Test(arguments: [1, 13, 27]) func aRunKilledInAStepEndsWithTheSameBits(step: Int) throws {
+  @Test(arguments: [1, 13, 27], ["f32", "bf16"])
+  func aRunKilledInAStepEndsWithTheSameBits(step: Int, dtype: String) throws {
     try withTemporaryFolder { folder in
       let training = try TrainingRun(in: folder)
-      expectSuccess(try training.train("whole"))
-      _ = try training.interrupt(training.arguments("killed"), with: SIGKILL) {
+      expectSuccess(try training.train("whole", settings: ["dtype": dtype]))
+      let arguments = training.arguments("killed", settings: ["dtype": dtype])
+      _ = try training.interrupt(arguments, with: SIGKILL) {
         training.recordedSteps("killed") >= step
       }
       expectSuccess(try training.resume("killed"))

@@ -48,21 +48,23 @@ import Testing
       var experts: [Int]
       var labels: [String]
       var classes: [String]
-      var by_label: [[[Int]]]
-      var by_class: [[[Int]]]
+      var byLabel: [[[Int]]]
+      var byClass: [[[Int]]]
       var samples: [Sample]
     }
     try withTemporaryFolder { folder in
       let training = try TrainingRun(in: folder)
       expectSuccess(try training.train("run", settings: ["preset": "mixtral", "steps": "5"]))
-      let routing = try JSONDecoder().decode(Routing.self, from: training.bytes("run", "routing.json"))
+      let decoder = JSONDecoder()
+      decoder.keyDecodingStrategy = .convertFromSnakeCase
+      let routing = try decoder.decode(Routing.self, from: training.bytes("run", "routing.json"))
       #expect(routing.step == 5 && routing.layers == [0, 1] && routing.experts == [4, 4])
       #expect(routing.labels == ["text", "shout"])
       #expect(routing.classes == ["letter", "upper", "digit", "space", "punctuation", "non-ascii"])
       for layer in 0..<2 {
-        let labels = (0..<2).map { label in routing.by_label[layer].reduce(0) { $0 + $1[label] } }
+        let labels = (0..<2).map { label in routing.byLabel[layer].reduce(0) { $0 + $1[label] } }
         #expect(labels == [16 * 32, 16 * 32])
-        let classes = (0..<6).map { kind in routing.by_class[layer].reduce(0) { $0 + $1[kind] } }
+        let classes = (0..<6).map { kind in routing.byClass[layer].reduce(0) { $0 + $1[kind] } }
         #expect(classes.reduce(0, +) == 2 * 16 * 32)
         #expect(classes[1] > 16 * 16 && classes[0] > 16 * 16 && classes[4] == 0 && classes[5] > 0)
       }

@@ -5,8 +5,11 @@ public import MoE
 public struct RunDescription: Codable, Sendable, Equatable {
   /// What a run was trained on.
   public struct Data: Codable, Sendable, Equatable {
+    /// Every file that was read.
     public var files: [TextCorpus.File]
+    /// Bytes to train on.
     public var trainBytes: Int
+    /// Bytes held out.
     public var validationBytes: Int
     /// A hash of all texts, so that a resumed run notices other ones.
     public var fingerprint: String
@@ -28,8 +31,11 @@ public struct RunDescription: Codable, Sendable, Equatable {
 
   /// How many parameters a model has.
   public struct Parameters: Codable, Sendable, Equatable {
+    /// All of them.
     public var total: Int
+    /// Those that one byte passes.
     public var activePerToken: Int
+    /// Those of routed experts.
     public var experts: Int
 
     enum CodingKeys: String, CodingKey {
@@ -47,8 +53,11 @@ public struct RunDescription: Codable, Sendable, Equatable {
 
   /// Where a run began.
   public struct Machine: Codable, Sendable, Equatable {
+    /// The processor's name.
     public var cpu: String
+    /// The instruction set.
     public var isa: String
+    /// The number of threads.
     public var threads: Int
 
     /// Collects them.
@@ -59,16 +68,25 @@ public struct RunDescription: Codable, Sendable, Equatable {
     }
   }
 
+  /// The version of this file's form.
   public var format = 1
+  /// The arrangement of experts, by its name on the command line.
   public var preset: String
+  /// Of parameters, batches and draws.
   public var seed: UInt64
+  /// What is trained.
   public var model: ModelConfiguration
+  /// How.
   public var training: TrainingConfiguration
+  /// On what.
   public var data: Data
   /// Known once the model is made.
   public var parameters = Parameters(total: 0, activePerToken: 0, experts: 0)
+  /// FLOPs of a forward pass over one byte, without attention scores.
   public var flopsPerToken: Int
+  /// Where the run began.
   public var machine: Machine
+  /// Of the program that began it.
   public var version: String
   /// The settings as the command line has them, defaults included: what a resumed run may not contradict.
   public var arguments: [String: String]

@@ -12,7 +12,9 @@ public struct StepMetrics: Codable, Sendable, Equatable {
     public var dropped: Int
     /// −Σ p·ln p of the load, in nats.
     public var entropy: Double
+    /// The load-balance loss, coefficient included.
     public var balanceLoss: Double
+    /// The z-loss, coefficient included.
     public var zLoss: Double
 
     enum CodingKeys: String, CodingKey {
@@ -28,14 +30,19 @@ public struct StepMetrics: Codable, Sendable, Equatable {
   public var tokens: Int
   /// Mean cross-entropy in nats a byte.
   public var loss: Double
+  /// The routers' losses together.
   public var auxiliaryLoss: Double
+  /// That of parameters outside the experts.
   public var learningRate: Double
   /// Norms before clipping.
   public var gradientNorm: GradientNorm
+  /// Of the whole step, without validation and checkpoint.
   public var seconds: Double
+  /// Bytes trained on in a second of this step.
   public var tokensPerSecond: Double
   /// Seconds of each part.
   public var stages: [String: Double]
+  /// One entry a Mixture-of-Experts layer.
   public var layers: [Layer]
   /// Mean cross-entropy over the held-out sequences, where it was measured.
   public var validationLoss: Double?
