@@ -69,14 +69,23 @@ INLINE int SUFFIX(tile_width)(bool bf16, int mr, int64_t panels) {
 /* All tiles of a block of rows times all panels of a block of columns, over one block of k. Tiles have `height` rows,
  * the last perhaps fewer. sums: [tile][panels][MR][16]. While a group of panels is used, the next one is fetched into
  * L2, and with the last group the rows of the next block of k: a group lasts a few thousand cycles, and the
- * hardware's own prefetch begins too late for memory. `more` tells that such a block follows. */
+ * hardware's own prefetch begins too late for memory. `more` tells that such a block follows. Where panels lie in L2
+ * already, `source` is what is fetched instead; otherwise it is NULL. */
 #define gemm_block SUFFIX(gemm_block)
 INLINE void gemm_block(bool bf16, const char *a, size_t a_tile, int64_t rows, int64_t height, const char *b,
-                       size_t panel, int64_t panels, float *sums, int64_t chunks, bool resume, bool more) {
+                       size_t panel, int64_t panels, float *sums, int64_t chunks, bool resume, bool more,
+                       const fetch_runs *source) {
   const size_t a_chunk = bf16 ? BF16_CHUNK_BYTES * MR : 64 * MR;
   const int64_t row_tiles = (rows + height - 1) / height;
+  const int first = (int)(rows < height ? rows : height);
+  /* Each tile fetches a piece of a run, of as many lines a chunk as the runs need. */
+  int64_t pieces = 0, piece = 1;
+  if (source) {
+    const int64_t calls = row_tiles * (panels >> SUFFIX(tile_width)(bf16, first, panels));
+    while (piece * 2 * 16 <= source->lines && calls * piece * 16 < source->runs * source->lines) piece *= 2;
+  }
   for (int64_t p = 0, np; p < panels; p += np) {
-    const int l = SUFFIX(tile_width)(bf16, (int)(rows < height ? rows : height), panels - p);
+    const int l = SUFFIX(tile_width)(bf16, first, panels - p);
     np = 1 << l;
     const bool last = p + np >= panels;
     const char *next = last ? b + chunks * 1024 : b + (p + np) * panel;
@@ -86,7 +95,13 @@ INLINE void gemm_block(bool bf16, const char *a, size_t a_tile, int64_t rows, in
     for (int64_t t = 0; t < row_tiles; t++) {
       const char *tile = a + t * a_tile;
       const int64_t left = rows - t * height;
-      const fetch weights = {next + t / share * panel + t % share * lines * chunks * 64, lines};
+      fetch weights = {next + t / share * panel + t % share * lines * chunks * 64, lines};
+      if (source) {
+        const int64_t line = pieces++ * piece * 16, run = line / source->lines;
+        weights = run < source->runs
+                      ? (fetch){source->at + run * source->stride + line % source->lines * 64, piece}
+                      : (fetch){next, 0};
+      }
       const fetch ahead = {tile + chunks * a_chunk,
                            last && more && row_tiles > 1 ? (int64_t)a_chunk / 64 : 0};
       SUFFIX(tiles)

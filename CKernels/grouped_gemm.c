@@ -8,8 +8,9 @@
 #define TEMPLATE "../grouped_gemm.inc.h"
 #include "isa/foreach.h"
 
-/* A task's rows and panels: with 144 rows (AVX-512) its slice of rows, its panels and its sums take about
- * half of a 1 MiB L2, at 256 values of k. */
+/* A task's rows and panels: with 144 rows (AVX-512) its slice of rows, its panels and its sums take about half of a
+ * 1 MiB L2, at 16 chunks of k. Of transposed panels a task has half as many for twice the rows, because each task
+ * transposes its own. */
 enum { BLOCK_TILES = 12, BLOCK_PANELS = 16 };
 
 typedef void (*gemm_fn)(bool, const char *, size_t, int64_t, int64_t, const char *, size_t, int64_t, int64_t,
@@ -34,7 +35,8 @@ static const back_fn back_table[MOE_ISA_COUNT] = ISA_TABLE(activate_backward_blo
 typedef struct {
   moe_execution ex;
   moe_dtype dtype;
-  int64_t E, MR, K, panels, width; /* panels of one expert, and of one task */
+  int64_t E, MR, K, panels; /* panels of one expert */
+  int64_t tiles, width;     /* tiles and panels of one task */
   const int64_t *offsets;
   const char *rows, *weights;
   size_t row_tile, panel;
@@ -64,7 +66,7 @@ static size_t sums_bytes(moe_isa isa) {
 }
 
 /* 16 chunks of a task's panels. */
-enum { TRANSPOSED_BYTES = BLOCK_PANELS * 16 * 1024 };
+enum { TRANSPOSED_BYTES = BLOCK_PANELS / 2 * 16 * 1024 };
 
 size_t moe_grouped_gemm_scratch_bytes(moe_execution ex, int64_t E) {
   (void)E;
@@ -73,11 +75,11 @@ size_t moe_grouped_gemm_scratch_bytes(moe_execution ex, int64_t E) {
 
 static void gemm_task(void *context, int64_t task, int thread) {
   const gemm_args *g = context;
-  const int64_t unit = BLOCK_TILES * g->MR, column_blocks = ceil_div(g->panels, g->width);
+  const int64_t unit = g->tiles * g->MR, column_blocks = ceil_div(g->panels, g->width);
   const int64_t e = group_of_task(g->offsets, g->E, unit, column_blocks, task);
   const int64_t within = task - first_unit(g->offsets, e, unit) * column_blocks;
   const int64_t group_rows = g->offsets[e + 1] - g->offsets[e], tiles = ceil_div(group_rows, g->MR);
-  const int64_t row_blocks = ceil_div(tiles, BLOCK_TILES);
+  const int64_t row_blocks = ceil_div(tiles, g->tiles);
   if (within >= row_blocks * column_blocks) return;
 
   /* Blocks of equal numbers of tiles of equal heights, so that none is a remnant. */
@@ -131,9 +133,11 @@ static void run(gemm_args *g) {
   g->MR = moe_tile_rows(g->ex.isa);
   g->row_tile = tile_bytes(g->ex.isa, g->dtype, g->K);
   if (!g->transposed) g->panel = panel_bytes(g->dtype, g->K);
-  const int64_t units = unit_bound(g->offsets[g->E], g->E, BLOCK_TILES * g->MR);
+  const int share = g->transposed ? 2 : 1;
+  g->tiles = BLOCK_TILES * share;
+  const int64_t units = unit_bound(g->offsets[g->E], g->E, g->tiles * g->MR);
   /* Narrower tasks where there are few, so that no thread waits long for the last one. */
-  g->width = BLOCK_PANELS;
+  g->width = BLOCK_PANELS / share;
   while (g->width > 4 && units * ceil_div(g->panels, g->width) < 32 * g->ex.threads) g->width /= 2;
   moe_parallel_for(g->ex.threads, units * ceil_div(g->panels, g->width), gemm_task, g);
 }

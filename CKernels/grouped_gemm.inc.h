@@ -20,7 +20,7 @@ static void gemm_rows_by_columns(bool bf16, const char *a, size_t a_tile, int64_
   for (int64_t c = 0; c < chunks; c += block) {
     const int64_t n = chunks - c < block ? chunks - c : block;
     gemm_block(bf16, a + c * a_chunk, a_tile, rows, height, b + c * 1024, panel, panels, sums, n, c > 0,
-               c + n < chunks);
+               c + n < chunks, NULL);
   }
 }
 
@@ -34,8 +34,11 @@ static void gemm_rows_by_transposed(bool bf16, const char *a, size_t a_tile, int
   for (int64_t c = 0; c < chunks; c += 16) {
     const int64_t n = chunks - c < 16 ? chunks - c : 16;
     transpose_block(bf16, from + c * per * panel, panel, count - c * per, n * per, panels, block, 16 * 1024);
+    const int64_t left = count - (c + n) * per;
+    const fetch_runs next = {from + (c + n) * per * panel, panel, left < 16 * per ? left : 16 * per,
+                             panels * (bf16 ? 8 : 16)};
     gemm_block(bf16, a + c * a_chunk, a_tile, rows, height, block, 16 * 1024, panels, sums, n, c > 0,
-               c + n < chunks);
+               c + n < chunks, &next);
   }
 }
 

@@ -28,7 +28,8 @@ typedef struct {
   char *pairs;
 } pair_args;
 
-enum { PAIR_PANELS = 16 };
+/* Panels of a task, and lines of a tile of pairs. */
+enum { PAIR_PANELS = 16, PAIR_ROWS = 128 };
 
 static const uint16_t *bf16_row(const pair_args *g, int64_t first_tile, int64_t height, int64_t row,
                                 int64_t panel) {
@@ -95,12 +96,12 @@ static void outer_task(void *context, int64_t task, int thread) {
   const int64_t panels = min64(BLOCK_PANELS, g->panels - panel), k_end = min64(K, k + BLOCK_K);
   float *weights = g->weights + (e * g->panels + panel) * K * MOE_PANEL;
   if (g->paired) {
-    /* A group is one tile of as many lines as it has pairs. */
+    /* The lines of a panel lie together, so tiles may be of any height: as many as a block of rows has. */
     const int64_t pairs = ceil_div(rows, 2), unit = first_unit(g->offsets, e, 2);
     const size_t line = (size_t)pairs * 64;
-    outer_table[g->isa](true, g->rows + (size_t)(unit * (K / MOE_PANEL)) * 64, 0, line,
-                        g->gradients + (size_t)(unit * g->panels) * 64 + (size_t)panel * line, 0, line, pairs,
-                        pairs, panels, k, k_end, weights, K * MOE_PANEL);
+    outer_table[g->isa](true, g->rows + (size_t)(unit * (K / MOE_PANEL)) * 64, PAIR_ROWS * 64, line,
+                        g->gradients + (size_t)(unit * g->panels) * 64 + (size_t)panel * line, PAIR_ROWS * 64,
+                        line, pairs, PAIR_ROWS, panels, k, k_end, weights, K * MOE_PANEL);
   } else {
     const int64_t tile = first_unit(g->offsets, e, g->MR);
     const size_t line = (size_t)g->MR * 64;

@@ -34,35 +34,41 @@ INLINE void outer_tile(const int np, const bool pairs, const char *a, size_t a_t
       vstore(w + j / NV * panel + i * 16 + j % NV * W, acc[i][j]);
 }
 
+/* One function for each number of panels, found by [pairs][panels]. */
+typedef void (*SUFFIX(outer_fn))(const char *, size_t, const char *, size_t, size_t, int64_t, int64_t,
+                                 float *, int64_t);
+#define DEFINE_OUTER(name, np, pairs)                                                                        \
+  static void SUFFIX(name)(const char *a, size_t a_tile, const char *b, size_t b_tile, size_t b_panel,       \
+                           int64_t rows, int64_t height, float *w, int64_t panel) {                          \
+    outer_tile(np < OUTER_PANELS ? np : OUTER_PANELS, pairs, a, a_tile, b, b_tile, b_panel, rows, height, w, \
+               panel);                                                                                       \
+  }
+DEFINE_OUTER(outer_1, 1, false)
+DEFINE_OUTER(outer_2, 2, false)
+DEFINE_OUTER(outer_3, 3, false)
+DEFINE_OUTER(outer_pairs_1, 1, true)
+DEFINE_OUTER(outer_pairs_2, 2, true)
+DEFINE_OUTER(outer_pairs_3, 3, true)
+static const SUFFIX(outer_fn)
+    SUFFIX(outers)[2][4] = {{NULL, SUFFIX(outer_1), SUFFIX(outer_2), SUFFIX(outer_3)},
+                            {NULL, SUFFIX(outer_pairs_1), SUFFIX(outer_pairs_2), SUFFIX(outer_pairs_3)}};
+
 /* Rows k0 to k1 of some panels of w, `panel` floats each. An operand has tiles `tile` bytes apart, in each of which a
- * panel of 16 columns takes `panel` bytes and a row of it 64. */
+ * panel of 16 columns takes `panel` bytes and a row of it 64. About 128 rows are added at a time, so that their
+ * gradients stay in L1 for all k. */
 #define outer_block SUFFIX(outer_block)
 static void outer_block(bool pairs, const char *a, size_t a_tile, size_t a_panel, const char *b,
                         size_t b_tile, size_t b_panel, int64_t rows, int64_t height, int64_t panels,
                         int64_t k0, int64_t k1, float *w, int64_t panel) {
-  for (int64_t p = 0; p < panels; p += OUTER_PANELS) {
-    const int64_t np = panels - p < OUTER_PANELS ? panels - p : OUTER_PANELS;
-    for (int64_t k = k0; k < k1; k += OUTER_ROWS) {
-      const char *from = a + k / 16 * a_panel + k % 16 * 4, *dz = b + p * b_panel;
-      float *to = w + p * panel + k * 16;
-#define OUTER(n)                                                                                             \
-  do {                                                                                                       \
-    if (pairs)                                                                                               \
-      outer_tile(OUTER_PANELS < n ? 1 : n, true, from, a_tile, dz, b_tile, b_panel, rows, height, to,        \
-                 panel);                                                                                     \
-    else                                                                                                     \
-      outer_tile(OUTER_PANELS < n ? 1 : n, false, from, a_tile, dz, b_tile, b_panel, rows, height, to,       \
-                 panel);                                                                                     \
-  } while (0)
-      if (np == 3)
-        OUTER(3);
-      else if (np == 2)
-        OUTER(2);
-      else
-        OUTER(1);
-#undef OUTER
+  const int64_t tiles = (128 + height - 1) / height;
+  for (int64_t p = 0; p < panels; p += OUTER_PANELS)
+    for (int64_t t = 0; t * height < rows; t += tiles) {
+      const int np = panels - p < OUTER_PANELS ? (int)(panels - p) : OUTER_PANELS;
+      const int64_t left = rows - t * height, count = left < tiles * height ? left : tiles * height;
+      for (int64_t k = k0; k < k1; k += OUTER_ROWS) SUFFIX(outers)
+      [pairs][np](a + t * a_tile + k / 16 * a_panel + k % 16 * 4, a_tile, b + t * b_tile + p * b_panel,
+                  b_tile, b_panel, count, height, w + p * panel + k * 16, panel);
     }
-  }
 }
 
 /* Sums of the rows of a group, panel by panel. */

@@ -199,7 +199,7 @@ static int64_t route_block(const moe_router_rule *rule, const float *x, const fl
                              : vload_n(from + (left > 0 ? d : 0), left > 0 ? (int)left : 0));
           }
       gemm_block(false, (const char *)tiles, CHUNKS * MR * 64, tokens, MR, (const char *)panels + c * 1024,
-                 (size_t)chunks * 1024, width, sums, n, c > 0, false);
+                 (size_t)chunks * 1024, width, sums, n, c > 0, false, NULL);
     }
   for (int64_t t = 0; t < tokens; t++) {
     const int64_t token = first + t;

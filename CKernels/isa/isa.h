@@ -23,6 +23,13 @@ typedef struct {
   int64_t lines;
 } fetch;
 
+/* Runs of lines, so many bytes apart, of which the next block of panels will be made. */
+typedef struct {
+  const char *at;
+  size_t stride;
+  int64_t runs, lines;
+} fetch_runs;
+
 #define INLINE static inline __attribute__((always_inline, unused))
 #define UNROLL _Pragma("clang loop unroll(full)")
 
