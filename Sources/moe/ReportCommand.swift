@@ -33,6 +33,22 @@ struct ReportCommand: ParsableCommand {
     for (folder, note) in folders.flatMap({ folder in folder.notes.map { (folder.name, $0) } }) {
       print("\(folder): \(note)")
     }
+    table(folders.map(RunSummary.init)).print()
     print("\(folders[0].name): \(page.count / 1024) KiB → \(path)")
+  }
+
+  private func table(_ runs: [RunSummary]) -> TextTable {
+    var table = TextTable(
+      "run", "preset", "experts", "parameters", "a byte", "steps", "training", "validation", "bits/byte",
+      "tokens/s", leftAligned: [1, 2])
+    for run in runs {
+      table.add(
+        run.name, run.preset, run.experts.isEmpty ? "–" : run.experts.map(String.init).joined(separator: "+"),
+        "\(fixed(Double(run.parameters) * 1e-6, 2))M", "\(fixed(Double(run.activeParameters) * 1e-6, 2))M",
+        "\(run.steps)", fixed(run.trainingLoss, 3), run.validationLoss.map { fixed($0, 3) } ?? "–",
+        run.validationLoss.map { fixed($0 * 1.442_695_040_888_963_4, 3) } ?? "–",
+        fixed(run.tokensPerSecond, 0))
+    }
+    return table
   }
 }
