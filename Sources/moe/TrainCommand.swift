@@ -11,12 +11,12 @@ struct TrainCommand: ParsableCommand {
       The model reads and writes bytes. RUN gets run.json, metrics.jsonl (a line a step), checkpoint.safetensors, \
       routing.json (which text went to which expert) and sample.txt. One block of 2 KiB in twenty is held out.
 
-      A run that was interrupted, or killed at any moment, goes on with --resume RUN's own settings to the same \
+      A run that was interrupted, or killed at any moment, goes on with --resume, its own settings and the same \
       bits; only --steps may then be raised. Linear and cosine schedules stretch to the new last step.
 
       Examples:
         moe train --text books/de books/en --out run
-        moe train --text en=shakespeare.txt --out run --preset deepseek --experts 16 --steps 2000
+        moe train --text en=shakespeare.txt --out run --preset deepseek --steps 2000
         moe train --out run --resume
       """)
 

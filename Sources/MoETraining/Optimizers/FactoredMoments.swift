@@ -52,63 +52,76 @@ final class FactoredMoments: @unchecked Sendable {
   func step(_ parameter: Parameter, mean: Memory?, _ update: Update) {
     let gradient = Elements(tensor, in: parameter.gradient, scale: update.gradientScale)
     let values = Elements(tensor, in: parameter.values, scale: 1)
+    let means = mean.map { Elements(tensor, in: $0, scale: 1) }
     learn(gradient, update.beta2)
     let factors = factors()
-    func direction(_ row: Int, _ column: Int) -> Double {
-      let factor =
-        isFactored
-        ? factors.rows[row] * factors.columns[column] : factors.rows[row * tensor.columns + column]
-      return gradient[row, column] * factor
-    }
-    var (updateSquares, valueSquares) = (0.0, 0.0)
-    for row in 0..<tensor.rows {
-      for column in 0..<tensor.columns {
-        let (change, value) = (direction(row, column), values[row, column])
-        updateSquares += change * change
-        valueSquares += value * value
+    unsafe (isFactored ? factors.columns : factors.rows).withUnsafeBufferPointer { columnFactors in
+      let factor = columnFactors.baseAddress!
+      // One over the roots of the mean squares: of a row, and of each column or, without factors, of each element.
+      func factorsOfRow(_ row: Int) -> (row: Double, columns: UnsafePointer<Double>) {
+        unsafe isFactored ? (factors.rows[row], factor) : (1, factor + row * tensor.columns)
       }
-    }
-    let count = Double(tensor.rows * tensor.columns)
-    let settings = update.configuration
-    var rate = update.rate / max(1, (updateSquares / count).squareRoot() / settings.updateClip)
-    if settings.scalesByParameter {
-      rate *= max(Adafactor.floors.parameter, (valueSquares / count).squareRoot())
-    }
-    let means = mean.map { Elements(tensor, in: $0, scale: 1) }
-    for row in 0..<tensor.rows {
-      for column in 0..<tensor.columns {
-        var change = rate * direction(row, column)
-        if let means {
-          change = settings.momentum * means[row, column] + (1 - settings.momentum) * change
-          means.set(row, column, change)
+      var (updateSquares, valueSquares) = (0.0, 0.0)
+      for row in 0..<tensor.rows {
+        let (g, x, scale) = unsafe (gradient.row(row), values.row(row), factorsOfRow(row))
+        for column in 0..<tensor.columns {
+          let change = unsafe g[column] * scale.row * scale.columns[column]
+          updateSquares += change * change
+          valueSquares += x[column] * x[column]
         }
-        values.set(row, column, update.keep * values[row, column] - change)
+      }
+      let rate = rate(updateSquares, valueSquares, update)
+      let momentum = update.configuration.momentum
+      for row in 0..<tensor.rows {
+        let (g, x, scale) = unsafe (gradient.row(row), values.row(row), factorsOfRow(row))
+        let m = means?.row(row)
+        for column in 0..<tensor.columns {
+          var change = unsafe rate * (g[column] * scale.row * scale.columns[column])
+          if let m {
+            change = momentum * m[column] + (1 - momentum) * change
+            m.set(column, change)
+          }
+          x.set(column, update.keep * x[column] - change)
+        }
       }
     }
   }
 
+  /// The step, clipped by the root mean square of the update and as a share of that of the matrix.
+  private func rate(_ updateSquares: Double, _ valueSquares: Double, _ update: Update) -> Double {
+    let count = Double(tensor.rows * tensor.columns)
+    let settings = update.configuration
+    let rate = update.rate / max(1, (updateSquares / count).squareRoot() / settings.updateClip)
+    return settings.scalesByParameter
+      ? rate * max(Adafactor.floors.parameter, (valueSquares / count).squareRoot()) : rate
+  }
+
   /// Takes the squares of the gradient into the means.
   private func learn(_ gradient: Elements, _ beta2: Double) {
-    var rowSums = Array(repeating: 0.0, count: rows.count)
-    var columnSums = Array(repeating: 0.0, count: columns.count)
-    for row in 0..<tensor.rows {
-      for column in 0..<tensor.columns {
-        let element = gradient[row, column]
-        let square = element * element + Adafactor.floors.gradient
-        if isFactored {
-          rowSums[row] += square
-          columnSums[column] += square
-        } else {
-          rowSums[row * tensor.columns + column] = square
+    var rowSums = Array(repeating: 0.0, count: tensor.rows)
+    var columnSums = Array(repeating: 0.0, count: isFactored ? tensor.columns : rows.count)
+    unsafe columnSums.withUnsafeMutableBufferPointer { sums in
+      let sums = sums.baseAddress!
+      for row in 0..<tensor.rows {
+        let g = gradient.row(row)
+        let sumOfColumn = unsafe isFactored ? sums : sums + row * tensor.columns
+        var sum = 0.0
+        for column in 0..<tensor.columns {
+          let square = g[column] * g[column] + Adafactor.floors.gradient
+          sum += square
+          unsafe sumOfColumn[column] += square
         }
+        rowSums[row] = sum
       }
     }
     func mix(_ old: Float, _ sum: Double, _ count: Int) -> Float {
       Float(beta2 * Double(old) + (1 - beta2) * sum / Double(count))
     }
-    for index in rows.indices {
-      rows[index] = mix(rows[index], rowSums[index], isFactored ? tensor.columns : 1)
+    if !isFactored {
+      for index in rows.indices { rows[index] = mix(rows[index], columnSums[index], 1) }
+      return
     }
+    for index in rows.indices { rows[index] = mix(rows[index], rowSums[index], tensor.columns) }
     for index in columns.indices { columns[index] = mix(columns[index], columnSums[index], tensor.rows) }
   }
 
@@ -123,29 +136,36 @@ final class FactoredMoments: @unchecked Sendable {
   }
 }
 
-/// The elements of a matrix wherever they lie.
+/// The elements of a matrix wherever they lie, row by row.
 @safe private struct Elements {
+  /// A row: elements at equal distances.
+  @safe struct Row {
+    let base: UnsafeMutablePointer<Float>
+    let step: Int
+    let scale: Double
+
+    @inline(__always) subscript(column: Int) -> Double { unsafe scale * Double(base[column * step]) }
+
+    @inline(__always) func set(_ column: Int, _ value: Double) {
+      unsafe base[column * step] = Float(value)
+    }
+  }
+
   private let base: UnsafeMutablePointer<Float>
   private let columns: Int
   private let place: PanelPlace?
-  private let step: Int
   private let scale: Double
 
   init(_ tensor: Parameter.Tensor, in memory: Memory, scale: Double) {
     unsafe base = memory.floats
     columns = tensor.columns
     place = tensor.place
-    step = tensor.place == nil ? 1 : 16
     self.scale = scale
   }
 
-  private func offset(_ row: Int, _ column: Int) -> Int {
-    (place?.offset(row: row, columns: columns) ?? row * columns) + column * step
-  }
-
-  subscript(row: Int, column: Int) -> Double { unsafe scale * Double(base[offset(row, column)]) }
-
-  func set(_ row: Int, _ column: Int, _ value: Double) {
-    unsafe base[offset(row, column)] = Float(value)
+  func row(_ row: Int) -> Row {
+    unsafe Row(
+      base: base + (place?.offset(row: row, columns: columns) ?? row * columns), step: place == nil ? 1 : 16,
+      scale: scale)
   }
 }
