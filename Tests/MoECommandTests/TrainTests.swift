@@ -149,7 +149,7 @@ import Testing
   @Test func divergenceStopsAndTheLastGoodCheckpointStays() throws {
     try withTemporaryFolder { folder in
       let training = try TrainingRun(in: folder)
-      // After a warm-up of ten thousand steps the rate would be 1e34; the first four steps are mild.
+      // One step at such a rate, unclipped, leaves weights whose products overflow.
       let settings = [
         "learning-rate": "1e36", "optimizer": "sgd", "clip": "0", "warmup": "0", "save-every": "1",
       ]
