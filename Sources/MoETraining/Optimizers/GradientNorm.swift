@@ -14,7 +14,7 @@ public struct GradientNorm: Codable, Sendable, Equatable {
 
   /// Measures the gradients of `parameters`.
   ///
-  /// - Throws: ``TrainingError/notFinite(what:)`` naming the first tensor with a NaN or infinite gradient.
+  /// - Throws: ``TrainingError/notFinite(what:)`` naming the tensor nearest to the output with a NaN or infinite gradient.
   public init(of parameters: [Parameter], execution: Execution) throws(TrainingError) {
     let chunks = parameters.flatMap { parameter in
       stride(from: 0, to: parameter.count, by: Self.chunk).map {
@@ -29,11 +29,13 @@ public struct GradientNorm: Codable, Sendable, Equatable {
         unsafe target[task] = squares(of: parameter.gradient, range)
       }
     }
+    // Gradients go wrong from some layer on down to the embedding: the last parameter in order is nearest to the cause.
+    if let index = sums.lastIndex(where: { !$0.isFinite }) {
+      let parameter = chunks[index].0
+      throw .notFinite(what: "the gradient of \(parameter.firstNotFinite(in: parameter.gradient)!)")
+    }
     var totals = (expert: 0.0, other: 0.0)
     for (chunk, sum) in zip(chunks, sums) {
-      guard sum.isFinite else {
-        throw .notFinite(what: "the gradient of \(chunk.0.firstNotFinite(in: chunk.0.gradient)!)")
-      }
       if chunk.0.group == .expert { totals.expert += sum } else { totals.other += sum }
     }
     all = (totals.expert + totals.other).squareRoot()

@@ -50,6 +50,8 @@ struct ModelCommand: ParsableCommand {
     if execution.json { return try printJSON(rows) }
     printLine(ModelRow.header)
     for row in rows { printLine(row.line) }
+    limits.notice().map(printError)
+    printLine("limits with \(execution.threadCount) threads: \(limits.line)")
   }
 }
 
