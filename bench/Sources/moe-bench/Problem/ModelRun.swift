@@ -50,7 +50,7 @@ final class ModelRun {
       stages = outcome.stageSeconds
       update = seconds {
         optimizer.step(OptimizerUpdate(number: number, learningRate: .init(both: 1e-4)))
-        try model.parametersChanged(after: outcome)
+        model.parametersChanged(after: outcome)
       }
     }
     stages[.optimizer] = update
