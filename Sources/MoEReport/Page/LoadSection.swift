@@ -129,7 +129,7 @@ private func strip(
   let plot = Plot(
     kind: "strip", height: 56, summary: summary, marks: marks,
     left: ticks.map { .init(position: y.position($0), text: format($0)) },
-    bottom: isLast ? stepTicks(x, 4) : [])
+    bottom: isLast ? stepTicks(x, 4, upTo: 0.72) : [])
   let caption =
     element("b", [:], escaped(name)) + " \(escaped(format(end)))"
     + (remark.isEmpty ? "" : element("span", [:], " · \(escaped(remark))"))

@@ -132,9 +132,9 @@ func stepAxis(_ facts: [RunFacts]) -> Axis {
   return Axis(Double(min(first, last - 1)), Double(last))
 }
 
-/// Round steps below the axis, and its end.
-func stepTicks(_ x: Axis, _ count: Int = 5) -> [Plot.Text] {
-  x.wholeTicks(count).filter { (0.04...0.86).contains(x.position($0)) }
+/// Round steps below the axis up to a share of it, and its end.
+func stepTicks(_ x: Axis, _ count: Int = 5, upTo share: Double = 0.86) -> [Plot.Text] {
+  x.wholeTicks(count).filter { (0.04...share).contains(x.position($0)) }
     .map { step in
       // A phone has no room for it beside the last one.
       .init(position: x.position(step), text: grouped(Int(step)), style: x.position(step) > 0.7 ? "wide" : "")

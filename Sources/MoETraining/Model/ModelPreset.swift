@@ -12,7 +12,8 @@ public enum ModelPreset: String, Sendable, CaseIterable {
   /// GLaM (Du et al. 2021): every other layer, top-2 of GShard, capacity 2, α = 0.01, GELU.
   case glam
   /// PR-MoE (Rajbhandari et al. 2022 §4.1): every other layer, top-1 beside a dense branch, twice the experts in the
-  /// last two of them (one of fewer than four), capacity 1 as in DeepSpeed, α = 0.01.
+  /// last two of them (one of fewer than four), capacity 1 as in DeepSpeed, but dropping by
+  /// position and not at random, α = 0.01.
   case deepSpeedPR = "deepspeed-pr"
   /// Mixtral (Jiang et al. 2024): every layer, top-2, SwiGLU, nothing dropped, α = 0.02.
   case mixtral
