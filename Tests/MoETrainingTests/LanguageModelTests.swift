@@ -89,6 +89,54 @@ import Testing
     }
   }
 
+  /// Sequences of several blocks of scores, with attention that is far from even: gradients of queries, keys and values
+  /// by themselves, against differences.
+  @Test(arguments: [129, 150, 300], [Recording.Extent.full, .recompute])
+  func longSequencesHaveTheGradientsOfDifferences(length: Int, recording: Recording.Extent) throws {
+    let hidden = 32
+    let model = try LanguageModel(
+      ModelConfiguration(
+        contextLength: length, hiddenSize: hidden, headCount: 2,
+        blocks: [FeedForwardBlock(routing: .dense, feedForwardSize: 32, activation: .gelu)]),
+      seed: 4, recording: recording)
+    let parameter = try #require(model.parameters.first { $0.name == "layers.0.attention.query_key_value" })
+    let tensor = parameter.tensors[0]
+    var values = parameter.matrix(tensor, in: parameter.values)
+    for row in 0..<2 * hidden { for column in 0..<hidden { values[row, column] *= 4 } }
+    let text = Self.bytes(length + 1, seed: 6)
+    func loss(_ values: Matrix) throws -> Double {
+      parameter.set(values, tensor, in: parameter.values)
+      return try model.accumulateGradients(
+        inputs: Array(text.dropLast()), targets: Array(text.dropFirst()), sequenceLength: length
+      ).loss
+    }
+    model.resetGradients()
+    _ = try loss(values)
+    let gradient = parameter.matrix(tensor, in: parameter.gradient)
+    for (part, name) in ["queries", "keys", "values"].enumerated() {
+      var generator = SeededGenerator(seed: UInt64(part))
+      let direction = Matrix.normal(rows: hidden, columns: hidden, deviation: 1, using: &generator)
+      var (expected, squares, difference) = (0.0, 0.0, 0.0)
+      let h: Float = 0x1p-9
+      for sign: Float in [1, -1] {
+        var moved = values
+        for row in 0..<hidden {
+          for column in 0..<hidden {
+            moved[part * hidden + row, column] += sign * h * direction[row, column]
+            let term = Double(gradient[part * hidden + row, column]) * Double(direction[row, column]) / 2
+            expected += term
+            squares += 2 * term * term
+          }
+        }
+        difference += Double(sign) * (try loss(moved)) / (2 * Double(h))
+      }
+      #expect(squares.squareRoot() > 0.01, "the \(name) matter too little to be checked")
+      #expect(
+        abs(expected - difference) <= 0.01 * squares.squareRoot() + 2e-4,
+        "\(name): \(expected) by the gradient, \(difference) by the difference, size \(squares.squareRoot())")
+    }
+  }
+
   @Test(arguments: [ModelPreset.switchTransformer, .glam, .deepSpeedPR, .deepSeek])
   func bitsDependOnNoThreadAndOnNoRecomputation(preset: ModelPreset) throws {
     for isa in InstructionSet.supported {

@@ -8,7 +8,7 @@ enum OptimizerKernels {
   ) {
     var rule = rule
     unsafe moe_adamw(
-      execution.kernels, &rule, parameter.gradient.floats, Int64(parameter.count), parameter.values.floats,
+      execution.cValue, &rule, parameter.gradient.floats, Int64(parameter.count), parameter.values.floats,
       mean.floats, variance.floats)
   }
 
@@ -17,15 +17,7 @@ enum OptimizerKernels {
   ) {
     var rule = rule
     unsafe moe_sgd(
-      execution.kernels, &rule, parameter.gradient.floats, Int64(parameter.count), parameter.values.floats,
+      execution.cValue, &rule, parameter.gradient.floats, Int64(parameter.count), parameter.values.floats,
       velocity?.floats)
-  }
-}
-
-extension Execution {
-  fileprivate var kernels: moe_execution {
-    moe_execution(
-      isa: moe_isa(rawValue: UInt32(InstructionSet.allCases.firstIndex(of: instructionSet)!)),
-      threads: Int32(threadCount))
   }
 }
