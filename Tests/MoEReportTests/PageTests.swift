@@ -42,7 +42,7 @@ import Testing
     #expect(
       html.contains("It has 2 Mixture-of-Experts layers with 8 experts each; a byte goes to 1 of them."))
     #expect(html.contains("trained for 400 steps of 4096 bytes"))
-    #expect(html.contains("7 texts (de, en, es, it, pl, pt and ru)"))
+    #expect(html.contains("7 files (de, en, es, it, pl, pt and ru)"))
   }
 
   @Test func pyramidNamesItsExperts() throws {
