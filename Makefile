@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 # The cross headers are what `make portable` compiles the kernels against; the browser looks at reports in the tests;
 # the fortunes are the demo's text in seven languages.
-PACKAGES := libomp-dev libopenblas-dev libopenmpi-dev openmpi-bin libc6-dev-arm64-cross chromium fonts-dejavu-core \
+PACKAGES := libomp-dev libopenblas-dev libopenmpi-dev openmpi-bin iproute2 libc6-dev-arm64-cross chromium fonts-dejavu-core \
   fortunes fortunes-de fortunes-es fortunes-it fortunes-pl fortunes-cs fortunes-ru
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 MOE := .build/release/moe
@@ -52,6 +52,7 @@ test: setup
 mpi-test: setup
 	swift build $(MPI) --product moe-mpi-probe
 	Tests/MPI/check.sh .build-mpi/release/moe-mpi-probe
+	$(SUDO) Tests/MPI/hosts.sh .build-mpi/release/moe-mpi-probe
 
 # A package that depends on this one by version builds with plain `swift build` and uses all cores.
 downstream: setup

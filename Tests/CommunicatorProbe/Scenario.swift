@@ -7,6 +7,8 @@ enum Scenario: String, CaseIterable {
   case late
   /// It is killed while an exchange is under way.
   case killed
+  /// Its link is cut by the script, once rank 0 has said that it started.
+  case cut
   /// It sends less than the others expect.
   case less
   /// It sends more than the others expect.
@@ -59,6 +61,11 @@ private func spoil(_ scenario: Scenario, _ communicator: any Communicator) throw
       let request = try exchange(rows(bytes), rows(bytes), step: "step \(step)")
       if isLast, step == 5 { kill(getpid(), SIGKILL) }
       try request.wait()
+    }
+  case .cut:
+    for step in 0..<100_000 {
+      try exchange(rows(bytes), rows(bytes), step: "step \(step)").wait()
+      if step == 10, communicator.rank == 0 { report("rank 0: started", to: .output) }
     }
   case .less, .more:
     let spoiled = scenario == .less ? bytes - 16 : bytes + 16

@@ -14,13 +14,13 @@ run() {
 
 failed() {
   echo "mpi-test: $1"
-  [ ! -f "$work/output" ] || cat "$work/output"
+  cat "$work/output" "$work/errors"
   exit 1
 }
 
 for ranks in 1 2 3 4; do
   "$probe" local $ranks >"$work/local"
-  run -n $ranks "$probe" mpi >"$work/output" 2>&1 || failed "$ranks ranks end with $?"
+  run -n $ranks "$probe" mpi >"$work/output" 2>"$work/errors" || failed "$ranks ranks end with $?"
   diff "$work/local" "$work/output" || failed "$ranks ranks do not give the bits of $ranks threads"
   echo "mpi-test: $ranks ranks, $(wc -l <"$work/output") properties hold with the bits of threads"
 done
