@@ -5,7 +5,8 @@
 /// ``invalid(operation:step:_:)`` the communicator and all that were split from the same one are of no more use: their
 /// later operations throw the same error.
 public enum CommunicationError: Error, Sendable, Equatable, CustomStringConvertible {
-  /// A wait passed its deadline; from or to the `missing` ranks something is still under way.
+  /// A wait passed its deadline; from or to the `missing` ranks something is still under way. A rank that is itself
+  /// held up by a missing one, in the operation before, is among them.
   case deadline(operation: String, step: String, after: Duration, missing: [Int])
   /// Ranks ended, by an error or by returning, before they took part.
   case rankEnded(operation: String, step: String, ranks: [Int], reason: String)

@@ -79,8 +79,9 @@ cutter=$!
 run -n $hosts "$probe" fail cut >"$work/output" 2>"$work/errors" || code=$?
 kill $cutter 2>/dev/null || true
 [[ $code -ne 0 && $code -ne 124 ]] || failed "with a link cut, mpirun ends with $code"
+# A rank that got the last host's rows just before is a step ahead of the other, and misses that one too.
 for rank in 0 1; do
-  grep -qE "^rank $rank: all-to-all of step [0-9]+: rank $((hosts - 1)) missing after 2 s \[" "$work/output" ||
+  grep -qE "^rank $rank: all-to-all of step [0-9]+: (rank|ranks [01] and) $((hosts - 1)) missing after 2 s \[" "$work/output" ||
     failed "with a link cut, rank $rank does not report rank $((hosts - 1))"
 done
 echo "mpi-test: link cut: $(grep -m1 "^rank 0: all" "$work/output")"
