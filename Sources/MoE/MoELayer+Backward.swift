@@ -30,7 +30,7 @@ extension MoELayer {
     recording.pass = recordedPass(input, execution)
   }
 
-  private func recordedPass(_ input: Activations, _ execution: Execution) -> RecordedPass {
+  package func recordedPass(_ input: Activations, _ execution: Execution) -> RecordedPass {
     RecordedPass(
       configuration: configuration, precision: experts.precision, instructionSet: execution.instructionSet,
       tokenCount: input.tokenCount)
@@ -58,20 +58,9 @@ extension MoELayer {
     gradients: MoEGradients, workspace: inout Workspace, execution: Execution? = nil
   ) throws(MoEError) {
     let execution = if let execution { execution } else { try Execution.automatic() }
-    guard let pass = recording.pass, pass.tokenCount == input.tokenCount else {
-      throw .invalidConfiguration("the recording holds no pass over \(input.tokenCount) tokens")
-    }
-    guard pass == recordedPass(input, execution) else {
-      throw .invalidConfiguration(
-        "the recording is of a layer in \(pass.precision) on \(pass.instructionSet), the backward pass of one in "
-          + "\(experts.precision) on \(execution.instructionSet); layer and instruction set have to be the same"
-      )
-    }
-    guard gradients.configuration == configuration else {
-      throw .invalidConfiguration("the gradients are of a layer of another configuration")
-    }
-    try validate(input, mask: nil, output: inputGradient)
-    try check(outputGradient.shape, input.shape, "the output gradient")
+    try validateBackward(
+      outputGradient, input: input, pass: recording.pass, inputGradient: inputGradient,
+      gradients: gradients, execution: execution)
     try losses.validate(tokenCount: input.tokenCount, expertCount: configuration.expertCount)
     recording.pass = nil
     workspace.exchange(with: &recording)
@@ -92,6 +81,33 @@ extension MoELayer {
     }
   }
 
+  /// Checks what a caller of a backward pass passes against the pass that was recorded.
+  package func validateBackward(
+    _ outputGradient: Activations, input: Activations, pass: RecordedPass?, inputGradient: Activations,
+    gradients: MoEGradients, execution: Execution
+  ) throws(MoEError) {
+    guard let pass, pass.tokenCount == input.tokenCount else {
+      throw .invalidConfiguration("the recording holds no pass over \(input.tokenCount) tokens")
+    }
+    guard pass == recordedPass(input, execution) else {
+      throw .invalidConfiguration(
+        "the recording is of a layer in \(pass.precision) on \(pass.instructionSet), the backward pass of one in "
+          + "\(experts.precision) on \(execution.instructionSet); layer and instruction set have to be the same"
+      )
+    }
+    guard gradients.configuration == configuration else {
+      throw .invalidConfiguration("the gradients are of a layer of another configuration")
+    }
+    try validate(input, mask: nil, output: inputGradient)
+    try check(outputGradient.shape, input.shape, "the output gradient")
+  }
+
+  /// Whether the backward pass reads the rows that the experts made: gradients of weights and gates are products with
+  /// what these multiplied.
+  package var backwardReadsRows: Bool {
+    configuration.routing.weightPlacement == .output || branchGate.map { $0.expertCount == 2 } ?? false
+  }
+
   /// The activations of a pass of which the routing was kept.
   private func recompute(
     _ tokens: UnsafePointer<Float>, tokenCount: Int, execution: Execution, workspace: inout Workspace
@@ -99,12 +115,9 @@ extension MoELayer {
     let expertCount = configuration.expertCount
     let rowCount = unsafe Int(
       try workspace.routing.offsets.reserve(expertCount + 1, of: Int64.self)[expertCount])
-    // The gradients of weights and gates are products with the rows that these multiplied.
-    let weighsOutput = configuration.routing.weightPlacement == .output
     _ = unsafe try expertRows(
       tokens, rowCount: rowCount, isRecorded: true,
-      needsRows: weighsOutput || branchGate.map { $0.expertCount == 2 } ?? false, execution: execution,
-      workspace: &workspace)
+      needsRows: backwardReadsRows, execution: execution, workspace: &workspace)
     if branch != nil {
       _ = unsafe try branchRows(
         tokens, tokenCount: tokenCount, isRecorded: true, needsRows: branchGate != nil,

@@ -16,7 +16,7 @@ extension MoELayer {
   }
 
   /// What the experts make of the rows that the permutation has ordered, [M, D].
-  func expertRows(
+  package func expertRows(
     _ tokens: UnsafePointer<Float>, rowCount: Int, isRecorded: Bool, needsRows: Bool = true,
     execution: Execution, workspace: inout Workspace
   ) throws(MoEError) -> UnsafePointer<Float> {

@@ -27,15 +27,28 @@ public struct MoELayer: Sendable {
     _ configuration: MoEConfiguration, weights source: some MoEWeightSource,
     precision: Precision = .float32, execution: Execution? = nil
   ) throws {
+    try self.init(
+      configuration, weights: source, experts: Array(0..<configuration.expertCount), precision: precision,
+      execution: execution)
+  }
+
+  /// A layer with some of its experts alone, whose stages a rank computes.
+  ///
+  /// - Parameter experts: which ones, in the order in which they are packed.
+  package init(
+    _ configuration: MoEConfiguration, weights source: some MoEWeightSource, experts: [Int],
+    precision: Precision, execution: Execution?
+  ) throws {
     let execution = try execution ?? .automatic()
     self.configuration = configuration
     router = try PackedRouter(
       source.router(), hiddenSize: configuration.hiddenSize, expertCount: configuration.expertCount,
       expertsPerToken: configuration.expertsPerToken, policy: configuration.routing, execution: execution)
-    experts = try PackedExperts(
+    self.experts = try PackedExperts(
       hiddenSize: configuration.hiddenSize, feedForwardSize: configuration.feedForwardSize,
-      expertCount: configuration.expertCount, activation: configuration.activation, precision: precision,
-      execution: execution, expert: source.expert)
+      expertCount: experts.count, activation: configuration.activation, precision: precision,
+      execution: execution, expert: { try source.expert(experts[$0]) },
+      name: { configuration.expertCount == 1 ? "expert" : "expert \(experts[$0])" })
     branch = try configuration.denseBranch.map { dense in
       try PackedExperts(
         hiddenSize: configuration.hiddenSize, feedForwardSize: dense.feedForwardSize, expertCount: 1,
@@ -107,7 +120,7 @@ public struct MoELayer: Sendable {
   }
 
   /// Checks what a caller passes against the configuration.
-  func validate(_ input: Activations, mask: [Bool]?, output: Activations) throws(MoEError) {
+  package func validate(_ input: Activations, mask: [Bool]?, output: Activations) throws(MoEError) {
     guard input.tokens.columns == configuration.hiddenSize else {
       throw .shapeMismatch(
         what: "the input", expected: input.shape.dropLast() + [configuration.hiddenSize], actual: input.shape)
