@@ -19,10 +19,12 @@ let package = Package(
     .library(name: "MoECheckpoints", targets: ["MoECheckpoints"]),
     .library(name: "CKernels", targets: ["CKernels"]),
     .library(name: "MoETraining", targets: ["MoETraining"]),
+    .library(name: "ExpertParallel", targets: ["ExpertParallel"]),
     .library(name: "MoEReference", targets: ["MoEReference"]),
     .library(name: "COpenBLAS", targets: ["COpenBLAS"]),
     .executable(name: "moe", targets: ["moe"]),
   ],
+  traits: [.trait(name: "MPI", description: "Ranks on many machines, by Open MPI (libopenmpi-dev)")],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
     .package(url: "https://github.com/swiftlang/swift-docc-plugin", from: "1.5.0"),
@@ -40,6 +42,13 @@ let package = Package(
     .target(name: "MoEReference", dependencies: ["MoECore"], swiftSettings: swiftSettings),
     .target(name: "MoE", dependencies: ["MoECore", "CKernels"], swiftSettings: swiftSettings),
     .target(name: "MoECheckpoints", dependencies: ["MoECore"], swiftSettings: swiftSettings),
+    // Without the trait, neither MPI's headers nor its library are asked for.
+    .systemLibrary(
+      name: "CMPI", path: "Sources/CMPI", pkgConfig: "ompi-c", providers: [.apt(["libopenmpi-dev"])]),
+    .target(
+      name: "CCommunicator", dependencies: [.target(name: "CMPI", condition: .when(traits: ["MPI"]))],
+      cSettings: [.define("MOE_MPI", .when(traits: ["MPI"]))]),
+    .target(name: "ExpertParallel", dependencies: ["CCommunicator"], swiftSettings: swiftSettings),
     .target(name: "MoEReport", swiftSettings: swiftSettings),
     .systemLibrary(name: "COpenBLAS", path: "Sources/COpenBLAS", providers: [.apt(["libopenblas-dev"])]),
     .target(
@@ -77,6 +86,15 @@ let package = Package(
       name: "MoEReportTests", dependencies: ["MoEReport", "MoECore", "moe"], swiftSettings: swiftSettings),
     .testTarget(
       name: "MoECommandTests", dependencies: ["moe", "MoECheckpoints"], swiftSettings: swiftSettings),
+    .target(
+      name: "CommunicatorProperties", dependencies: ["ExpertParallel", "MoECore"],
+      path: "Tests/CommunicatorProperties", swiftSettings: swiftSettings),
+    .testTarget(
+      name: "ExpertParallelTests", dependencies: ["ExpertParallel", "CommunicatorProperties", "MoECore"],
+      swiftSettings: swiftSettings),
+    .executableTarget(
+      name: "moe-mpi-probe", dependencies: ["ExpertParallel", "CommunicatorProperties"],
+      path: "Tests/CommunicatorProbe", swiftSettings: swiftSettings),
     .executableTarget(
       name: "moe-fuzz", dependencies: ["MoECheckpoints", "MoECore"], path: "Tests/Fuzz",
       swiftSettings: swiftSettings),

@@ -12,7 +12,7 @@ public enum ModelPreset: String, Sendable, CaseIterable {
   /// GLaM (Du et al. 2021): every other layer, top-2 of GShard, capacity 2, α = 0.01, GELU.
   case glam
   /// PR-MoE (Rajbhandari et al. 2022 §4.1): every other layer, top-1 beside a dense branch, twice the experts in the
-  /// last two of them, capacity 1 as in DeepSpeed, α = 0.01.
+  /// last two of them (one of fewer than four), capacity 1 as in DeepSpeed, α = 0.01.
   case deepSpeedPR = "deepspeed-pr"
   /// Mixtral (Jiang et al. 2024): every layer, top-2, SwiGLU, nothing dropped, α = 0.02.
   case mixtral
@@ -58,11 +58,12 @@ public enum ModelPreset: String, Sendable, CaseIterable {
         return block
       case .deepSpeedPR:
         if layer % 2 == 0 { return dense }
-        let isLate = layer >= layerCount - 4 && layerCount > 2
+        // Layers 1, 3, … have experts: the last two of them twice as many, or the later half of fewer than four.
+        let (index, count) = (layer / 2, layerCount / 2)
         var block = FeedForwardBlock(
-          routing: .deepSpeedTop1, expertCount: isLate ? 2 * expertCount : expertCount,
+          routing: .deepSpeedTop1,
+          expertCount: index >= count - min(2, count / 2) ? 2 * expertCount : expertCount,
           feedForwardSize: width(1.0 / 2), activation: .relu)
-        if layerCount <= 4 { block.expertCount = layer == layerCount - 1 ? 2 * expertCount : expertCount }
         block.denseBranch = width(1.0 / 2)
         block.capacityFactor = 1
         block.evaluationCapacityFactor = 1

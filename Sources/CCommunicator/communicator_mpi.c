@@ -1,0 +1,190 @@
+/* CCommunicator over MPI, by MPI_Isend and MPI_Irecv to and from each rank: unlike one MPI_Ialltoallv, which Open MPI
+ * makes of the same messages, they tell of which rank nothing came. */
+#ifdef MOE_MPI
+
+#include "include/CCommunicator.h"
+#include <mpi.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static MPI_Comm communicator = MPI_COMM_NULL;
+static bool willNotFinalize = false;
+
+typedef struct {
+  int64_t expected; /* bytes of this piece */
+  int32_t rank;
+  bool receives;
+} piece_info;
+
+struct moe_mpi_exchange {
+  int count, remaining;
+  MPI_Request *requests; /* [count] */
+  piece_info *pieces;    /* [count] */
+  MPI_Status *statuses;  /* [count] scratch of MPI_Testsome */
+  int *indices;          /* [count] scratch of MPI_Testsome */
+};
+
+static void finish(void) {
+  int finalized = 0;
+  MPI_Finalized(&finalized);
+  if (finalized) return;
+  if (willNotFinalize) MPI_Abort(MPI_COMM_WORLD, 1);
+  MPI_Finalize();
+}
+
+bool moe_mpi_is_built_in(void) { return true; }
+
+int moe_mpi_initialize(void) {
+  if (communicator != MPI_COMM_NULL) return MPI_SUCCESS;
+  int initialized = 0, provided = 0, code;
+  MPI_Initialized(&initialized);
+  if (initialized) {
+    if ((code = MPI_Query_thread(&provided))) return code;
+  } else {
+    if ((code = MPI_Init_thread(NULL, NULL, MPI_THREAD_SERIALIZED, &provided))) return code;
+    atexit(finish);
+  }
+  /* One thread a process is all the library needs; which one it is, is open. */
+  if (provided < MPI_THREAD_SERIALIZED) return MPI_ERR_UNSUPPORTED_OPERATION;
+  MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
+  if ((code = MPI_Comm_dup(MPI_COMM_WORLD, &communicator))) return code;
+  return MPI_Comm_set_errhandler(communicator, MPI_ERRORS_RETURN);
+}
+
+int moe_mpi_rank(void) {
+  int rank = 0;
+  MPI_Comm_rank(communicator, &rank);
+  return rank;
+}
+
+int moe_mpi_size(void) {
+  int size = 1;
+  MPI_Comm_size(communicator, &size);
+  return size;
+}
+
+int64_t moe_mpi_largest_tag(void) {
+  int found = 0;
+  void *value = NULL;
+  MPI_Comm_get_attr(communicator, MPI_TAG_UB, &value, &found);
+  return found ? *(int *)value : 32767;
+}
+
+static int64_t piece_count(const moe_message *messages, int count, int64_t piece) {
+  int64_t pieces = 0;
+  for (int i = 0; i < count; i++) pieces += messages[i].count <= piece ? 1 : (messages[i].count + piece - 1) / piece;
+  return pieces;
+}
+
+/* Posts the pieces of messages after those posted so far. */
+static int post(moe_mpi_exchange *exchange, const moe_message *messages, int count, bool receives, int32_t tag,
+                int64_t piece) {
+  for (int i = 0; i < count; i++) {
+    const moe_message *m = &messages[i];
+    for (int64_t start = 0; start == 0 || start < m->count; start += piece) {
+      const int64_t bytes = m->count - start < piece ? m->count - start : piece;
+      char *at = m->bytes ? (char *)m->bytes + start : NULL;
+      MPI_Request *request = &exchange->requests[exchange->count];
+      const int code = receives ? MPI_Irecv(at, (int)bytes, MPI_BYTE, m->rank, tag, communicator, request)
+                                : MPI_Isend(at, (int)bytes, MPI_BYTE, m->rank, tag, communicator, request);
+      if (code) return code;
+      exchange->pieces[exchange->count++] = (piece_info){bytes, m->rank, receives};
+    }
+  }
+  return MPI_SUCCESS;
+}
+
+int moe_mpi_start(const moe_message *sends, int sendCount, const moe_message *receives, int receiveCount, int32_t tag,
+                  int64_t piece, moe_mpi_exchange **result) {
+  *result = NULL;
+  const int64_t pieces = piece_count(sends, sendCount, piece) + piece_count(receives, receiveCount, piece);
+  if (pieces > INT32_MAX) return MPI_ERR_COUNT;
+  moe_mpi_exchange *exchange = calloc(1, sizeof *exchange);
+  if (!exchange) return MPI_ERR_NO_MEM;
+  const size_t room = pieces ? (size_t)pieces : 1;
+  exchange->requests = calloc(room, sizeof *exchange->requests);
+  exchange->pieces = calloc(room, sizeof *exchange->pieces);
+  exchange->statuses = calloc(room, sizeof *exchange->statuses);
+  exchange->indices = calloc(room, sizeof *exchange->indices);
+  int code = exchange->requests && exchange->pieces && exchange->statuses && exchange->indices ? MPI_SUCCESS
+                                                                                               : MPI_ERR_NO_MEM;
+  if (code) {
+    moe_mpi_free(exchange);
+    return code;
+  }
+  /* Receives first, so that what arrives finds its place. After a failure the pieces posted stay with MPI. */
+  code = post(exchange, receives, receiveCount, true, tag, piece);
+  if (!code) code = post(exchange, sends, sendCount, false, tag, piece);
+  exchange->remaining = exchange->count;
+  if (!code) *result = exchange;
+  return code;
+}
+
+/* Whether one piece came as it was expected. */
+static moe_mpi_fault fault_of(const piece_info *piece, const MPI_Status *status, int code) {
+  moe_mpi_fault fault = {.rank = piece->rank, .code = code, .expected = piece->expected};
+  if (code != MPI_SUCCESS) {
+    int class = code;
+    MPI_Error_class(code, &class);
+    fault.kind = piece->receives && class == MPI_ERR_TRUNCATE ? MOE_MPI_TOO_MANY : MOE_MPI_FAILED;
+  } else if (piece->receives) {
+    int bytes = 0;
+    MPI_Get_count(status, MPI_BYTE, &bytes);
+    fault.actual = bytes;
+    if (bytes != piece->expected) fault.kind = MOE_MPI_TOO_FEW;
+  }
+  return fault;
+}
+
+bool moe_mpi_test(moe_mpi_exchange *exchange, moe_mpi_fault *fault) {
+  *fault = (moe_mpi_fault){0};
+  if (exchange->remaining == 0) return true;
+  int done = 0;
+  const int code =
+      MPI_Testsome(exchange->count, exchange->requests, &done, exchange->indices, exchange->statuses);
+  if (done == MPI_UNDEFINED) {
+    exchange->remaining = 0;
+    return true;
+  }
+  if (code != MPI_SUCCESS && code != MPI_ERR_IN_STATUS) {
+    *fault = (moe_mpi_fault){.kind = MOE_MPI_FAILED, .rank = -1, .code = code};
+    return false;
+  }
+  for (int i = 0; i < done; i++) {
+    const int error = code == MPI_ERR_IN_STATUS ? exchange->statuses[i].MPI_ERROR : MPI_SUCCESS;
+    if (error == MPI_ERR_PENDING) continue;
+    exchange->remaining--;
+    if (!fault->kind) *fault = fault_of(&exchange->pieces[exchange->indices[i]], &exchange->statuses[i], error);
+  }
+  return !fault->kind && exchange->remaining == 0;
+}
+
+void moe_mpi_missing(const moe_mpi_exchange *exchange, bool *missing) {
+  for (int i = 0; i < exchange->count; i++)
+    if (exchange->requests[i] != MPI_REQUEST_NULL) missing[exchange->pieces[i].rank] = true;
+}
+
+void moe_mpi_free(moe_mpi_exchange *exchange) {
+  if (!exchange) return;
+  free(exchange->requests);
+  free(exchange->pieces);
+  free(exchange->statuses);
+  free(exchange->indices);
+  free(exchange);
+}
+
+void moe_mpi_error(int code, char *text, size_t capacity) {
+  char full[MPI_MAX_ERROR_STRING + 1] = {0};
+  int length = 0;
+  MPI_Error_string(code, full, &length);
+  snprintf(text, capacity, "%s", full);
+}
+
+void moe_mpi_will_not_finalize(void) { willNotFinalize = true; }
+
+void moe_mpi_abort(int code) {
+  MPI_Abort(MPI_COMM_WORLD, code);
+  _Exit(code ? code : 1);
+}
+
+#endif

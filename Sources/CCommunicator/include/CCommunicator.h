@@ -1,0 +1,74 @@
+/* The few calls of MPI that an exchange needs, behind a header that needs no MPI. Without the package trait `MPI`
+ * every function is there and answers that it is not built in.
+ *
+ * A rank is one of MPI_COMM_WORLD. One thread at a time may call (MPI_THREAD_SERIALIZED). Functions that can fail
+ * return 0 or an MPI error code, of which moe_mpi_error writes the text. */
+#ifndef MOE_COMMUNICATOR_H
+#define MOE_COMMUNICATOR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Bytes to or from a rank. */
+typedef struct {
+  void *bytes;
+  int64_t count;
+  int32_t rank;
+} moe_message;
+
+/* What is not right about an exchange. */
+typedef enum {
+  MOE_MPI_NO_FAULT = 0,
+  MOE_MPI_FAILED = 1,   /* `code` is an MPI error code */
+  MOE_MPI_TOO_FEW = 2,  /* `rank` sent `actual` bytes in place of `expected` */
+  MOE_MPI_TOO_MANY = 3, /* `rank` sent more than `expected` bytes */
+} moe_mpi_fault_kind;
+
+typedef struct {
+  moe_mpi_fault_kind kind;
+  int32_t rank;
+  int32_t code;
+  int64_t expected, actual;
+} moe_mpi_fault;
+
+/* Messages under way. */
+typedef struct moe_mpi_exchange moe_mpi_exchange;
+
+/* Whether MPI is built in. */
+bool moe_mpi_is_built_in(void);
+
+/* Starts MPI, unless the process has done so, and makes a communicator of its own from MPI_COMM_WORLD. Whoever has
+ * started MPI also ends it: here at exit, by MPI_Finalize, or after moe_mpi_will_not_finalize by MPI_Abort. */
+int moe_mpi_initialize(void);
+
+/* Valid after moe_mpi_initialize. Tags are 0 to moe_mpi_largest_tag(). */
+int moe_mpi_rank(void);
+int moe_mpi_size(void);
+int64_t moe_mpi_largest_tag(void);
+
+/* Starts to send and to receive messages of one tag. Each is cut into messages of MPI of at most `piece` bytes (at
+ * least 1, at most INT32_MAX, for MPI counts in int); one of 0 bytes is sent too. The bytes must stay where they
+ * are until moe_mpi_test has said that all is done. `*exchange` is to be freed after that. */
+int moe_mpi_start(const moe_message *sends, int sendCount, const moe_message *receives, int receiveCount, int32_t tag,
+                  int64_t piece, moe_mpi_exchange **exchange);
+
+/* Makes progress and says whether all messages have been sent and received. */
+bool moe_mpi_test(moe_mpi_exchange *exchange, moe_mpi_fault *fault);
+
+/* Sets missing[rank] for each rank of which a message is still under way, of moe_mpi_size() ranks. */
+void moe_mpi_missing(const moe_mpi_exchange *exchange, bool *missing);
+
+/* Frees an exchange that is done. */
+void moe_mpi_free(moe_mpi_exchange *exchange);
+
+/* The text of an error code, up to `capacity` bytes with the closing 0. */
+void moe_mpi_error(int code, char *text, size_t capacity);
+
+/* From now on the end of this process aborts the job, for a rank that has gone would let MPI_Finalize wait. */
+void moe_mpi_will_not_finalize(void);
+
+/* Ends all ranks of the job with an exit code. */
+_Noreturn void moe_mpi_abort(int code);
+
+#endif

@@ -1,0 +1,149 @@
+extension Communicator {
+  /// Starts to reduce the ranks' values, element by element, and to give all ranks the result.
+  ///
+  /// Each element is reduced by one rank, its owner, in order of rank, so the bits depend neither on timing nor on the
+  /// transport, and all ranks get the same. Short lists are gathered and reduced everywhere, in the same order.
+  ///
+  /// - Parameters:
+  ///   - buffer: this rank's values, `[count]`; replaced by the result.
+  ///   - type: the type of the values.
+  ///   - count: the number of values, the same on all ranks.
+  ///   - reduction: sum or maximum.
+  ///   - step: the label of errors.
+  /// - Throws: `CommunicationError`, `.invalid` for more values than the buffer holds. Another number of values on
+  ///   another rank is a `.mismatch` of the request.
+  public func startAllReduce<Element: Reducible>(
+    _ buffer: MessageBuffer, of type: Element.Type, count: Int, _ reduction: Reduction, step: String
+  ) throws(CommunicationError) -> Request {
+    let stride = MemoryLayout<Element>.stride
+    let (size, rank) = (size, rank)
+    let bytes = count * stride
+    guard count >= 0, bytes <= buffer.byteCount else {
+      throw .invalid(
+        operation: "all-reduce", step: step,
+        "\(count) values are outside a buffer of \(buffer.byteCount) bytes")
+    }
+    if bytes < 4096 || size < 3 {
+      let all = MessageBuffer(byteCount: size * bytes)
+      let rows = Blocks(rows: [Int](repeating: count, count: size), bytesPerRow: stride)
+      return try group.request("all-reduce", step: step) { plan in
+        [
+          { plan.exchange(0, from: buffer, .same(bytes, for: size), into: all, rows) },
+          {
+            reduce(all, rows: size, count: count, reduction, into: buffer, at: 0, as: type)
+            return nil
+          },
+        ]
+      }
+    }
+    let shares = (0..<size).map { share($0, of: count) }
+    let mine = shares[rank]
+    let parts = Blocks(rows: shares.map(\.count), bytesPerRow: stride)
+    let columns = MessageBuffer(byteCount: size * mine.count * stride)
+    let owned = Blocks(
+      offsets: [Int](repeating: parts.offsets[rank], count: size),
+      counts: [Int](repeating: parts.counts[rank], count: size))
+    return try group.request("all-reduce", step: step) { plan in
+      [
+        {
+          plan.exchange(
+            0, from: buffer, parts, into: columns,
+            Blocks(rows: [Int](repeating: mine.count, count: size), bytesPerRow: stride))
+        },
+        {
+          reduce(
+            columns, rows: size, count: mine.count, reduction, into: buffer, at: mine.lowerBound, as: type)
+          return plan.exchange(
+            1, from: buffer, owned.only { $0 != rank }, into: buffer, parts.only { $0 != rank })
+        },
+      ]
+    }
+  }
+
+  /// Starts to reduce the ranks' values, element by element, and to give each rank its part of the result.
+  ///
+  /// - Parameters:
+  ///   - source: this rank's values, `[sum of counts]`.
+  ///   - counts: how many values of the result each rank gets, `[size]`, the same on all ranks.
+  ///   - destination: receives this rank's part, `[counts[rank]]`.
+  ///   - type: the type of the values.
+  ///   - reduction: sum or maximum, in order of rank.
+  ///   - step: the label of errors.
+  /// - Throws: `CommunicationError`, `.invalid` for counts that the buffers do not hold.
+  public func startReduceScatter<Element: Reducible>(
+    from source: MessageBuffer, counts: [Int], into destination: MessageBuffer, of type: Element.Type,
+    _ reduction: Reduction, step: String
+  ) throws(CommunicationError) -> Request {
+    let stride = MemoryLayout<Element>.stride
+    let (size, rank) = (size, rank)
+    let parts = Blocks(rows: counts, bytesPerRow: stride)
+    if let misfit = parts.misfit(what: "what is reduced", size: size, buffer: source) {
+      throw .invalid(operation: "reduce-scatter", step: step, misfit)
+    }
+    let mine = counts[rank]
+    guard mine * stride <= destination.byteCount else {
+      throw .invalid(
+        operation: "reduce-scatter", step: step,
+        "\(mine) values are outside a buffer of \(destination.byteCount) bytes")
+    }
+    let columns = MessageBuffer(byteCount: size * mine * stride)
+    return try group.request("reduce-scatter", step: step) { plan in
+      [
+        {
+          plan.exchange(
+            0, from: source, parts, into: columns,
+            Blocks(rows: [Int](repeating: mine, count: size), bytesPerRow: stride))
+        },
+        {
+          reduce(columns, rows: size, count: mine, reduction, into: destination, at: 0, as: type)
+          return nil
+        },
+      ]
+    }
+  }
+
+  /// Reduces the ranks' values, element by element, in order of rank.
+  ///
+  /// - Returns: the same bits on all ranks.
+  /// - Throws: `CommunicationError`, `.mismatch` where ranks give different numbers of values.
+  public func allReduce<Element: Reducible>(
+    _ values: [Element], _ reduction: Reduction, step: String
+  ) throws(CommunicationError) -> [Element] {
+    let buffer = MessageBuffer(values)
+    try startAllReduce(buffer, of: Element.self, count: values.count, reduction, step: step).wait()
+    return buffer.elements(of: Element.self)
+  }
+
+  /// Reduces one value of each rank, in order of rank.
+  ///
+  /// - Throws: `CommunicationError`.
+  public func allReduce<Element: Reducible>(
+    _ value: Element, _ reduction: Reduction, step: String
+  ) throws(CommunicationError) -> Element {
+    try allReduce([value], reduction, step: step)[0]
+  }
+
+  /// Reduces the ranks' values, element by element, in order of rank; each rank gets its part.
+  ///
+  /// - Parameters:
+  ///   - values: `[sum of counts]`.
+  ///   - counts: how many values of the result each rank gets, `[size]`.
+  ///   - reduction: sum or maximum.
+  ///   - step: the label of errors.
+  /// - Returns: this rank's part, `[counts[rank]]`.
+  /// - Throws: `CommunicationError`.
+  public func reduceScatter<Element: Reducible>(
+    _ values: [Element], counts: [Int], _ reduction: Reduction, step: String
+  ) throws(CommunicationError) -> [Element] {
+    guard counts.count == size, counts.allSatisfy({ $0 >= 0 }), counts.reduce(0, +) == values.count else {
+      throw .invalid(
+        operation: "reduce-scatter", step: step,
+        "the counts \(counts) for \(size) ranks do not make \(values.count) values")
+    }
+    let destination = MessageBuffer(byteCount: counts[rank] * MemoryLayout<Element>.stride)
+    try startReduceScatter(
+      from: MessageBuffer(values), counts: counts, into: destination, of: Element.self, reduction, step: step
+    ).wait()
+    return destination.elements(of: Element.self)
+  }
+}

@@ -1,0 +1,71 @@
+/// The ranks that a communicator connects, as seen by one of them.
+public final class CommunicatorGroup {
+  /// The ranks of the job, by their rank in the group.
+  public let members: [Int]
+  /// This rank within the group.
+  public let rank: Int
+  /// How long operations wait.
+  public var timeout: Duration
+  let engine: ProgressEngine
+  private let context: Int
+  private var sequence = 0
+
+  init(engine: ProgressEngine, context: Int, members: [Int], rank: Int, timeout: Duration) {
+    self.engine = engine
+    self.context = context
+    self.members = members
+    self.rank = rank
+    self.timeout = timeout
+    engine.nextContext = max(engine.nextContext, context + 1)
+  }
+
+  /// All ranks of a transport.
+  convenience init(transport: any Transport, timeout: Duration) {
+    self.init(
+      engine: ProgressEngine(transport: transport), context: 0, members: Array(0..<transport.size),
+      rank: transport.rank, timeout: timeout)
+  }
+
+  /// Starts the next operation of the group.
+  ///
+  /// All ranks start the same operations in the same order, so that counting gives each the same number everywhere;
+  /// its exchanges are told apart by their stage.
+  func request(
+    _ operation: String, step: String, _ stages: (Plan) -> [Request.Stage]
+  ) throws(CommunicationError) -> Request {
+    if let failure = engine.failure { throw failure }
+    defer { sequence += 1 }
+    let plan = Plan(group: self, operation: operation, context: context, sequence: sequence)
+    return try Request(
+      operation: operation, step: step, timeout: timeout, engine: engine, stages: stages(plan))
+  }
+
+  /// Makes the exchanges of one operation.
+  struct Plan {
+    private let operation: String
+    private let context: Int
+    private let sequence: Int
+    private let members: [Int]
+    private let rank: Int
+
+    fileprivate init(group: CommunicatorGroup, operation: String, context: Int, sequence: Int) {
+      self.operation = operation
+      self.context = context
+      self.sequence = sequence
+      members = group.members
+      rank = group.rank
+    }
+
+    /// The exchange of a stage; its blocks have been checked.
+    func exchange(
+      _ stage: Int, from source: MessageBuffer, _ sent: Blocks, into destination: MessageBuffer,
+      _ received: Blocks
+    ) -> Exchange {
+      precondition(stage < ExchangeID.stageLimit)
+      return Exchange(
+        operation: operation, id: ExchangeID(context: context, sequence: sequence, stage: stage),
+        members: members, rank: rank, source: source, sent: sent, destination: destination, received: received
+      )
+    }
+  }
+}

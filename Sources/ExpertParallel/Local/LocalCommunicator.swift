@@ -1,0 +1,119 @@
+#if canImport(Glibc)
+  import Glibc
+#else
+  import Darwin
+#endif
+
+/// Ranks as threads of one process.
+///
+/// ```swift
+/// let sums = try LocalCommunicator.run(ranks: 4) { communicator in
+///   try communicator.allReduce(communicator.rank, .sum, step: "example")
+/// }    // [6, 6, 6, 6]
+/// ```
+public final class LocalCommunicator: Communicator {
+  public let group: CommunicatorGroup
+
+  private init(group: CommunicatorGroup) { self.group = group }
+
+  public func communicator(over group: CommunicatorGroup) -> LocalCommunicator { .init(group: group) }
+
+  /// Ends the process.
+  public func abort(code: Int32, after grace: Duration) -> Never { exit(code == 0 ? 1 : code) }
+
+  /// Runs `body` once on each rank, each on a thread of its own, and waits for all.
+  ///
+  /// Where a rank throws or returns while others need it, their operations throw `.rankEnded` at once, naming it.
+  ///
+  /// - Parameters:
+  ///   - ranks: the number of ranks, at least 1. More than the processors are fine: ranks that wait sleep.
+  ///   - timeout: how long operations wait for other ranks.
+  ///   - body: what a rank does. Computations in it take as many threads as they are told to; with `ranks` at work at
+  ///     once, the processors divided by `ranks`.
+  /// - Returns: what the ranks returned, in order of rank.
+  /// - Throws: the error that was first in time; `CommunicationError.invalid` for fewer ranks than 1, `.transport`
+  ///   where the system has no thread left.
+  public static func run<Result: Sendable>(
+    ranks: Int, timeout: Duration = .seconds(60),
+    _ body: @escaping @Sendable (LocalCommunicator) throws -> Result
+  ) throws -> [Result] {
+    guard ranks > 0 else {
+      throw CommunicationError.invalid(
+        operation: "start", step: "local ranks", "there are \(ranks) ranks, expected at least 1")
+    }
+    let world = LocalWorld(size: ranks)
+    let runs = (0..<ranks).map { rank in
+      RankRun<Result> {
+        let transport = LocalTransport(rank: rank, world: world)
+        let group = CommunicatorGroup(transport: transport, timeout: timeout)
+        do {
+          let result = try body(LocalCommunicator(group: group))
+          world.end(rank, by: nil)
+          return result
+        } catch {
+          world.end(rank, by: error)
+          return nil
+        }
+      }
+    }
+    var threads: [pthread_t] = []
+    for (rank, run) in runs.enumerated() {
+      guard let thread = startThread(run.execute) else {
+        let error = CommunicationError.transport(
+          operation: "start", step: "local ranks", "the system has no thread for rank \(rank) of \(ranks)")
+        for missing in rank..<ranks { world.end(missing, by: error) }
+        break
+      }
+      threads.append(thread)
+    }
+    for thread in threads { pthread_join(thread, nil) }
+    if let error = world.firstError { throw error }
+    return runs.map { $0.result! }
+  }
+}
+
+/// What a rank does, and what came of it once its thread has been joined.
+///
+/// `@unchecked Sendable`: written by the thread alone, read after the join.
+private final class RankRun<Result: Sendable>: @unchecked Sendable {
+  private(set) var result: Result?
+  private let body: @Sendable () -> Result?
+
+  init(_ body: @escaping @Sendable () -> Result?) { self.body = body }
+
+  @Sendable func execute() { result = body() }
+}
+
+/// Starts a thread with a stack as large as a main thread's.
+private func startThread(_ body: @escaping @Sendable () -> Void) -> pthread_t? {
+  final class Box {
+    let body: @Sendable () -> Void
+    init(_ body: @escaping @Sendable () -> Void) { self.body = body }
+  }
+  var attributes = pthread_attr_t()
+  unsafe pthread_attr_init(&attributes)
+  defer { unsafe pthread_attr_destroy(&attributes) }
+  unsafe pthread_attr_setstacksize(&attributes, 8 << 20)
+  let box = unsafe Unmanaged.passRetained(Box(body))
+  #if canImport(Glibc)
+    var thread = pthread_t()
+    let code = unsafe pthread_create(
+      &thread, &attributes,
+      { context in
+        unsafe Unmanaged<Box>.fromOpaque(context!).takeRetainedValue().body()
+        return nil
+      }, box.toOpaque())
+    if code == 0 { return thread }
+  #else
+    var thread: pthread_t?
+    let code = unsafe pthread_create(
+      &thread, &attributes,
+      { context in
+        unsafe Unmanaged<Box>.fromOpaque(context).takeRetainedValue().body()
+        return nil
+      }, box.toOpaque())
+    if code == 0 { return thread }
+  #endif
+  unsafe box.release()
+  return nil
+}

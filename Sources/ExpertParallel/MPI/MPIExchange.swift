@@ -1,0 +1,64 @@
+#if MPI
+  import CCommunicator
+
+  /// One rank's part in an exchange over MPI.
+  @safe final class MPIExchange: ExchangeInFlight {
+    private let content: Exchange
+    private let handle: OpaquePointer
+    private unowned let transport: MPITransport
+    private var isDone = false
+
+    init(_ content: Exchange, tag: Int32, piece: Int64, transport: MPITransport) throws(TransportFault) {
+      self.content = content
+      self.transport = transport
+      let others = content.others
+      func messages(_ buffer: MessageBuffer, _ blocks: Blocks) -> [moe_message] {
+        unsafe others.map { other in
+          unsafe moe_message(
+            bytes: buffer.base + blocks.offsets[other], count: Int64(blocks.counts[other]),
+            rank: Int32(content.members[other]))
+        }
+      }
+      var started: OpaquePointer?
+      let code = unsafe moe_mpi_start(
+        messages(content.source, content.sent), Int32(others.count),
+        messages(content.destination, content.received), Int32(others.count), tag, piece, &started)
+      guard let started = unsafe started else { throw .failed(errorText(of: code)) }
+      unsafe handle = started
+    }
+
+    deinit { if isDone { unsafe moe_mpi_free(handle) } }
+
+    func test() throws(TransportFault) -> Bool {
+      var fault = moe_mpi_fault()
+      if unsafe moe_mpi_test(handle, &fault) {
+        isDone = true
+        transport.complete(self)
+        return true
+      }
+      switch fault.kind {
+      case MOE_MPI_NO_FAULT: return false
+      case MOE_MPI_TOO_FEW:
+        throw .mismatch(
+          rank: Int(fault.rank), "sent \(fault.actual) bytes, where \(fault.expected) were expected")
+      case MOE_MPI_TOO_MANY:
+        throw .mismatch(rank: Int(fault.rank), "sent more than the \(fault.expected) bytes expected")
+      default: throw .failed(errorText(of: fault.code))
+      }
+    }
+
+    var missing: [Int] {
+      var flags = [Bool](repeating: false, count: transport.size)
+      unsafe flags.withUnsafeMutableBufferPointer { unsafe moe_mpi_missing(handle, $0.baseAddress) }
+      return flags.indices.filter { flags[$0] }
+    }
+  }
+
+  /// What MPI says of an error code.
+  func errorText(of code: Int32) -> String {
+    unsafe withUnsafeTemporaryAllocation(of: CChar.self, capacity: 512) { text in
+      unsafe moe_mpi_error(code, text.baseAddress, text.count)
+      return unsafe String(cString: text.baseAddress!)
+    }
+  }
+#endif

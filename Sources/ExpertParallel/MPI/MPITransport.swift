@@ -1,0 +1,72 @@
+#if MPI
+  import CCommunicator
+  import Glibc
+
+  /// The ranks of an MPI job. There is one in a process, for as long as it runs.
+  final class MPITransport: Transport {
+    let rank: Int
+    let size: Int
+    /// The largest message of MPI, whose counts are `int`: longer blocks are cut.
+    let piece: Int64
+    private let tags: TagLayout
+    /// MPI may write to the buffers of exchanges that failed, so those stay here.
+    private var inFlight: [ObjectIdentifier: MPIExchange] = [:]
+    private var idleCount = 0
+
+    /// - Precondition: MPI has been initialised.
+    init(piece: Int64 = 1 << 30) {
+      rank = Int(moe_mpi_rank())
+      size = Int(moe_mpi_size())
+      self.piece = piece
+      tags = TagLayout(largestTag: Int(moe_mpi_largest_tag()))
+    }
+
+    func start(_ exchange: Exchange) throws(TransportFault) -> any ExchangeInFlight {
+      try exchange.copyOwnBlock()
+      guard inFlight.count < tags.sequenceCount, let tag = tags.tag(of: exchange.id) else {
+        throw .failed(
+          "this MPI has tags for \(tags.sequenceCount) operations under way in each of \(tags.contextCount) groups"
+        )
+      }
+      let started = try MPIExchange(exchange, tag: Int32(tag), piece: piece, transport: self)
+      inFlight[ObjectIdentifier(started)] = started
+      idleCount = 0
+      return started
+    }
+
+    func complete(_ exchange: MPIExchange) {
+      inFlight[ObjectIdentifier(exchange)] = nil
+      idleCount = 0
+    }
+
+    func mark() -> UInt64 { 0 }
+
+    /// MPI wakes nobody. A short while of giving way keeps the latency low, then naps leave the processor to others.
+    func idle(since mark: UInt64, until deadline: ContinuousClock.Instant) {
+      idleCount += 1
+      if idleCount < 200 { sched_yield() } else { usleep(idleCount < 2000 ? 50 : 500) }
+    }
+
+    func fail() { moe_mpi_will_not_finalize() }
+  }
+
+  /// How the identity of an exchange is laid into a tag: stage, sequence (modulo), context.
+  struct TagLayout {
+    let sequenceCount: Int
+    let contextCount: Int
+
+    init(largestTag: Int) {
+      var bits = 0
+      while bits < 31, 1 << (bits + 1) <= largestTag + 1 { bits += 1 }
+      let free = bits - ExchangeID.stageLimit.trailingZeroBitCount
+      sequenceCount = 1 << (free * 3 / 5)
+      contextCount = 1 << (free - free * 3 / 5)
+    }
+
+    /// Nil where there are more groups than tags.
+    func tag(of id: ExchangeID) -> Int? {
+      guard id.context < contextCount else { return nil }
+      return (id.context * sequenceCount + id.sequence % sequenceCount) * ExchangeID.stageLimit + id.stage
+    }
+  }
+#endif

@@ -1,0 +1,94 @@
+/// An operation under way.
+///
+/// It proceeds when it or any other request of the same rank is tested or waited for, and by
+/// ``Communicator/poll()``. It need not be kept: the rank holds it and its buffers until it has completed.
+public final class Request {
+  /// A part of an operation: computes with what the exchange before it brought, then gives the next, if any.
+  typealias Stage = () -> Exchange?
+
+  /// The kind of operation, such as "all-to-all".
+  public let operation: String
+  /// The caller's label.
+  public let step: String
+  /// Whether it has completed, as far as known: asking makes no progress.
+  public private(set) var isComplete = false
+
+  private let engine: ProgressEngine
+  private let timeout: Duration
+  private let start = ContinuousClock.now
+  private var inFlight: (any ExchangeInFlight)?
+  private var stages: [Stage]
+
+  init(
+    operation: String, step: String, timeout: Duration, engine: ProgressEngine, stages: [Stage]
+  ) throws(CommunicationError) {
+    self.operation = operation
+    self.step = step
+    self.timeout = timeout
+    self.engine = engine
+    self.stages = stages.reversed()
+    try engine.add(self)
+  }
+
+  /// Makes progress and says whether the operation has completed.
+  ///
+  /// - Throws: `CommunicationError`, also when the communicator's timeout has passed since the request was made.
+  public func test() throws(CommunicationError) -> Bool {
+    if isComplete { return true }
+    engine.progress()
+    if isComplete { return true }
+    if let failure = engine.failure { throw failure }
+    if ContinuousClock.now - start > timeout { throw expire(after: timeout) }
+    return false
+  }
+
+  /// Returns when the operation has completed.
+  ///
+  /// - Parameter timeout: how long to wait from now; nil for the communicator's.
+  /// - Throws: `CommunicationError`, `.deadline` when the time has passed.
+  public func wait(timeout: Duration? = nil) throws(CommunicationError) {
+    let timeout = timeout ?? self.timeout
+    let deadline = ContinuousClock.now + timeout
+    while !isComplete {
+      let mark = engine.transport.mark()
+      engine.progress()
+      if isComplete { return }
+      if let failure = engine.failure { throw failure }
+      if ContinuousClock.now >= deadline { throw expire(after: timeout) }
+      engine.transport.idle(since: mark, until: deadline)
+    }
+  }
+
+  private func expire(after timeout: Duration) -> CommunicationError {
+    let error = CommunicationError.deadline(
+      operation: operation, step: step, after: timeout, missing: inFlight?.missing ?? [])
+    engine.fail(error)
+    return error
+  }
+
+  /// Moves through its stages as far as it can; whether the last is done.
+  func advance() throws(CommunicationError) -> Bool {
+    do throws(TransportFault) {
+      while true {
+        if let inFlight, try !inFlight.test() { return false }
+        inFlight = nil
+        guard let stage = stages.popLast() else { break }
+        if let exchange = stage() { inFlight = try engine.transport.start(exchange) }
+      }
+    } catch {
+      throw name(error)
+    }
+    isComplete = true
+    return true
+  }
+
+  private func name(_ fault: TransportFault) -> CommunicationError {
+    switch fault {
+    case .mismatch(let rank, let message):
+      .mismatch(operation: operation, step: step, rank: rank, message)
+    case .ended(let ranks, let reason):
+      .rankEnded(operation: operation, step: step, ranks: ranks, reason: reason)
+    case .failed(let message): .transport(operation: operation, step: step, message)
+    }
+  }
+}

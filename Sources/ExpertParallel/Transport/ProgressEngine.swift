@@ -1,0 +1,40 @@
+/// What is under way on one rank, in all groups it belongs to.
+///
+/// Operations of several exchanges proceed only when somebody looks, so whoever waits for one request moves all: two
+/// ranks that wait for different requests first do not wait for each other.
+final class ProgressEngine {
+  let transport: any Transport
+  private var pending: [Request] = []
+  /// What every later operation throws.
+  private(set) var failure: CommunicationError?
+  /// A number that no group of this rank has.
+  var nextContext = 0
+
+  init(transport: any Transport) { self.transport = transport }
+
+  func add(_ request: Request) throws(CommunicationError) {
+    if let failure { throw failure }
+    pending.append(request)
+    progress()
+    if let failure { throw failure }
+  }
+
+  /// Moves all that is under way; a failure is kept, for the next operation to throw.
+  func progress() {
+    guard failure == nil else { return }
+    do {
+      // In order of start. Advancing a request never adds one.
+      var remaining: [Request] = []
+      for request in pending where try !request.advance() { remaining.append(request) }
+      pending = remaining
+    } catch {
+      fail(error)
+    }
+  }
+
+  func fail(_ error: CommunicationError) {
+    guard failure == nil else { return }
+    failure = error
+    transport.fail()
+  }
+}

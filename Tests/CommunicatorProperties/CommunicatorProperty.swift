@@ -1,0 +1,90 @@
+public import ExpertParallel
+import MoECore
+
+/// Something that holds of every communicator, to be checked by all of its ranks together.
+public struct CommunicatorProperty: Sendable {
+  /// What holds.
+  public let name: String
+  private let body: @Sendable (any Communicator, inout SeededGenerator, inout Hash) throws -> Void
+
+  init(
+    _ name: String,
+    _ body: @escaping @Sendable (any Communicator, inout SeededGenerator, inout Hash) throws -> Void
+  ) {
+    self.name = name
+    self.body = body
+  }
+
+  /// Checks the property on random cases.
+  ///
+  /// - Returns: a hash of all that every rank received: the same on all ranks and over every transport.
+  /// - Throws: ``PropertyFailure`` where it does not hold, or what the communicator throws.
+  public func check(_ communicator: any Communicator, seeds: Range<UInt64>) throws -> UInt64 {
+    var hash = Hash()
+    for seed in seeds {
+      // The same on all ranks: what a rank sends depends on the seed and on itself, and all know it.
+      var generator = SeededGenerator(seed: seed &* 0x1_0001 &+ UInt64(communicator.size))
+      do {
+        try body(communicator, &generator, &hash)
+      } catch let failure as PropertyFailure {
+        throw PropertyFailure("\(name), seed \(seed), rank \(communicator.rank): \(failure)")
+      }
+    }
+    var all = Hash()
+    all.add(try communicator.allGather([hash.value], step: "hashes"))
+    return all.value
+  }
+
+  /// All properties.
+  public static let all = exchanges + reductions + groups
+}
+
+/// A property that does not hold, and where.
+public struct PropertyFailure: Error, CustomStringConvertible {
+  /// What was expected and what came.
+  public let description: String
+  init(_ description: String) { self.description = description }
+}
+
+func ensure(_ condition: Bool, _ reason: @autoclosure () -> String) throws {
+  if !condition { throw PropertyFailure(reason()) }
+}
+
+/// FNV-1a over the bytes of what was received.
+struct Hash {
+  private(set) var value: UInt64 = 0xCBF2_9CE4_8422_2325
+
+  mutating func add<Element: BitwiseCopyable>(_ values: [Element]) {
+    unsafe values.withUnsafeBytes { bytes in
+      for unsafe byte in unsafe bytes { value = (value ^ UInt64(byte)) &* 0x100_0000_01B3 }
+    }
+  }
+}
+
+/// Bytes that a rank sends another in a case: all know what they must be.
+func payload(_ count: Int, from source: Int, to destination: Int, case seed: UInt64) -> [UInt8] {
+  var generator = SeededGenerator(seed: seed &+ UInt64(source) << 40 &+ UInt64(destination) << 20)
+  return (0..<count).map { _ in UInt8(truncatingIfNeeded: generator.next() >> 32) }
+}
+
+/// Floats of very different size, so that the order in which they are added shows in the bits.
+func numbers(_ count: Int, of rank: Int, case seed: UInt64) -> [Float] {
+  var generator = SeededGenerator(seed: seed &+ UInt64(rank) << 40)
+  return (0..<count).map { _ in
+    let exponent = Int(generator.next() % 24) - 12
+    return generator.normal() * Float(sign: .plus, exponent: exponent, significand: 1)
+  }
+}
+
+extension SeededGenerator {
+  /// A number of rows: often none, mostly few, sometimes many.
+  mutating func rowCount() -> Int {
+    switch next() % 8 {
+    case 0, 1: 0
+    case 7: Int(next() % 20_000)
+    default: Int(next() % 40)
+    }
+  }
+
+  mutating func below(_ limit: Int) -> Int { Int(next() % UInt64(limit)) }
+}
