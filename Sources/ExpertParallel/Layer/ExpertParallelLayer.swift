@@ -157,7 +157,7 @@ public struct ExpertParallelLayer {
     workspace: inout ExpertParallelWorkspace, execution: Execution
   ) throws {
     let step = "the forward pass"
-    let unroutable = try route(
+    let unroutable = unsafe try route(
       tokens, tokenCount: shape.tokenCount, mask: mask, isRecorded: records != nil, execution: execution,
       workspace: &workspace)
     let capacity = try order(

@@ -121,8 +121,8 @@ struct GlobalOrder {
   ) throws(CommunicationError) -> [Claim] {
     var mine: [Claim] = []
     mine.reserveCapacity(expertIDs.count)
-    for (index, id) in unsafe expertIDs.enumerated() {
-      unsafe mine.append(Claim(expert: id, weight: weights[index]))
+    for index in unsafe expertIDs.indices {
+      unsafe mine.append(Claim(expert: expertIDs[index], weight: weights[index]))
     }
     return try communicator.allGather(mine, counts: counts, step: step)
   }

@@ -42,10 +42,9 @@ struct TokenDispatch {
       for choice in token * expertsPerToken..<(token + 1) * expertsPerToken where order.experts[choice] >= 0 {
         let (rank, row) = targets.target(Int(order.experts[choice]), place: order.places[choice])
         if tokenLists[rank].last != Int32(token) { tokenLists[rank].append(Int32(token)) }
+        let weight = unsafe weights.map { unsafe $0[choice] } ?? 1
         lists[rank].append(
-          Announcement(
-            row: Int32(row), token: Int32(tokenLists[rank].count - 1),
-            weight: unsafe weights.map { unsafe $0[choice] } ?? 1))
+          Announcement(row: Int32(row), token: Int32(tokenLists[rank].count - 1), weight: weight))
         choices[rank].append(choice)
       }
     }
