@@ -58,7 +58,7 @@ let package = Package(
     .executableTarget(
       name: "moe",
       dependencies: [
-        "MoE", "MoECheckpoints", "MoETraining", "MoEReference", "MoEReport", "COpenBLAS",
+        "MoE", "MoECheckpoints", "MoETraining", "ExpertParallel", "MoEReference", "MoEReport", "COpenBLAS",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: swiftSettings),

@@ -13,7 +13,7 @@ struct PassResult: Sendable {
   var gradients: MoEWeights
 
   /// Says what differs from the result of one rank, if anything does.
-  func difference(from one: PassResult, denseGradients: Bool = true) -> String? {
+  func difference(from one: PassResult) -> String? {
     if record != one.record { return "the records differ: \(record)\nexpected \(one.record)" }
     if output != one.output { return "the outputs differ" }
     if statistics != one.statistics { return "the statistics differ" }
@@ -24,7 +24,7 @@ struct PassResult: Sendable {
       return "the gradients of expert \(index) differ"
     }
     if gradients.denseGate != one.gradients.denseGate { return "the gradients of the dense gate differ" }
-    if denseGradients, gradients.dense != one.gradients.dense { return "the dense gradients differ" }
+    if gradients.dense != one.gradients.dense { return "the dense gradients differ" }
     return nil
   }
 }
@@ -58,7 +58,8 @@ struct SpreadPass: Sendable {
     let units = isAligned ? layerCase.batchSize : layerCase.tokenCount
     // Cuts at random, so that some ranks have nothing.
     let inner = (1..<ranks).map { _ in Int(generator.next() % UInt64(units + 1)) }.sorted()
-    cuts = ([0] + inner + [units]).map { $0 * (isAligned ? layerCase.sequenceLength : 1) }
+    let unit = isAligned ? layerCase.sequenceLength : 1
+    cuts = ([0] + inner + [units]).map { $0 * unit }
   }
 
   private var groupings: [TokenGrouping] {
@@ -115,7 +116,7 @@ struct SpreadPass: Sendable {
       if rank > 0 {
         whole.output += result.output
         whole.inputGradient += result.inputGradient
-        whole.record.append(result.record)
+        whole.record = whole.record.followed(by: result.record)
       }
       try ensure(result.statistics == whole.statistics, "rank \(rank) has other statistics")
       try ensure(result.lossValue == whole.lossValue, "rank \(rank) has another loss")
@@ -173,25 +174,8 @@ struct SpreadPass: Sendable {
   /// Some tokens of a batch.
   func part(_ whole: Activations, _ tokens: Range<Int>) throws -> Activations {
     let (length, hidden) = (whole.shape[1], whole.shape[2])
-    let elements = whole.tokens.elements[tokens.lowerBound * hidden..<tokens.upperBound * hidden]
     return try Activations(
       shape: isAligned ? [tokens.count / length, length, hidden] : [tokens.count, hidden],
-      tokens: Matrix(rows: tokens.count, columns: hidden, elements: elements))
-  }
-}
-
-extension RoutingRecord {
-  /// Adds what happened to the tokens of the next rank.
-  mutating func append(_ next: RoutingRecord) {
-    tokenCount += next.tokenCount
-    routedTokenCount += next.routedTokenCount
-    expertIDs += next.expertIDs
-    expertWeights += next.expertWeights
-    slots += next.slots
-    margins += next.margins
-    logSumExp += next.logSumExp
-    for counts in [\Self.counts, \.firstChoiceCounts, \.droppedCounts, \.probabilitySums] {
-      self[keyPath: counts] = zip(self[keyPath: counts], next[keyPath: counts]).map { $0 + $1 }
-    }
+      tokens: whole.tokens.rows(tokens))
   }
 }

@@ -18,9 +18,6 @@ extension ExpertParallelLayer {
   /// those of all tokens that they computed. Before the call they have to be the same on all ranks that hold a
   /// parameter, as they are after zeros and earlier calls.
   ///
-  /// With weights in bfloat16, gradients of the dense branch are sums over pairs of tokens: they have the bits of one
-  /// rank where every rank but the last has an even number of tokens.
-  ///
   /// - Parameters:
   ///   - outputGradient: dL/doutput in the shape of this rank's output.
   ///   - input: what the recorded pass was applied to.

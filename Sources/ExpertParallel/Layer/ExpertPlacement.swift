@@ -29,12 +29,8 @@ public struct ExpertPlacement: Sendable, Equatable {
   }
 
   /// Which of an expert's rows, in the order of the whole batch, one of its replicas computes.
-  ///
-  /// The parts begin at even rows, so that products of bfloat16 rows, which are taken in pairs, have the pairs of the
-  /// whole.
   func share(_ replica: Int, of expert: Int, rowCount: Int) -> Range<Int> {
     let count = replicas[expert].count
-    func bound(_ index: Int) -> Int { index == count ? rowCount : index * rowCount / count / 2 * 2 }
-    return bound(replica)..<bound(replica + 1)
+    return replica * rowCount / count..<(replica + 1) * rowCount / count
   }
 }

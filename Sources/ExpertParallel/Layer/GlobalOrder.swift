@@ -121,7 +121,7 @@ struct GlobalOrder {
   ) throws(CommunicationError) -> [Claim] {
     var mine: [Claim] = []
     mine.reserveCapacity(expertIDs.count)
-    for index in unsafe expertIDs.indices {
+    for index in expertIDs.indices {
       unsafe mine.append(Claim(expert: expertIDs[index], weight: weights[index]))
     }
     return try communicator.allGather(mine, counts: counts, step: step)

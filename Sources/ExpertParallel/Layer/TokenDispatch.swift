@@ -42,7 +42,7 @@ struct TokenDispatch {
       for choice in token * expertsPerToken..<(token + 1) * expertsPerToken where order.experts[choice] >= 0 {
         let (rank, row) = targets.target(Int(order.experts[choice]), place: order.places[choice])
         if tokenLists[rank].last != Int32(token) { tokenLists[rank].append(Int32(token)) }
-        let weight = unsafe weights.map { unsafe $0[choice] } ?? 1
+        let weight = unsafe weights == nil ? 1 : weights![choice]
         lists[rank].append(
           Announcement(row: Int32(row), token: Int32(tokenLists[rank].count - 1), weight: weight))
         choices[rank].append(choice)
@@ -70,7 +70,7 @@ struct TokenDispatch {
     let rowCount = Int(offsets.last!)
     rows = announced.map(\.row)
     self.order = Array(repeating: 0, count: rowCount)
-    self.weights = Array(repeating: 1, count: weights == nil ? 0 : rowCount)
+    self.weights = Array(repeating: 1, count: unsafe weights == nil ? 0 : rowCount)
     var (index, firstToken) = (0, 0)
     for (source, count) in receivedRows.enumerated() {
       for announcement in announced[index..<index + count] {
