@@ -69,6 +69,7 @@ package struct RouterGradients {
 
 /// Gradients of a set of networks, in the layout of their panels.
 package struct NetworkGradients {
+  package let expertCount: Int
   package let up: Memory
   package let down: Memory
   package let upBias: Memory
@@ -78,6 +79,7 @@ package struct NetworkGradients {
 
   init(_ experts: PackedExperts) throws(MoEError) {
     let count = experts.expertCount
+    expertCount = count
     downPanelCount = Kernels.panels(Kernels.padded(experts.hiddenSize))
     up = try Memory(
       zeroed: count

@@ -95,8 +95,9 @@ extension MoELayer {
           + "\(experts.precision) on \(execution.instructionSet); layer and instruction set have to be the same"
       )
     }
-    guard gradients.configuration == configuration else {
-      throw .invalidConfiguration("the gradients are of a layer of another configuration")
+    guard gradients.configuration == configuration, gradients.experts.expertCount == experts.expertCount
+    else {
+      throw .invalidConfiguration("the gradients are of a layer of another configuration or of other experts")
     }
     try validate(input, mask: nil, output: inputGradient)
     try check(outputGradient.shape, input.shape, "the output gradient")
@@ -140,7 +141,8 @@ extension MoELayer {
       try workspace.routing.offsets.reserve(experts.expertCount + 1, of: Int64.self))
     let rowCount = unsafe Int(offsets[experts.expertCount])
     let rowWeights = unsafe try combineBackward(
-      output, forwardRows: workspace.experts.rows.reserve(rowCount * configuration.hiddenSize, of: Float.self),
+      output,
+      forwardRows: workspace.experts.rows.reserve(rowCount * configuration.hiddenSize, of: Float.self),
       rowCount: rowCount, tokenCount: tokenCount, execution: execution, workspace: &workspace)
     let rows = unsafe try Kernels.networkBackward(
       experts, output: output, order: workspace.routing.rowToken.reserve(rowCount, of: Int32.self),

@@ -49,6 +49,8 @@ extension CheckpointLayer {
     let output = try Activations(
       shape: input.shape,
       tokens: Matrix(rows: count, columns: hidden, elements: parts.flatMap { $0.0.tokens.elements }))
-    return (output, parts.map(\.1).dropFirst().reduce(parts[0].1) { $0.followed(by: $1) }, parts.map(\.2).max()!)
+    return (
+      output, parts.map(\.1).dropFirst().reduce(parts[0].1) { $0.followed(by: $1) }, parts.map(\.2).max()!
+    )
   }
 }

@@ -54,7 +54,8 @@ public struct ExpertParallelLayer {
   ///   - execution: the threads that pack; nil for `Execution.automatic()`.
   /// - Throws: as `MoELayer`, and `CommunicationError`.
   public init(
-    _ configuration: MoEConfiguration, weights source: some MoEWeightSource, over communicator: any Communicator,
+    _ configuration: MoEConfiguration, weights source: some MoEWeightSource,
+    over communicator: any Communicator,
     precision: Precision = .float32, gradientSum: GradientSum = .exact, execution: Execution? = nil
   ) throws {
     let (rank, size) = (communicator.rank, communicator.size)
