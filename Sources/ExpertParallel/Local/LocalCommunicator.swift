@@ -33,6 +33,7 @@ public final class LocalCommunicator: Communicator {
   /// - Returns: what the ranks returned, in order of rank.
   /// - Throws: the error that was first in time; `CommunicationError.invalid` for fewer ranks than 1, `.transport`
   ///   where the system has no thread left.
+  @discardableResult
   public static func run<Result: Sendable>(
     ranks: Int, timeout: Duration = .seconds(60),
     _ body: @escaping @Sendable (LocalCommunicator) throws -> Result
