@@ -7,6 +7,7 @@ PACKAGES := libomp-dev libopenblas-dev libopenmpi-dev openmpi-bin libc6-dev-arm6
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 MOE := .build/release/moe
 SITE := site
+SHIM := Sources/CCommunicator/*.c Sources/CCommunicator/include/*.h
 FORTUNES := /usr/share/games/fortunes
 ENGLISH := literature people politics wisdom science computers humorists work definitions cookie
 TEXT := $(foreach l,de es it pl cs ru,$l=$(FORTUNES)/$l) $(foreach f,$(ENGLISH),en=$(FORTUNES)/$f)
@@ -86,11 +87,11 @@ tsan: setup
 
 format:
 	swift format -i -r Package.swift Sources Tests Examples bench/Package.swift bench/Sources
-	clang-format-19 -i CKernels/*.[ch] CKernels/isa/*.[ch] CKernels/include/*.h
+	clang-format-19 -i CKernels/*.[ch] CKernels/isa/*.[ch] CKernels/include/*.h $(SHIM)
 
 lint:
 	swift format lint -r --strict Package.swift Sources Tests Examples bench/Package.swift bench/Sources
-	clang-format-19 --dry-run -Werror CKernels/*.[ch] CKernels/isa/*.[ch] CKernels/include/*.h
+	clang-format-19 --dry-run -Werror CKernels/*.[ch] CKernels/isa/*.[ch] CKernels/include/*.h $(SHIM)
 
 docs: setup
 	swift package --allow-writing-to-directory $(SITE) generate-documentation --target MoE --disable-indexing \

@@ -12,10 +12,12 @@
 /// }    // [6, 6, 6, 6]
 /// ```
 public final class LocalCommunicator: Communicator {
+  /// The ranks and what is under way between them.
   public let group: CommunicatorGroup
 
   private init(group: CommunicatorGroup) { self.group = group }
 
+  /// The same kind of communicator over other ranks.
   public func communicator(over group: CommunicatorGroup) -> LocalCommunicator { .init(group: group) }
 
   /// Ends the process.
