@@ -2,11 +2,12 @@
 SHELL := /bin/bash
 # The cross headers are what `make portable` compiles the kernels against; the browser looks at reports in the tests;
 # the fortunes are the demo's text in seven languages.
-PACKAGES := libomp-dev libopenblas-dev libc6-dev-arm64-cross chromium fonts-dejavu-core \
+PACKAGES := libomp-dev libopenblas-dev libopenmpi-dev openmpi-bin libc6-dev-arm64-cross chromium fonts-dejavu-core \
   fortunes fortunes-de fortunes-es fortunes-it fortunes-pl fortunes-cs fortunes-ru
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 MOE := .build/release/moe
 SITE := site
+SHIM := Sources/CCommunicator/*.c Sources/CCommunicator/include/*.h
 FORTUNES := /usr/share/games/fortunes
 ENGLISH := literature people politics wisdom science computers humorists work definitions cookie
 TEXT := $(foreach l,de es it pl cs ru,$l=$(FORTUNES)/$l) $(foreach f,$(ENGLISH),en=$(FORTUNES)/$f)
@@ -14,9 +15,10 @@ TEXT := $(foreach l,de es it pl cs ru,$l=$(FORTUNES)/$l) $(foreach f,$(ENGLISH),
 TRAIN := --text $(TEXT) --hidden 128 --ffn 512 --context 128 --batch 32 --steps 1000 --learning-rate 0.003
 RUNS := runs
 
-.PHONY: setup demo test downstream portable bench fuzz sanitize tsan format lint docs clean
+.PHONY: setup demo test mpi-test downstream portable bench fuzz sanitize tsan format lint docs clean
 ASAN := -c release --sanitize=address -Xcc -fsanitize=undefined -Xcc -fno-sanitize-recover=undefined --scratch-path .build-asan
 TSAN := -c release --sanitize=thread --scratch-path .build-tsan
+MPI := -c release --traits MPI --scratch-path .build-mpi
 ARCHER := /usr/lib/llvm-14/lib/libarcher.so
 
 # Debian packages, once: quiet when all are there.
@@ -44,7 +46,12 @@ demo: setup
 test: setup
 	swift build --build-tests -c release
 	swift test -c release --skip-build
-	$(MAKE) --no-print-directory portable downstream
+	$(MAKE) --no-print-directory portable mpi-test downstream
+
+# Ranks as processes of Open MPI.
+mpi-test: setup
+	swift build $(MPI) --product moe-mpi-probe
+	Tests/MPI/check.sh .build-mpi/release/moe-mpi-probe
 
 # A package that depends on this one by version builds with plain `swift build` and uses all cores.
 downstream: setup
@@ -80,11 +87,11 @@ tsan: setup
 
 format:
 	swift format -i -r Package.swift Sources Tests Examples bench/Package.swift bench/Sources
-	clang-format-19 -i CKernels/*.[ch] CKernels/isa/*.[ch] CKernels/include/*.h
+	clang-format-19 -i CKernels/*.[ch] CKernels/isa/*.[ch] CKernels/include/*.h $(SHIM)
 
 lint:
 	swift format lint -r --strict Package.swift Sources Tests Examples bench/Package.swift bench/Sources
-	clang-format-19 --dry-run -Werror CKernels/*.[ch] CKernels/isa/*.[ch] CKernels/include/*.h
+	clang-format-19 --dry-run -Werror CKernels/*.[ch] CKernels/isa/*.[ch] CKernels/include/*.h $(SHIM)
 
 docs: setup
 	swift package --allow-writing-to-directory $(SITE) generate-documentation --target MoE --disable-indexing \

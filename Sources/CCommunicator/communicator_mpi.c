@@ -4,11 +4,13 @@
 
 #include "include/CCommunicator.h"
 #include <mpi.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 static MPI_Comm communicator = MPI_COMM_NULL;
 static bool willNotFinalize = false;
+static volatile sig_atomic_t toldToEnd = 0;
 
 typedef struct {
   int64_t expected; /* bytes of this piece */
@@ -32,7 +34,22 @@ static void finish(void) {
   MPI_Finalize();
 }
 
+static void note(int signal) {
+  (void)signal;
+  toldToEnd = 1;
+}
+
+/* Notes SIGTERM in place of ending by it, unless the program has a use for the signal. */
+static void note_the_end(void) {
+  struct sigaction present;
+  if (moe_mpi_size() == 1 || sigaction(SIGTERM, NULL, &present) || present.sa_handler != SIG_DFL) return;
+  struct sigaction action = {.sa_handler = note, .sa_flags = SA_RESTART};
+  sigemptyset(&action.sa_mask);
+  sigaction(SIGTERM, &action, NULL);
+}
+
 bool moe_mpi_is_built_in(void) { return true; }
+bool moe_mpi_is_told_to_end(void) { return toldToEnd; }
 
 int moe_mpi_initialize(void) {
   if (communicator != MPI_COMM_NULL) return MPI_SUCCESS;
@@ -48,7 +65,9 @@ int moe_mpi_initialize(void) {
   if (provided < MPI_THREAD_SERIALIZED) return MPI_ERR_UNSUPPORTED_OPERATION;
   MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
   if ((code = MPI_Comm_dup(MPI_COMM_WORLD, &communicator))) return code;
-  return MPI_Comm_set_errhandler(communicator, MPI_ERRORS_RETURN);
+  if ((code = MPI_Comm_set_errhandler(communicator, MPI_ERRORS_RETURN))) return code;
+  if (!initialized) note_the_end();
+  return MPI_SUCCESS;
 }
 
 int moe_mpi_rank(void) {
@@ -72,13 +91,14 @@ int64_t moe_mpi_largest_tag(void) {
 
 static int64_t piece_count(const moe_message *messages, int count, int64_t piece) {
   int64_t pieces = 0;
-  for (int i = 0; i < count; i++) pieces += messages[i].count <= piece ? 1 : (messages[i].count + piece - 1) / piece;
+  for (int i = 0; i < count; i++)
+    pieces += messages[i].count <= piece ? 1 : (messages[i].count + piece - 1) / piece;
   return pieces;
 }
 
 /* Posts the pieces of messages after those posted so far. */
-static int post(moe_mpi_exchange *exchange, const moe_message *messages, int count, bool receives, int32_t tag,
-                int64_t piece) {
+static int post(moe_mpi_exchange *exchange, const moe_message *messages, int count, bool receives,
+                int32_t tag, int64_t piece) {
   for (int i = 0; i < count; i++) {
     const moe_message *m = &messages[i];
     for (int64_t start = 0; start == 0 || start < m->count; start += piece) {
@@ -94,8 +114,8 @@ static int post(moe_mpi_exchange *exchange, const moe_message *messages, int cou
   return MPI_SUCCESS;
 }
 
-int moe_mpi_start(const moe_message *sends, int sendCount, const moe_message *receives, int receiveCount, int32_t tag,
-                  int64_t piece, moe_mpi_exchange **result) {
+int moe_mpi_start(const moe_message *sends, int sendCount, const moe_message *receives, int receiveCount,
+                  int32_t tag, int64_t piece, moe_mpi_exchange **result) {
   *result = NULL;
   const int64_t pieces = piece_count(sends, sendCount, piece) + piece_count(receives, receiveCount, piece);
   if (pieces > INT32_MAX) return MPI_ERR_COUNT;
@@ -106,8 +126,9 @@ int moe_mpi_start(const moe_message *sends, int sendCount, const moe_message *re
   exchange->pieces = calloc(room, sizeof *exchange->pieces);
   exchange->statuses = calloc(room, sizeof *exchange->statuses);
   exchange->indices = calloc(room, sizeof *exchange->indices);
-  int code = exchange->requests && exchange->pieces && exchange->statuses && exchange->indices ? MPI_SUCCESS
-                                                                                               : MPI_ERR_NO_MEM;
+  int code = exchange->requests && exchange->pieces && exchange->statuses && exchange->indices
+                 ? MPI_SUCCESS
+                 : MPI_ERR_NO_MEM;
   if (code) {
     moe_mpi_free(exchange);
     return code;
@@ -154,7 +175,8 @@ bool moe_mpi_test(moe_mpi_exchange *exchange, moe_mpi_fault *fault) {
     const int error = code == MPI_ERR_IN_STATUS ? exchange->statuses[i].MPI_ERROR : MPI_SUCCESS;
     if (error == MPI_ERR_PENDING) continue;
     exchange->remaining--;
-    if (!fault->kind) *fault = fault_of(&exchange->pieces[exchange->indices[i]], &exchange->statuses[i], error);
+    if (!fault->kind)
+      *fault = fault_of(&exchange->pieces[exchange->indices[i]], &exchange->statuses[i], error);
   }
   return !fault->kind && exchange->remaining == 0;
 }

@@ -9,6 +9,9 @@ public enum CommunicationError: Error, Sendable, Equatable, CustomStringConverti
   case deadline(operation: String, step: String, after: Duration, missing: [Int])
   /// Ranks ended, by an error or by returning, before they took part.
   case rankEnded(operation: String, step: String, ranks: [Int], reason: String)
+  /// The job is being ended from outside, as `mpirun` does when a rank has died; from or to the `missing` ranks
+  /// something is still under way.
+  case jobEnded(operation: String, step: String, missing: [Int])
   /// A rank took part otherwise than this one expected.
   case mismatch(operation: String, step: String, rank: Int, String)
   /// What the caller asked for cannot be done; nothing was sent.
@@ -25,6 +28,8 @@ public enum CommunicationError: Error, Sendable, Equatable, CustomStringConverti
       "\(operation) of \(step): \(Self.list(missing)) missing after \(Self.seconds(after))"
     case .rankEnded(let operation, let step, let ranks, let reason):
       "\(operation) of \(step): \(Self.list(ranks)) ended before taking part (\(reason))"
+    case .jobEnded(let operation, let step, let missing):
+      "\(operation) of \(step): the job was told to end, \(Self.list(missing)) missing"
     case .mismatch(let operation, let step, let rank, let message):
       "\(operation) of \(step): rank \(rank) \(message)"
     case .invalid(let operation, let step, let message), .transport(let operation, let step, let message):

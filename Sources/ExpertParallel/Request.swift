@@ -38,6 +38,7 @@ public final class Request {
     engine.progress()
     if isComplete { return true }
     if let failure = engine.failure { throw failure }
+    if engine.transport.isEnding { throw expire(after: nil) }
     if ContinuousClock.now - start > timeout { throw expire(after: timeout) }
     return false
   }
@@ -54,14 +55,21 @@ public final class Request {
       engine.progress()
       if isComplete { return }
       if let failure = engine.failure { throw failure }
+      if engine.transport.isEnding { throw expire(after: nil) }
       if ContinuousClock.now >= deadline { throw expire(after: timeout) }
       engine.transport.idle(since: mark, until: deadline)
     }
   }
 
-  private func expire(after timeout: Duration) -> CommunicationError {
-    let error = CommunicationError.deadline(
-      operation: operation, step: step, after: timeout, missing: inFlight?.missing ?? [])
+  /// The error of a wait that is over, by its deadline or because the job is being ended.
+  private func expire(after timeout: Duration?) -> CommunicationError {
+    let missing = inFlight?.missing ?? []
+    let error: CommunicationError =
+      if let timeout {
+        .deadline(operation: operation, step: step, after: timeout, missing: missing)
+      } else {
+        .jobEnded(operation: operation, step: step, missing: missing)
+      }
     engine.fail(error)
     return error
   }

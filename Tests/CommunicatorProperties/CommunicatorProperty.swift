@@ -55,8 +55,8 @@ struct Hash {
   private(set) var value: UInt64 = 0xCBF2_9CE4_8422_2325
 
   mutating func add<Element: BitwiseCopyable>(_ values: [Element]) {
-    unsafe values.withUnsafeBytes { bytes in
-      for unsafe byte in unsafe bytes { value = (value ^ UInt64(byte)) &* 0x100_0000_01B3 }
+    value = unsafe values.withUnsafeBytes { bytes in
+      unsafe bytes.reduce(value) { ($0 ^ UInt64($1)) &* 0x100_0000_01B3 }
     }
   }
 }

@@ -2,7 +2,24 @@ import ExpertParallel
 import MoECore
 
 extension CommunicatorProperty {
-  static let groups = [splits, grids, interleaved]
+  static let groups = [splits, unevenHistories, grids, interleaved]
+
+  /// Ranks that have split more often than others agree with them on what the next group is called.
+  static let unevenHistories = CommunicatorProperty("ranks of many groups and ranks of few form one") {
+    communicator, generator, hash in
+    let (rank, size) = (communicator.rank, communicator.size)
+    let busy = generator.below(size)
+    if let few = try communicator.split(color: rank <= busy ? 0 : nil, step: "the busy ones") {
+      for round in 0..<3 { _ = try few.split(color: few.rank % 2, step: "round \(round)") }
+    }
+    let pairs = (0..<size).filter { $0 / 2 == rank / 2 }
+    guard let pair = try communicator.split(color: rank / 2, step: "pairs") else {
+      throw PropertyFailure("a group is missing")
+    }
+    let members = try pair.allGather([rank], step: "members of a pair")
+    try ensure(members == pairs, "the pair of rank \(rank) is \(members)")
+    hash.add(members)
+  }
 
   static let splits = CommunicatorProperty("split orders each color by key and then rank") {
     communicator, generator, hash in

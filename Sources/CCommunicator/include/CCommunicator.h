@@ -42,6 +42,11 @@ bool moe_mpi_is_built_in(void);
  * started MPI also ends it: here at exit, by MPI_Finalize, or after moe_mpi_will_not_finalize by MPI_Abort. */
 int moe_mpi_initialize(void);
 
+/* Whether the process was told to end (SIGTERM), which is how mpirun ends the ranks that outlive another one. Where
+ * moe_mpi_initialize started MPI for more than one rank and nobody handles that signal, it is only noted, so that
+ * the rank can say what it missed; mpirun sends SIGKILL a second later. */
+bool moe_mpi_is_told_to_end(void);
+
 /* Valid after moe_mpi_initialize. Tags are 0 to moe_mpi_largest_tag(). */
 int moe_mpi_rank(void);
 int moe_mpi_size(void);
@@ -50,8 +55,8 @@ int64_t moe_mpi_largest_tag(void);
 /* Starts to send and to receive messages of one tag. Each is cut into messages of MPI of at most `piece` bytes (at
  * least 1, at most INT32_MAX, for MPI counts in int); one of 0 bytes is sent too. The bytes must stay where they
  * are until moe_mpi_test has said that all is done. `*exchange` is to be freed after that. */
-int moe_mpi_start(const moe_message *sends, int sendCount, const moe_message *receives, int receiveCount, int32_t tag,
-                  int64_t piece, moe_mpi_exchange **exchange);
+int moe_mpi_start(const moe_message *sends, int sendCount, const moe_message *receives, int receiveCount,
+                  int32_t tag, int64_t piece, moe_mpi_exchange **exchange);
 
 /* Makes progress and says whether all messages have been sent and received. */
 bool moe_mpi_test(moe_mpi_exchange *exchange, moe_mpi_fault *fault);

@@ -12,10 +12,12 @@
 /// }    // [6, 6, 6, 6]
 /// ```
 public final class LocalCommunicator: Communicator {
+  /// The ranks and what is under way between them.
   public let group: CommunicatorGroup
 
   private init(group: CommunicatorGroup) { self.group = group }
 
+  /// The same kind of communicator over other ranks.
   public func communicator(over group: CommunicatorGroup) -> LocalCommunicator { .init(group: group) }
 
   /// Ends the process.
@@ -33,6 +35,7 @@ public final class LocalCommunicator: Communicator {
   /// - Returns: what the ranks returned, in order of rank.
   /// - Throws: the error that was first in time; `CommunicationError.invalid` for fewer ranks than 1, `.transport`
   ///   where the system has no thread left.
+  @discardableResult
   public static func run<Result: Sendable>(
     ranks: Int, timeout: Duration = .seconds(60),
     _ body: @escaping @Sendable (LocalCommunicator) throws -> Result

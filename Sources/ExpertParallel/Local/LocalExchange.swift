@@ -75,6 +75,8 @@ final class LocalTransport: Transport {
     if duration > .zero { world.sleep(rank, since: mark, atMost: duration) }
   }
 
+  var isEnding: Bool { false }
+
   /// The others are told when the rank ends.
   func fail() {}
 }

@@ -8,6 +8,7 @@
   /// process in which a communicator failed ends the whole job instead, for MPI_Finalize would wait for ranks that
   /// are missing.
   public final class MPICommunicator: Communicator {
+    /// The ranks and what is under way between them.
     public let group: CommunicatorGroup
 
     private init(group: CommunicatorGroup) { self.group = group }
@@ -35,6 +36,7 @@
 
     private nonisolated(unsafe) static var shared: MPICommunicator?
 
+    /// The same kind of communicator over other ranks.
     public func communicator(over group: CommunicatorGroup) -> MPICommunicator { .init(group: group) }
 
     /// Ends all ranks of the job by MPI_Abort.

@@ -23,7 +23,10 @@
 
     func start(_ exchange: Exchange) throws(TransportFault) -> any ExchangeInFlight {
       try exchange.copyOwnBlock()
-      guard inFlight.count < tags.sequenceCount, let tag = tags.tag(of: exchange.id) else {
+      guard inFlight.count < tags.sequenceCount,
+        let tag = tags.tag(
+          context: exchange.id.context, sequence: exchange.id.sequence, stage: exchange.id.stage)
+      else {
         throw .failed(
           "this MPI has tags for \(tags.sequenceCount) operations under way in each of \(tags.contextCount) groups"
         )
@@ -47,26 +50,8 @@
       if idleCount < 200 { sched_yield() } else { usleep(idleCount < 2000 ? 50 : 500) }
     }
 
+    var isEnding: Bool { moe_mpi_is_told_to_end() }
+
     func fail() { moe_mpi_will_not_finalize() }
-  }
-
-  /// How the identity of an exchange is laid into a tag: stage, sequence (modulo), context.
-  struct TagLayout {
-    let sequenceCount: Int
-    let contextCount: Int
-
-    init(largestTag: Int) {
-      var bits = 0
-      while bits < 31, 1 << (bits + 1) <= largestTag + 1 { bits += 1 }
-      let free = bits - ExchangeID.stageLimit.trailingZeroBitCount
-      sequenceCount = 1 << (free * 3 / 5)
-      contextCount = 1 << (free - free * 3 / 5)
-    }
-
-    /// Nil where there are more groups than tags.
-    func tag(of id: ExchangeID) -> Int? {
-      guard id.context < contextCount else { return nil }
-      return (id.context * sequenceCount + id.sequence % sequenceCount) * ExchangeID.stageLimit + id.stage
-    }
   }
 #endif

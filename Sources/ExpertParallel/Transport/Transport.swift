@@ -16,6 +16,9 @@ protocol Transport: AnyObject {
   /// Returns when something may have happened since the mark, at the latest at a time.
   func idle(since mark: UInt64, until deadline: ContinuousClock.Instant)
 
+  /// Whether the job is being ended from outside.
+  var isEnding: Bool { get }
+
   /// An operation failed, with whatever it leaves under way.
   func fail()
 }

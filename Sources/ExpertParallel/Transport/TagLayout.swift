@@ -1,0 +1,22 @@
+/// How the identity of an exchange is laid into a tag of MPI: context, sequence (modulo), stage.
+package struct TagLayout {
+  /// The operations of a group that may be under way at once.
+  package let sequenceCount: Int
+  /// The groups of a rank.
+  package let contextCount: Int
+
+  /// - Parameter largestTag: MPI_TAG_UB, at least 32767.
+  package init(largestTag: Int) {
+    var bits = 0
+    while bits < 31, 1 << (bits + 1) <= largestTag + 1 { bits += 1 }
+    let free = bits - ExchangeID.stageLimit.trailingZeroBitCount
+    sequenceCount = 1 << (free * 3 / 5)
+    contextCount = 1 << (free - free * 3 / 5)
+  }
+
+  /// Nil where there are more groups than tags.
+  package func tag(context: Int, sequence: Int, stage: Int) -> Int? {
+    guard context < contextCount else { return nil }
+    return (context * sequenceCount + sequence % sequenceCount) * ExchangeID.stageLimit + stage
+  }
+}

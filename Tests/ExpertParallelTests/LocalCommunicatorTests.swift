@@ -1,0 +1,60 @@
+import ExpertParallel
+import Synchronization
+import Testing
+
+@Suite struct LocalCommunicatorTests {
+  @Test func resultsComeInOrderOfRank() throws {
+    #expect(try LocalCommunicator.run(ranks: 5) { $0.rank * $0.size } == [0, 5, 10, 15, 20])
+  }
+
+  @Test func nobodyLeavesABarrierBeforeAllHaveEntered() throws {
+    let entered = Atomic<Int>(0)
+    try LocalCommunicator.run(ranks: 6) { communicator in
+      for round in 1...50 {
+        entered.add(1, ordering: .sequentiallyConsistent)
+        try communicator.barrier(step: "round \(round)")
+        #expect(entered.load(ordering: .sequentiallyConsistent) >= 6 * round)
+      }
+    }
+  }
+
+  @Test func aRequestThatIsLetGoCompletes() throws {
+    try LocalCommunicator.run(ranks: 3) { communicator in
+      let result = MessageBuffer([Double(communicator.rank + 1)])
+      _ = try communicator.startAllReduce(result, of: Double.self, count: 1, .sum, step: "forgotten")
+      // Entering a barrier is no promise for the operation before it, a second one is: each waits for its requests.
+      try communicator.barrier(step: "first")
+      try communicator.barrier(step: "second")
+      #expect(result.elements(of: Double.self) == [6])
+    }
+  }
+
+  @Test func pollingAloneCompletesARequest() throws {
+    try LocalCommunicator.run(ranks: 3) { communicator in
+      let buffer = MessageBuffer([Int](repeating: communicator.rank, count: 4000))
+      let request = try communicator.startAllReduce(buffer, of: Int.self, count: 4000, .sum, step: "polled")
+      while !request.isComplete { communicator.poll() }
+      #expect(buffer.elements(of: Int.self) == [Int](repeating: 3, count: 4000))
+      try request.wait(timeout: .zero)
+    }
+  }
+
+  @Test func memoryOfAnOwnerIsUsedInPlace() throws {
+    @safe final class Floats: Sendable {
+      nonisolated(unsafe) let values = UnsafeMutableBufferPointer<Float>.allocate(capacity: 4)
+      deinit { unsafe values.deallocate() }
+    }
+    let sums = try LocalCommunicator.run(ranks: 2) { communicator in
+      let floats = Floats()
+      unsafe floats.values.initialize(repeating: Float(communicator.rank) + 0.5)
+      let buffer = unsafe MessageBuffer(UnsafeMutableRawBufferPointer(floats.values), of: floats)
+      try communicator.startAllReduce(buffer, of: Float.self, count: 4, .sum, step: "in place").wait()
+      return unsafe Array(floats.values)
+    }
+    #expect(sums == [[2, 2, 2, 2], [2, 2, 2, 2]])
+  }
+
+  @Test func aNumberOfRanksBelowOneIsRefused() {
+    #expect(throws: CommunicationError.self) { try LocalCommunicator.run(ranks: 0) { $0.rank } }
+  }
+}
