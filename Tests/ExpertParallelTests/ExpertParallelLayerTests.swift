@@ -123,15 +123,53 @@ import Testing
         problem.configuration, weights: problem.weights, over: communicator)
       var input = Activations.random([3, 8], seed: 1)
       if communicator.rank == 1 { input.tokens[2, 5] = .nan }
-      do {
-        _ = try layer(input)
-        return "no error"
-      } catch {
-        return "\(error)"
-      }
+      return Self.message { _ = try layer(input) }
     }
     #expect(messages == Array(repeating: messages[0], count: 3))
     #expect(messages[0].contains("token 5"))
+  }
+
+  /// Statistics of sequences need whole ones on every rank but the last; gradients fit the layer of their rank only.
+  @Test func errorsNameTheCulprit() throws {
+    let layerCase = LayerCase(
+      seed: 701, tokenCount: 10, expertCount: 4, expertsPerToken: 2, hiddenSize: 8, feedForwardSize: 8)
+    let problem = try layerCase.problem()
+    let messages = try LocalCommunicator.run(ranks: 2) { communicator in
+      let layer = try ExpertParallelLayer(
+        problem.configuration, weights: problem.weights, over: communicator)
+      let input = Activations.random([communicator.rank == 0 ? 6 : 4, 8], seed: 1)
+      var (output, inputGradient) = (input, input)
+      var workspace = ExpertParallelWorkspace()
+      var recording = ExpertParallelRecording()
+      try layer.forward(input, recording: &recording, into: &output, workspace: &workspace)
+      return [
+        Self.message {
+          _ = try layer.statistics(of: &recording, by: .sequence(length: 4), workspace: &workspace)
+        },
+        Self.message {
+          _ = try layer.statistics(of: &recording, by: .sequence(length: 2), workspace: &workspace)
+        },
+        Self.message {
+          try layer.backward(
+            input, input: input, recording: &recording, into: &inputGradient,
+            gradients: MoEGradients(for: MoELayer(problem.configuration, weights: problem.weights)),
+            workspace: &workspace)
+        },
+      ]
+    }
+    #expect(messages[0] == messages[1])
+    #expect(messages[0][0].contains("rank 0 ends within a sequence, after token 6"))
+    #expect(messages[0][1] == "no error")
+    #expect(messages[0][2].contains("of other experts"))
+  }
+
+  private static func message(_ body: () throws -> Void) -> String {
+    do {
+      try body()
+      return "no error"
+    } catch {
+      return "\(error)"
+    }
   }
 }
 
