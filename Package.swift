@@ -48,7 +48,8 @@ let package = Package(
     .target(
       name: "CCommunicator", dependencies: [.target(name: "CMPI", condition: .when(traits: ["MPI"]))],
       cSettings: [.define("MOE_MPI", .when(traits: ["MPI"]))]),
-    .target(name: "ExpertParallel", dependencies: ["CCommunicator"], swiftSettings: swiftSettings),
+    .target(
+      name: "ExpertParallel", dependencies: ["CCommunicator", "MoE", "MoECore"], swiftSettings: swiftSettings),
     .target(name: "MoEReport", swiftSettings: swiftSettings),
     .systemLibrary(name: "COpenBLAS", path: "Sources/COpenBLAS", providers: [.apt(["libopenblas-dev"])]),
     .target(
@@ -57,7 +58,7 @@ let package = Package(
     .executableTarget(
       name: "moe",
       dependencies: [
-        "MoE", "MoECheckpoints", "MoETraining", "MoEReference", "MoEReport", "COpenBLAS",
+        "MoE", "MoECheckpoints", "MoETraining", "ExpertParallel", "MoEReference", "MoEReport", "COpenBLAS",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: swiftSettings),
@@ -90,7 +91,8 @@ let package = Package(
       name: "CommunicatorProperties", dependencies: ["ExpertParallel", "MoECore"],
       path: "Tests/CommunicatorProperties", swiftSettings: swiftSettings),
     .testTarget(
-      name: "ExpertParallelTests", dependencies: ["ExpertParallel", "CommunicatorProperties", "MoECore"],
+      name: "ExpertParallelTests",
+      dependencies: ["ExpertParallel", "CommunicatorProperties", "MoE", "MoECore", "TestSupport"],
       swiftSettings: swiftSettings),
     .executableTarget(
       name: "moe-mpi-probe", dependencies: ["ExpertParallel", "CommunicatorProperties"],

@@ -1,15 +1,15 @@
-internal import MoECore
+package import MoECore
 
 /// A policy's capacity for a batch of a shape.
-struct Dispatch {
+package struct Dispatch {
   /// The rows of an expert in one scope; nil where nothing is dropped.
-  let capacity: Int?
+  package let capacity: Int?
   /// The order in which choices claim rows.
-  let priority: RoutingPolicy.Capacity.Priority
+  package let priority: RoutingPolicy.Capacity.Priority
   /// The consecutive tokens that compete.
-  let scope: Int
+  package let scope: Int
 
-  init(
+  package init(
     _ policy: RoutingPolicy, expertCount: Int, expertsPerToken: Int, tokenCount: Int, sequenceLength: Int
   ) {
     guard let rule = policy.capacity else {

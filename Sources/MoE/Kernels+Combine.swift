@@ -3,10 +3,16 @@ internal import MoECore
 
 extension Kernels {
   /// A dense branch to add: its rows [T, D] and the gate's columns, if it has one.
-  @unsafe struct Branch {
-    let rows: UnsafePointer<Float>
-    let gates: UnsafePointer<Float>?
-    let gateColumns: Int
+  @unsafe package struct Branch {
+    package let rows: UnsafePointer<Float>
+    package let gates: UnsafePointer<Float>?
+    package let gateColumns: Int
+
+    package init(rows: UnsafePointer<Float>, gates: UnsafePointer<Float>?, gateColumns: Int) {
+      unsafe self.rows = unsafe rows
+      unsafe self.gates = unsafe gates
+      unsafe self.gateColumns = gateColumns
+    }
   }
 
   /// Adds each token's rows of `rows` [M, D] in slot order, times `weights` [T, K] unless nil, and the branch.

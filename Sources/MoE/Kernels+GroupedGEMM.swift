@@ -1,5 +1,5 @@
 internal import CKernels
-internal import MoECore
+package import MoECore
 
 extension ActivationFunction {
   /// The C name, and alpha and limit of the clamped form.
@@ -26,7 +26,7 @@ extension Kernels {
   ///   - isRecorded: whether `tiles` are for a backward pass.
   ///   - needsRows: false where only the activations before the second product are wanted; the rows then have no
   ///     meaning.
-  static func networkForward(
+  package static func networkForward(
     _ experts: PackedExperts, tokens: UnsafePointer<Float>, order: UnsafePointer<Int32>?,
     weights: UnsafePointer<Float>?, offsets: UnsafePointer<Int64>, rowCount: Int, isRecorded: Bool,
     needsRows: Bool, execution: Execution, tiles: inout TileScratch, scratch: inout Scratch

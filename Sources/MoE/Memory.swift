@@ -45,18 +45,20 @@ extension Memory {
 }
 
 /// Memory that grows when more is asked for than ever before and is otherwise reused.
-@safe struct Scratch {
+@safe package struct Scratch {
   private var memory: Memory?
 
+  package init() {}
+
   /// At least `count` elements, without a defined content.
-  mutating func reserve<Element: BitwiseCopyable>(
+  package mutating func reserve<Element: BitwiseCopyable>(
     _ count: Int, of type: Element.Type
   ) throws(MoEError) -> UnsafeMutablePointer<Element> {
     unsafe try reserve(bytes: count * MemoryLayout<Element>.stride).assumingMemoryBound(to: type)
   }
 
   /// At least `bytes` bytes, without a defined content.
-  mutating func reserve(bytes: Int) throws(MoEError) -> UnsafeMutableRawPointer {
+  package mutating func reserve(bytes: Int) throws(MoEError) -> UnsafeMutableRawPointer {
     if let memory, memory.byteCount >= bytes { return unsafe memory.base }
     memory = nil
     let grown = try Memory(byteCount: bytes)

@@ -6,11 +6,11 @@ public import MoECore
 /// A backward pass adds to them, one row after another in the order of the tokens, so a batch in parts gives
 /// the bits of the whole batch.
 public final class MoEGradients {
-  let configuration: MoEConfiguration
-  let router: RouterGradients
-  let experts: NetworkGradients
-  let branch: NetworkGradients?
-  let branchGate: RouterGradients?
+  package let configuration: MoEConfiguration
+  package let router: RouterGradients
+  package let experts: NetworkGradients
+  package let branch: NetworkGradients?
+  package let branchGate: RouterGradients?
 
   /// Zeros for the parameters of `layer`.
   ///
@@ -36,17 +36,17 @@ public final class MoEGradients {
     let gate = branchGate?.weights(layer.branchGate!)
     return MoEWeights(
       router: router.weights(layer.router),
-      experts: (0..<configuration.expertCount).map { experts.network($0, layer.experts) },
+      experts: (0..<layer.experts.expertCount).map { experts.network($0, layer.experts) },
       dense: branch?.network(0, layer.branch!),
       denseGate: gate.map { BranchGateWeights(weight: $0.weight, bias: $0.bias) })
   }
 }
 
 /// Gradients of a router or of a branch's gate, in the layout of its panels.
-struct RouterGradients {
+package struct RouterGradients {
   let panelCount: Int
-  let panels: Memory
-  let bias: Memory
+  package let panels: Memory
+  package let bias: Memory
 
   init(_ router: PackedRouter) throws(MoEError) {
     panelCount = Kernels.panels(Kernels.padded(router.expertCount))
@@ -68,16 +68,18 @@ struct RouterGradients {
 }
 
 /// Gradients of a set of networks, in the layout of their panels.
-struct NetworkGradients {
-  let up: Memory
-  let down: Memory
-  let upBias: Memory
-  let downBias: Memory
+package struct NetworkGradients {
+  package let expertCount: Int
+  package let up: Memory
+  package let down: Memory
+  package let upBias: Memory
+  package let downBias: Memory
   /// Panels of the second product's gradient: whole pairs, as row tiles are.
   let downPanelCount: Int
 
   init(_ experts: PackedExperts) throws(MoEError) {
     let count = experts.expertCount
+    expertCount = count
     downPanelCount = Kernels.panels(Kernels.padded(experts.hiddenSize))
     up = try Memory(
       zeroed: count

@@ -12,8 +12,8 @@ public struct MoELayer: Sendable {
   public let router: PackedRouter
   /// The experts' parameters.
   public let experts: PackedExperts
-  let branch: PackedExperts?
-  let branchGate: PackedRouter?
+  package let branch: PackedExperts?
+  package let branchGate: PackedRouter?
 
   /// Packs the parameters of `source`, one expert at a time.
   ///
@@ -27,15 +27,28 @@ public struct MoELayer: Sendable {
     _ configuration: MoEConfiguration, weights source: some MoEWeightSource,
     precision: Precision = .float32, execution: Execution? = nil
   ) throws {
+    try self.init(
+      configuration, weights: source, experts: Array(0..<configuration.expertCount), precision: precision,
+      execution: execution)
+  }
+
+  /// A layer with some of its experts alone, whose stages a rank computes.
+  ///
+  /// - Parameter experts: which ones, in the order in which they are packed.
+  package init(
+    _ configuration: MoEConfiguration, weights source: some MoEWeightSource, experts: [Int],
+    precision: Precision, execution: Execution?
+  ) throws {
     let execution = try execution ?? .automatic()
     self.configuration = configuration
     router = try PackedRouter(
       source.router(), hiddenSize: configuration.hiddenSize, expertCount: configuration.expertCount,
       expertsPerToken: configuration.expertsPerToken, policy: configuration.routing, execution: execution)
-    experts = try PackedExperts(
+    self.experts = try PackedExperts(
       hiddenSize: configuration.hiddenSize, feedForwardSize: configuration.feedForwardSize,
-      expertCount: configuration.expertCount, activation: configuration.activation, precision: precision,
-      execution: execution, expert: source.expert)
+      expertCount: experts.count, activation: configuration.activation, precision: precision,
+      execution: execution, expert: { try source.expert(experts[$0]) },
+      name: { configuration.expertCount == 1 ? "expert" : "expert \(experts[$0])" })
     branch = try configuration.denseBranch.map { dense in
       try PackedExperts(
         hiddenSize: configuration.hiddenSize, feedForwardSize: dense.feedForwardSize, expertCount: 1,
@@ -107,7 +120,7 @@ public struct MoELayer: Sendable {
   }
 
   /// Checks what a caller passes against the configuration.
-  func validate(_ input: Activations, mask: [Bool]?, output: Activations) throws(MoEError) {
+  package func validate(_ input: Activations, mask: [Bool]?, output: Activations) throws(MoEError) {
     guard input.tokens.columns == configuration.hiddenSize else {
       throw .shapeMismatch(
         what: "the input", expected: input.shape.dropLast() + [configuration.hiddenSize], actual: input.shape)
@@ -150,81 +163,34 @@ public struct MoELayer: Sendable {
     workspace: inout Workspace,
     execution: Execution
   ) throws(MoEError) {
-    let policy = configuration.routing
-    let expertCount = configuration.expertCount
-    let expertsPerToken = configuration.expertsPerToken
-    unsafe try Kernels.route(
-      .tokens(tokens, router), tokenCount: shape.tokenCount, expertCount: expertCount,
-      expertsPerToken: expertsPerToken, policy: policy, selectionBias: router.selectionBias, mask: mask,
-      isRecorded: records != nil, execution: execution, workspace: &workspace)
-
+    unsafe try route(
+      tokens, tokenCount: shape.tokenCount, mask: mask, isRecorded: records != nil, execution: execution,
+      workspace: &workspace)
     let dispatch = Dispatch(
-      policy, expertCount: expertCount, expertsPerToken: expertsPerToken, tokenCount: shape.tokenCount,
+      configuration.routing, expertCount: configuration.expertCount,
+      expertsPerToken: configuration.expertsPerToken, tokenCount: shape.tokenCount,
       sequenceLength: shape.sequenceLength)
     let rowCount = try Kernels.permute(
-      tokenCount: shape.tokenCount, expertCount: expertCount, expertsPerToken: expertsPerToken,
-      capacity: dispatch.capacity, priority: dispatch.priority, scope: dispatch.scope, execution: execution,
-      workspace: &workspace)
+      tokenCount: shape.tokenCount, expertCount: configuration.expertCount,
+      expertsPerToken: configuration.expertsPerToken, capacity: dispatch.capacity,
+      priority: dispatch.priority, scope: dispatch.scope, execution: execution, workspace: &workspace)
     let rows = unsafe try expertRows(
       tokens, rowCount: rowCount, isRecorded: records == .full, execution: execution, workspace: &workspace)
-
-    let branch = unsafe try denseBranch(
-      tokens, tokenCount: shape.tokenCount, records: records, execution: execution, workspace: &workspace)
-    let choices = shape.tokenCount * expertsPerToken
-    unsafe Kernels.combine(
-      rows, choiceRow: try workspace.routing.choiceRow.reserve(choices, of: Int32.self),
-      weights: policy.weightPlacement == .input
-        ? nil : try workspace.routing.expertWeights.reserve(choices, of: Float.self),
-      tokenCount: shape.tokenCount, expertsPerToken: expertsPerToken, hiddenSize: configuration.hiddenSize,
-      branch: branch, into: output, execution: execution)
-    try record.update(
-      from: &workspace, tokenCount: shape.tokenCount, expertCount: expertCount,
-      expertsPerToken: expertsPerToken, mask: mask, capacity: dispatch.capacity,
-      loadBalance: policy.loadBalance)
-  }
-
-  /// What the experts make of the rows that the permutation has ordered, [M, D].
-  func expertRows(
-    _ tokens: UnsafePointer<Float>, rowCount: Int, isRecorded: Bool, needsRows: Bool = true,
-    execution: Execution, workspace: inout Workspace
-  ) throws(MoEError) -> UnsafePointer<Float> {
-    let weighsInput = configuration.routing.weightPlacement == .input
-    return unsafe try Kernels.networkForward(
-      experts, tokens: tokens, order: workspace.routing.rowToken.reserve(rowCount, of: Int32.self),
-      weights: weighsInput ? workspace.routing.rowWeight.reserve(rowCount, of: Float.self) : nil,
-      offsets: workspace.routing.offsets.reserve(configuration.expertCount + 1, of: Int64.self),
-      rowCount: rowCount, isRecorded: isRecorded, needsRows: needsRows, execution: execution,
-      tiles: &workspace.experts,
-      scratch: &workspace.kernel)
-  }
-
-  /// What a dense branch makes of all tokens, [T, D]: one group whose rows are the tokens.
-  func branchRows(
-    _ branch: PackedExperts, _ tokens: UnsafePointer<Float>, tokenCount: Int, isRecorded: Bool,
-    needsRows: Bool = true, execution: Execution, workspace: inout Workspace
-  ) throws(MoEError) -> UnsafePointer<Float> {
-    let offsets = unsafe try workspace.routing.branchOffsets.reserve(2, of: Int64.self)
-    unsafe offsets[0] = 0
-    unsafe offsets[1] = Int64(tokenCount)
-    return unsafe try Kernels.networkForward(
-      branch, tokens: tokens, order: nil, weights: nil, offsets: offsets, rowCount: tokenCount,
-      isRecorded: isRecorded, needsRows: needsRows, execution: execution, tiles: &workspace.dense,
-      scratch: &workspace.kernel)
-  }
-
-  /// The dense branch, if there is one, and its gate.
-  private func denseBranch(
-    _ tokens: UnsafePointer<Float>, tokenCount: Int, records: Recording.Extent?, execution: Execution,
-    workspace: inout Workspace
-  ) throws(MoEError) -> Kernels.Branch? {
-    guard let branch else { return nil }
-    let rows = unsafe try branchRows(
-      branch, tokens, tokenCount: tokenCount, isRecorded: records == .full, execution: execution,
+    var branch: Kernels.Branch?
+    if self.branch != nil {
+      let branchRows = unsafe try branchRows(
+        tokens, tokenCount: shape.tokenCount, isRecorded: records == .full, execution: execution,
+        workspace: &workspace)
+      let gates = unsafe try branchGates(
+        tokens, tokenCount: shape.tokenCount, isRecorded: records != nil, execution: execution,
+        workspace: &workspace)
+      unsafe branch = Kernels.Branch(
+        rows: branchRows, gates: gates, gateColumns: branchGate?.expertCount ?? 0)
+    }
+    unsafe try combine(
+      rows, branch: branch, tokenCount: shape.tokenCount, into: output, execution: execution,
       workspace: &workspace)
-    guard let branchGate else { return unsafe Kernels.Branch(rows: rows, gates: nil, gateColumns: 0) }
-    let gates = unsafe try Kernels.routeBranchGate(
-      tokens, tokenCount: tokenCount, gate: branchGate, isRecorded: records != nil, execution: execution,
-      workspace: &workspace)
-    return unsafe Kernels.Branch(rows: rows, gates: gates, gateColumns: branchGate.expertCount)
+    try updateRecord(
+      &record, tokenCount: shape.tokenCount, mask: mask, capacity: dispatch.capacity, workspace: &workspace)
   }
 }

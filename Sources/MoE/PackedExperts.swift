@@ -39,6 +39,18 @@ public struct PackedExperts: Sendable {
     precision: Precision, execution: Execution, owner: String = "expert",
     expert: (Int) throws -> FeedForwardWeights
   ) throws {
+    try self.init(
+      hiddenSize: hiddenSize, feedForwardSize: feedForwardSize, expertCount: expertCount,
+      activation: activation, precision: precision, execution: execution, expert: expert,
+      name: { expertCount == 1 ? owner : "\(owner) \($0)" })
+  }
+
+  /// The same with a name for each network, for errors.
+  init(
+    hiddenSize: Int, feedForwardSize: Int, expertCount: Int, activation: ActivationFunction,
+    precision: Precision, execution: Execution, expert: (Int) throws -> FeedForwardWeights,
+    name: (Int) -> String
+  ) throws {
     self.hiddenSize = hiddenSize
     self.feedForwardSize = feedForwardSize
     self.expertCount = expertCount
@@ -52,21 +64,21 @@ public struct PackedExperts: Sendable {
       byteCount: expertCount * Kernels.panelBytes(precision, panels: upPanels, depth: hiddenSize))
     down = try Memory(
       byteCount: expertCount * Kernels.panelBytes(precision, panels: downPanels, depth: feedForwardSize))
-    var gateBiases = BiasTable(name: "gate", owner: owner, width: width)
-    var upBiases = BiasTable(name: "up", owner: owner, width: width)
-    var downBiases = BiasTable(name: "down", owner: owner, width: downWidth)
+    var gateBiases = BiasTable(name: "gate", width: width)
+    var upBiases = BiasTable(name: "up", width: width)
+    var downBiases = BiasTable(name: "down", width: downWidth)
     for index in 0..<expertCount {
       let weights = try expert(index)
       try weights.validate(
         hiddenSize: hiddenSize, feedForwardSize: feedForwardSize, isGated: activation.isGated,
-        owner: expertCount == 1 ? owner : "\(owner) \(index)")
+        owner: name(index))
       Kernels.packUp(weights, expert: index, panels: upPanels, precision: precision, into: up, execution)
       Kernels.pack(
         weights.down, precision: precision, into: down, first: index * downPanels, stride: 1,
         execution: execution)
-      try gateBiases.append(weights.gateBias)
-      try upBiases.append(weights.upBias)
-      try downBiases.append(weights.downBias)
+      try gateBiases.append(weights.gateBias, of: name(index))
+      try upBiases.append(weights.upBias, of: name(index))
+      try downBiases.append(weights.downBias, of: name(index))
     }
     gateBias = try gateBiases.memory()
     upBias = try upBiases.memory()
@@ -94,19 +106,17 @@ extension Kernels {
 /// One kind of bias over all experts: all have it or none.
 private struct BiasTable {
   let name: String
-  let owner: String
   let width: Int
   private var values: [Float] = []
   private var experts = 0
   private var biased = 0
 
-  init(name: String, owner: String, width: Int) {
+  init(name: String, width: Int) {
     self.name = name
-    self.owner = owner
     self.width = width
   }
 
-  mutating func append(_ bias: [Float]?) throws(MoEError) {
+  mutating func append(_ bias: [Float]?, of owner: String) throws(MoEError) {
     experts += 1
     if let bias {
       biased += 1
@@ -115,7 +125,7 @@ private struct BiasTable {
     }
     guard biased == 0 || biased == experts else {
       throw .invalidConfiguration(
-        "\(owner) \(experts - 1) \(bias == nil ? "lacks" : "has") a \(name) bias, unlike those before it")
+        "\(owner) \(bias == nil ? "lacks" : "has") a \(name) bias, unlike those before it")
     }
   }
 

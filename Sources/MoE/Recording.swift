@@ -18,13 +18,13 @@ public struct Recording: ~Copyable {
   /// How much of a pass is kept.
   public let extent: Extent
   /// What happened to the tokens of the recorded pass.
-  public internal(set) var record = RoutingRecord()
-  var routing = RoutingScratch()
+  public package(set) var record = RoutingRecord()
+  package var routing = RoutingScratch()
   /// The activations of a full recording.
-  var experts = TileScratch()
-  var dense = TileScratch()
+  package var experts = TileScratch()
+  package var dense = TileScratch()
   /// The pass that was recorded and waits for its backward; nil where there is none.
-  var pass: RecordedPass?
+  package var pass: RecordedPass?
 
   /// Makes an empty recording to pass to
   /// ``MoELayer/forward(_:mask:noise:recording:into:workspace:execution:)``.
@@ -32,7 +32,7 @@ public struct Recording: ~Copyable {
 }
 
 /// What a backward pass has to have in common with its forward pass.
-struct RecordedPass: Equatable {
+package struct RecordedPass: Equatable {
   var configuration: MoEConfiguration
   var precision: Precision
   var instructionSet: InstructionSet

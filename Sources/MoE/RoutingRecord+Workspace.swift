@@ -1,8 +1,8 @@
-internal import MoECore
+package import MoECore
 
 extension RoutingRecord {
   /// Copies what the kernels wrote, into the arrays' own storage where that is large enough.
-  mutating func update(
+  package mutating func update(
     from workspace: inout Workspace, tokenCount: Int, expertCount: Int, expertsPerToken: Int, mask: [Bool]?,
     capacity: Int?, loadBalance: RoutingPolicy.LoadBalance
   ) throws(MoEError) {

@@ -72,6 +72,16 @@ public struct Matrix: Sendable {
   /// Where the elements are, for the one owner of a matrix that is never copied: a copy would share them.
   package var uniqueBase: UnsafeMutablePointer<Float> { unsafe storage.base }
 
+  /// Some rows, copied.
+  ///
+  /// - Precondition: they exist.
+  package func rows(_ range: Range<Int>) -> Matrix {
+    precondition(range.lowerBound >= 0 && range.upperBound <= rows, "rows \(range) are outside \(shape)")
+    let part = Matrix(rows: range.count, columns: columns)
+    unsafe part.storage.base.update(from: storage.base + range.lowerBound * columns, count: part.count)
+    return part
+  }
+
   private mutating func makeUnique() {
     if !isKnownUniquelyReferenced(&storage) { storage = AlignedBuffer(copying: storage) }
   }

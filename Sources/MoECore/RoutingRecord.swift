@@ -39,6 +39,27 @@ public struct RoutingRecord: Sendable, Equatable {
   /// Makes an empty record to pass to a layer.
   public init() {}
 
+  /// The record of these tokens and those of a next part of the same batch: lists follow one another, sums are added.
+  ///
+  /// - Precondition: both are of the same layer.
+  public func followed(by next: RoutingRecord) -> RoutingRecord {
+    precondition(
+      next.expertCount == expertCount && next.expertsPerToken == expertsPerToken,
+      "records of different layers")
+    var both = self
+    both.tokenCount += next.tokenCount
+    both.routedTokenCount += next.routedTokenCount
+    both.expertIDs += next.expertIDs
+    both.expertWeights += next.expertWeights
+    both.slots += next.slots
+    both.margins += next.margins
+    both.logSumExp += next.logSumExp
+    for sums in [\Self.counts, \.firstChoiceCounts, \.droppedCounts, \.probabilitySums] {
+      both[keyPath: sums] = zip(self[keyPath: sums], next[keyPath: sums]).map { $0 + $1 }
+    }
+    return both
+  }
+
   /// The number of choices dropped over all experts.
   public var droppedCount: Int { Int(droppedCounts.reduce(0, +)) }
 

@@ -1,4 +1,5 @@
 import ArgumentParser
+import ExpertParallel
 import Foundation
 import MoE
 import MoECheckpoints
@@ -10,7 +11,7 @@ struct ApplyCommand: ParsableCommand {
     discussion: """
       The output file holds “output” (the input's shape, F32), “expert_ids” [T,K] I32, best expert first, \
       and “expert_weights” [T,K] F32, 0 where a capacity dropped the choice. It has the same bytes for any \
-      number of threads.
+      number of threads and ranks.
 
       Model types: \(Checkpoint.supportedModelTypes.joined(separator: ", ")).
 
@@ -18,6 +19,7 @@ struct ApplyCommand: ParsableCommand {
         moe apply Mixtral-8x7B --layer 3 --input x.safetensors --output y.safetensors
         moe apply switch-base-8 --layer encoder.1 --input x.safetensors \\
           --tensor hidden --output y.safetensors
+        moe apply Qwen3-30B-A3B --layer 7 --input x.safetensors --output y.safetensors --ranks 4
       """)
 
   @Argument(help: "A folder with config.json and safetensors files.") var checkpoint: String
@@ -31,7 +33,14 @@ struct ApplyCommand: ParsableCommand {
       "What the experts' weights are stored in and their inputs rounded to.",
       valueName: Precision.allCases.map(\.rawValue).joined(separator: "|")))
   var dtype: Precision = .float32
+  @Option(
+    help: "Ranks of this process that share the experts, each with a part of the tokens and of the threads.")
+  var ranks = 1
   @OptionGroup var options: ExecutionOptions
+
+  func validate() throws {
+    if !(1...1024).contains(ranks) { throw ValidationError("--ranks is \(ranks), expected 1 to 1024") }
+  }
 
   func run() throws {
     let execution = try options.execution()
@@ -40,15 +49,16 @@ struct ApplyCommand: ParsableCommand {
     let model = try Checkpoint(folder: checkpoint)
     let block = try model.layer(layer)
     try file.require(hiddenSize: block.configuration.hiddenSize, of: checkpoint)
-    let packed = try block.packed(dtype, execution)
-    let result: (output: Activations, record: RoutingRecord)
-    let start = Date()
+    let result: (output: Activations, record: RoutingRecord, seconds: Double)
     do {
-      result = try packed(file.activations, execution: execution)
-    } catch {
+      result =
+        ranks == 1
+        ? try block.applied(to: file.activations, dtype, execution)
+        : try block.applied(to: file.activations, dtype, execution, ranks: ranks)
+    } catch let error as PassError {
       throw file.error("cannot pass layer \(layer) of \(checkpoint): \(error)")
     }
-    let milliseconds = Date().timeIntervalSince(start) * 1000
+    let milliseconds = result.seconds * 1000
     let record = result.record
     var writer = SafetensorsWriter()
     try writer.add("output", result.output.tokens.elements, shape: result.output.shape)
@@ -59,6 +69,7 @@ struct ApplyCommand: ParsableCommand {
     print(
       "\(model.modelType) layer \(layer): \(record.tokenCount) tokens, top-\(record.expertsPerToken) of "
         + "\(record.expertCount) experts, \(record.droppedCount) choices dropped, \(fixed(milliseconds, 1)) ms "
-        + "(\(dtype), \(execution.instructionSet), \(execution.threadCount) threads) → \(output)")
+        + "(\(dtype), \(execution.instructionSet), \(execution.threadCount) threads"
+        + (ranks == 1 ? "" : ", \(ranks) ranks") + ") → \(output)")
   }
 }

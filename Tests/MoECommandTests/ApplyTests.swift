@@ -116,6 +116,23 @@ import Testing
     }
   }
 
+  /// The file is the same to the byte, also where experts are replicated and ranks have no tokens.
+  @Test(arguments: fixtureNames)
+  func ranksDoNotChangeAByte(_ fixture: String) throws {
+    try withTemporaryFolder { folder in
+      for block in try Block.all(of: fixture) {
+        let one = folder.appending(path: "1")
+        _ = try block.apply(to: one)
+        for ranks in [2, 3, 4, 40] {
+          let file = folder.appending(path: "\(ranks)")
+          _ = try block.apply(to: file, "--ranks", "\(ranks)")
+          #expect(
+            try Data(contentsOf: file) == Data(contentsOf: one), "layer \(block.name) on \(ranks) ranks")
+        }
+      }
+    }
+  }
+
   // MARK: Shapes
 
   /// A file with a lone tensor needs no `--tensor`, and its shape is the output's.

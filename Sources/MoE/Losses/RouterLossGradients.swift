@@ -68,8 +68,29 @@ public struct RouterLossGradients: Sendable, Equatable {
     return part
   }
 
+  /// The part of a rank's tokens, which are those of whole sequences where there are gradients of sequences.
+  package func ofTokens(_ tokens: Range<Int>) throws(MoEError) -> RouterLossGradients {
+    var part = self
+    for (index, term) in probability.enumerated() {
+      guard case .sequence(let length) = term.grouping else { continue }
+      try term.grouping.validate()
+      let first = tokens.lowerBound / length
+      let count = term.grouping.groupCount(tokenCount: tokens.count)
+      guard tokens.isEmpty || tokens.lowerBound % length == 0, first + count <= term.values.rows else {
+        throw .invalidConfiguration(
+          "tokens \(tokens) are not those of whole sequences among \(term.values.rows) of \(length) tokens")
+      }
+      var rows = Matrix(rows: count, columns: term.values.columns)
+      for row in 0..<count {
+        for column in 0..<rows.columns { rows[row, column] = term.values[first + row, column] }
+      }
+      part.probability[index].values = rows
+    }
+    return part
+  }
+
   /// Checks the gradients against a pass over T tokens and E experts.
-  func validate(tokenCount: Int, expertCount: Int) throws(MoEError) {
+  package func validate(tokenCount: Int, expertCount: Int) throws(MoEError) {
     for term in probability {
       try term.grouping.validate()
       let groups = term.grouping.groupCount(tokenCount: tokenCount)

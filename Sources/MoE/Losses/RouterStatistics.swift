@@ -13,15 +13,15 @@ public struct RouterStatistics: Sendable, Equatable {
   /// K.
   public let expertsPerToken: Int
   /// `[G]`: tokens that took part.
-  public internal(set) var tokenCounts: [Int64]
+  public package(set) var tokenCounts: [Int64]
   /// `[G, E]`: choices of each expert before dropping.
-  public internal(set) var counts: [Int64]
+  public package(set) var counts: [Int64]
   /// `[G, E]`: first choices of each expert before dropping.
-  public internal(set) var firstChoiceCounts: [Int64]
+  public package(set) var firstChoiceCounts: [Int64]
   /// `[G, E]`: Σ over tokens of each expert's probability in units of 2⁻³⁰.
-  public internal(set) var probabilitySums: [Int64]
+  public package(set) var probabilitySums: [Int64]
   /// Σ over tokens of (ln Σ exp(logit))². Unlike the integers, it rounds, and so depends on the order of adding.
-  public internal(set) var logSumExpSquares: Double
+  public package(set) var logSumExpSquares: Double
 
   /// Statistics of no tokens, in G groups.
   ///
@@ -34,7 +34,7 @@ public struct RouterStatistics: Sendable, Equatable {
       grouping: grouping, expertCount: expertCount, expertsPerToken: expertsPerToken, tokenCount: 0)
   }
 
-  init(grouping: TokenGrouping, expertCount: Int, expertsPerToken: Int, tokenCount: Int) {
+  package init(grouping: TokenGrouping, expertCount: Int, expertsPerToken: Int, tokenCount: Int) {
     let groups = max(grouping.groupCount(tokenCount: tokenCount), 0)
     self.grouping = grouping
     self.expertCount = expertCount

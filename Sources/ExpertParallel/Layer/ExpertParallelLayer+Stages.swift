@@ -1,0 +1,125 @@
+internal import MoE
+internal import MoECore
+
+/// The stages of a pass that involve other ranks.
+extension ExpertParallelLayer {
+  /// Routes this rank's tokens and gates the dense branch.
+  ///
+  /// - Returns: what a token was that cannot be routed, to be told to all ranks before anything is thrown.
+  func route(
+    _ tokens: UnsafePointer<Float>, tokenCount: Int, mask: [Bool]?, isRecorded: Bool, execution: Execution,
+    workspace: inout ExpertParallelWorkspace
+  ) throws(MoEError) -> Unroutable? {
+    do {
+      unsafe try part.route(
+        tokens, tokenCount: tokenCount, mask: mask, isRecorded: isRecorded, execution: execution,
+        workspace: &workspace.local)
+    } catch {
+      guard case .notFinite(_, let token) = error else { throw error }
+      return Unroutable(token: token, isGate: false)
+    }
+    do {
+      _ = unsafe try part.branchGates(
+        tokens, tokenCount: tokenCount, isRecorded: isRecorded, execution: execution,
+        workspace: &workspace.local)
+    } catch {
+      guard case .notFinite(_, let token) = error else { throw error }
+      return Unroutable(token: token, isGate: true)
+    }
+    return nil
+  }
+
+  /// A token whose router's logit, or dense branch's gate, is NaN or infinite.
+  struct Unroutable {
+    var token: Int
+    var isGate: Bool
+  }
+
+  /// Gives each choice its place among its expert's rows over all ranks, or drops it, and arranges who sends what.
+  ///
+  /// - Returns: the capacity of an expert in a scope.
+  func order(
+    shape: (tokenCount: Int, sequenceLength: Int), unroutable: Unroutable?, step: String,
+    workspace: inout ExpertParallelWorkspace
+  ) throws -> Int? {
+    let size = communicator.size
+    let chosen = configuration.expertsPerToken
+    let heads = try communicator.allGather(
+      [
+        shape.tokenCount, shape.sequenceLength, unroutable.map { $0.isGate ? 2 : 1 } ?? 0,
+        unroutable?.token ?? 0,
+      ], step: step)
+    var firstTokens = [0]
+    for other in 0..<size { firstTokens.append(firstTokens[other] + heads[4 * other]) }
+    for (kind, what) in [(1, "the router logit"), (2, "the dense branch's gate logit")] {
+      for other in 0..<size where heads[4 * other + 2] == kind {
+        throw MoEError.notFinite(what: what, token: firstTokens[other] + heads[4 * other + 3])
+      }
+    }
+    let lengths = Set((0..<size).filter { heads[4 * $0] > 0 }.map { heads[4 * $0 + 1] })
+    if configuration.routing.capacity?.scope == .sequence, lengths.count > 1 {
+      throw MoEError.invalidConfiguration(
+        "the ranks' sequences are of \(lengths.sorted()) tokens, expected one length for a capacity per sequence"
+      )
+    }
+    guard firstTokens[size] * chosen < Int(Int32.max) else {
+      throw MoEError.unsupported(
+        "\(firstTokens[size]) tokens of \(chosen) experts are more than 2^31 − 2 rows")
+    }
+
+    let dispatch = Dispatch(
+      configuration.routing, expertCount: configuration.expertCount, expertsPerToken: chosen,
+      tokenCount: firstTokens[size], sequenceLength: lengths.first ?? 0)
+    let choices = shape.tokenCount * chosen
+    let ids = unsafe try workspace.local.routing.expertIDs.reserve(choices, of: Int32.self)
+    let weights = unsafe try workspace.local.routing.expertWeights.reserve(choices, of: Float.self)
+    let order = unsafe try GlobalOrder(
+      expertIDs: UnsafeBufferPointer(start: ids, count: choices),
+      weights: UnsafeBufferPointer(start: weights, count: choices), firstTokens: firstTokens,
+      dispatch: dispatch, expertCount: configuration.expertCount, expertsPerToken: chosen,
+      communicator: communicator, step: step)
+    let tokens = unsafe try TokenDispatch(
+      order: order, tokenCount: shape.tokenCount, expertsPerToken: chosen, placement: placement,
+      weights: configuration.routing.weightPlacement == .input ? UnsafePointer(weights) : nil,
+      communicator: communicator, step: step)
+    for choice in 0..<choices where order.experts[choice] < 0 { unsafe weights[choice] = 0 }
+    try Self.copy(order.slots, to: &workspace.local.slots)
+    try Self.copy(order.dropped, to: &workspace.local.dropped)
+    try Self.copy(tokens.choiceRow, to: &workspace.local.routing.choiceRow)
+    try Self.copy(tokens.offsets, to: &workspace.local.routing.offsets)
+    try Self.copy(tokens.order, to: &workspace.local.routing.rowToken)
+    try Self.copy(tokens.weights, to: &workspace.local.routing.rowWeight)
+    workspace.kept.dispatch = tokens
+    workspace.kept.firstTokens = firstTokens
+    workspace.kept.rowCounts = order.rowCounts
+    return dispatch.capacity
+  }
+
+  /// Sends tokens to their experts, computes this rank's, and brings back what the others made.
+  ///
+  /// - Returns: a row for each of this rank's choices, `[rows, D]`, as `choiceRow` numbers them.
+  func expertRows(
+    _ tokens: UnsafePointer<Float>, isRecorded: Bool, needsRows: Bool = true, step: String,
+    execution: Execution, workspace: inout ExpertParallelWorkspace
+  ) throws -> MessageBuffer {
+    let dispatch = workspace.kept.dispatch!
+    let hidden = configuration.hiddenSize
+    let received = unsafe try dispatch.sendTokens(
+      tokens, width: hidden, communicator: communicator, step: step, execution: execution,
+      outgoing: &workspace.outgoing, received: &workspace.received)
+    let rows = unsafe try part.expertRows(
+      received.floats, rowCount: dispatch.order.count, isRecorded: isRecorded, needsRows: needsRows,
+      execution: execution, workspace: &workspace.local)
+    guard needsRows else { return workspace.kept.returned.reserve(rows: 0, width: hidden) }
+    return unsafe try dispatch.returnRows(
+      rows, width: hidden, communicator: communicator, step: step, execution: execution,
+      outgoing: &workspace.outgoing, returned: &workspace.kept.returned)
+  }
+
+  private static func copy<Element: BitwiseCopyable>(
+    _ values: [Element], to scratch: inout Scratch
+  ) throws(MoEError) {
+    let target = unsafe try scratch.reserve(values.count, of: Element.self)
+    for (index, value) in values.enumerated() { unsafe target[index] = value }
+  }
+}

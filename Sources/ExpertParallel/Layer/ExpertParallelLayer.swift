@@ -1,0 +1,188 @@
+public import MoE
+public import MoECore
+
+/// A Mixture-of-Experts layer whose experts are spread over ranks: tokens travel to them and back.
+///
+/// Rank r holds the r-th contiguous part of the batch's tokens, of any size, and the experts that ``placement`` gives it.
+/// Router, dense branch and its gate are on every rank. Output, routing and gradients have the bits of ``MoELayer`` on
+/// the whole batch; see ``GradientSum`` for what that costs.
+///
+/// Every method that exchanges is a collective: all ranks call it, in the same order, also with no tokens. One that
+/// throws on one rank alone leaves the others to the communicator's deadline.
+public struct ExpertParallelLayer {
+  /// How the gradients of parameters that several ranks hold become those of the whole batch.
+  public enum GradientSum: Sendable {
+    /// The bits of one rank: each rank adds its tokens to the sums of the ranks before it and passes them on, and the
+    /// last one gives them to all.
+    ///
+    /// The ranks do this one after another, so that the products of the router's and dense branch's gradients,
+    /// 2·T·(E·D + parts·D·F), take the time they take on one rank, and P floats of parameters travel R − 1 times over
+    /// one link and once to all.
+    case exact
+    /// Each rank adds up its own tokens, all at once, and an all-reduce adds these sums in order of rank.
+    ///
+    /// The same on all ranks and from run to run, but rounded otherwise than on one rank: both differ from the exact sum
+    /// of n terms by at most γ = (n + 1)·u/(1 − (n + 1)·u) times Σ|terms| with u = 2⁻²⁴ (Higham, *Accuracy and Stability
+    /// of Numerical Algorithms*, §4.2), so from one another by at most 2·γ·Σ|terms|.
+    case reduced
+  }
+
+  /// Which ranks hold which experts.
+  public let placement: ExpertPlacement
+  /// The ranks.
+  public let communicator: any Communicator
+  /// How gradients of shared parameters are added.
+  public let gradientSum: GradientSum
+  /// The layer with this rank's experts alone, for its stages.
+  let part: MoELayer
+  /// The ranks that hold the same expert; nil where each expert is on one rank.
+  let replicas: (any Communicator)?
+
+  /// What the layer computes.
+  public var configuration: MoEConfiguration { part.configuration }
+  /// The experts of this rank.
+  public var localExperts: [Int] { placement.experts[communicator.rank] }
+
+  /// Packs the router, the dense branch and this rank's experts. A collective.
+  ///
+  /// - Parameters:
+  ///   - configuration: what the layer computes, the same on all ranks.
+  ///   - source: asked for this rank's experts only.
+  ///   - communicator: the ranks.
+  ///   - precision: what the networks' weights are stored in.
+  ///   - gradientSum: how gradients of shared parameters are added.
+  ///   - execution: the threads that pack; nil for `Execution.automatic()`.
+  /// - Throws: as `MoELayer`, and `CommunicationError`.
+  public init(
+    _ configuration: MoEConfiguration, weights source: some MoEWeightSource,
+    over communicator: any Communicator,
+    precision: Precision = .float32, gradientSum: GradientSum = .exact, execution: Execution? = nil
+  ) throws {
+    let (rank, size) = (communicator.rank, communicator.size)
+    placement = ExpertPlacement(expertCount: configuration.expertCount, rankCount: size)
+    self.communicator = communicator
+    self.gradientSum = gradientSum
+    part = try MoELayer(
+      configuration, weights: source, experts: placement.experts[rank], precision: precision,
+      execution: execution)
+    replicas =
+      size <= configuration.expertCount
+      ? nil : try communicator.split(color: placement.experts[rank][0], step: "replicas of experts")
+  }
+
+  /// Applies the layer to this rank's activations `[…, D]`.
+  ///
+  /// - Parameters:
+  ///   - input: this rank's tokens, which may be none.
+  ///   - mask: one value a token, false for padding.
+  ///   - sequenceLength: tokens of a sequence of the batch, for capacities per sequence: ranks may divide a sequence.
+  ///     nil for `shape[-2]` of the input.
+  ///   - execution: nil for `Execution.automatic()`; local ranks share the processors.
+  /// - Returns: the output in the shape of the input, and what happened to this rank's tokens.
+  /// - Throws: as `MoELayer`, and `CommunicationError`. A token that cannot be routed is named by its index in the batch
+  ///   on every rank.
+  public func callAsFunction(
+    _ input: Activations, mask: [Bool]? = nil, sequenceLength: Int? = nil, execution: Execution? = nil
+  ) throws -> (output: Activations, record: RoutingRecord) {
+    var output = input
+    var record = RoutingRecord()
+    var workspace = ExpertParallelWorkspace()
+    try forward(
+      input, mask: mask, sequenceLength: sequenceLength, into: &output, record: &record,
+      workspace: &workspace, execution: execution)
+    return (output, record)
+  }
+
+  /// The same into storage of the caller's.
+  public func forward(
+    _ input: Activations, mask: [Bool]? = nil, sequenceLength: Int? = nil, into output: inout Activations,
+    record: inout RoutingRecord, workspace: inout ExpertParallelWorkspace, execution: Execution? = nil
+  ) throws {
+    let execution = try execution ?? .automatic()
+    try part.validate(input, mask: mask, output: output)
+    workspace.local.routing.noise = nil
+    try run(
+      input, mask: mask, sequenceLength: sequenceLength, records: nil, into: &output, record: &record,
+      workspace: &workspace, execution: execution)
+  }
+
+  /// The same, and records what ``backward(_:input:recording:losses:into:gradients:workspace:execution:)`` needs.
+  ///
+  /// - Parameters:
+  ///   - noise: of the router in training; its first token is that of this rank's part.
+  ///   - recording: overwritten.
+  public func forward(
+    _ input: Activations, mask: [Bool]? = nil, sequenceLength: Int? = nil, noise: RouterNoise? = nil,
+    recording: inout ExpertParallelRecording, into output: inout Activations,
+    workspace: inout ExpertParallelWorkspace, execution: Execution? = nil
+  ) throws {
+    let execution = try execution ?? .automatic()
+    try part.validate(input, mask: mask, output: output)
+    try noise?.validate()
+    recording.local.pass = nil
+    workspace.exchange(with: &recording)
+    defer { workspace.exchange(with: &recording) }
+    workspace.local.routing.noise = noise
+    try run(
+      input, mask: mask, sequenceLength: sequenceLength, records: recording.local.extent, into: &output,
+      record: &recording.local.record, workspace: &workspace, execution: execution)
+    recording.local.pass = part.recordedPass(input, execution)
+  }
+
+  private func run(
+    _ input: Activations, mask: [Bool]?, sequenceLength: Int?, records: Recording.Extent?,
+    into output: inout Activations, record: inout RoutingRecord, workspace: inout ExpertParallelWorkspace,
+    execution: Execution
+  ) throws {
+    try unsafe input.tokens.withUnsafeBufferPointer { tokens in
+      try unsafe output.tokens.withUnsafeMutableBufferPointer { result in
+        try unsafe forward(
+          tokens.baseAddress!,
+          shape: (input.tokenCount, sequenceLength ?? input.sequenceLength), mask: mask, records: records,
+          into: result.baseAddress!, record: &record, workspace: &workspace, execution: execution)
+      }
+    }
+  }
+
+  /// 1. Route this rank's tokens, and gate the dense branch.
+  /// 2. Exchange how many tokens each rank has, and counts of choices: every choice gets its place among all rows of its
+  ///    expert, or is dropped, as if one rank had the whole batch.
+  /// 3. Exchange tokens: each goes once to every rank that has one of its experts.
+  /// 4. Compute this rank's experts on the rows of the whole batch, in its order.
+  /// 5. Exchange rows: what was made of a choice goes back to the rank of its token.
+  /// 6. Compute the dense branch on this rank's tokens, if there is one.
+  /// 7. Combine: add each token's rows in slot order, and the branch.
+  private func forward(
+    _ tokens: UnsafePointer<Float>, shape: (tokenCount: Int, sequenceLength: Int), mask: [Bool]?,
+    records: Recording.Extent?, into output: UnsafeMutablePointer<Float>, record: inout RoutingRecord,
+    workspace: inout ExpertParallelWorkspace, execution: Execution
+  ) throws {
+    let step = "the forward pass"
+    let unroutable = unsafe try route(
+      tokens, tokenCount: shape.tokenCount, mask: mask, isRecorded: records != nil, execution: execution,
+      workspace: &workspace)
+    let capacity = try order(
+      shape: shape, unroutable: unroutable, step: step, workspace: &workspace)
+    let rows = unsafe try expertRows(
+      tokens, isRecorded: records == .full, step: step, execution: execution, workspace: &workspace)
+    var branch: Kernels.Branch?
+    if part.branch != nil {
+      let branchRows = unsafe try part.branchRows(
+        tokens, tokenCount: shape.tokenCount, isRecorded: records == .full, execution: execution,
+        workspace: &workspace.local)
+      let columns = part.branchGate?.expertCount ?? 0
+      unsafe branch = Kernels.Branch(
+        rows: branchRows,
+        gates: columns == 0
+          ? nil
+          : UnsafePointer(
+            try workspace.local.routing.branchGate.reserve(shape.tokenCount * columns, of: Float.self)),
+        gateColumns: columns)
+    }
+    unsafe try part.combine(
+      rows.floats, branch: branch, tokenCount: shape.tokenCount, into: output, execution: execution,
+      workspace: &workspace.local)
+    try part.updateRecord(
+      &record, tokenCount: shape.tokenCount, mask: mask, capacity: capacity, workspace: &workspace.local)
+  }
+}

@@ -1,0 +1,186 @@
+import ExpertParallel
+import MoE
+import MoECore
+import TestSupport
+import Testing
+
+/// A layer over ranks computes what one rank does, to the bit: output, routing, losses, gradients of the input and of
+/// every parameter.
+@Suite struct ExpertParallelLayerTests {
+  @Test(arguments: [1, 2, 3, 4, 8])
+  func passesHaveTheBitsOfOneRank(_ ranks: Int) {
+    checkProperty(seeds: 0..<120) { layerCase in
+      let pass = try SpreadPass(layerCase.withSampling, ranks: ranks)
+      let difference = try pass.spread().difference(from: pass.one())
+      try ensure(difference == nil, "\(ranks) ranks from \(pass.cuts): \(difference!)")
+    }
+  }
+
+  @Test(arguments: InstructionSet.supported)
+  func everyInstructionSetHasTheBitsOfOneRank(_ instructionSet: InstructionSet) {
+    checkProperty(seeds: 200..<220) { layerCase in
+      let pass = try SpreadPass(layerCase, ranks: 3, instructionSet: instructionSet)
+      let difference = try pass.spread().difference(from: pass.one())
+      try ensure(difference == nil, "from \(pass.cuts): \(difference!)")
+    }
+  }
+
+  @Test(arguments: [2, 4, 8])
+  func bfloat16HasTheBitsOfOneRank(_ ranks: Int) {
+    checkProperty(seeds: 300..<340) { layerCase in
+      let pass = try SpreadPass(layerCase, ranks: ranks, precision: .bfloat16)
+      let difference = try pass.spread().difference(from: pass.one())
+      try ensure(difference == nil, "\(ranks) ranks from \(pass.cuts): \(difference!)")
+    }
+  }
+
+  /// Each order of priority in both scopes, with a capacity that drops, on cuts that divide sequences.
+  @Test(arguments: [RoutingPolicy.Capacity.Priority.choiceThenToken, .tokenThenChoice, .weight])
+  func capacitiesDropTheSameChoices(_ priority: RoutingPolicy.Capacity.Priority) throws {
+    for (seed, scope) in [(401, RoutingPolicy.Capacity.Scope.batch), (403, .sequence), (405, .sequence)] {
+      var layerCase = LayerCase(seed: UInt64(seed))
+      (layerCase.batchSize, layerCase.sequenceLength) = (3, 17)
+      (layerCase.expertCount, layerCase.expertsPerToken) = (6, 2)
+      layerCase.temperament = seed == 403 ? .ties : .skewed
+      layerCase.policy = .topKSoftmax
+      layerCase.policy.capacity = .init(
+        rule: .exact(numerator: 1, denominator: 2, minimum: 1), priority: priority, scope: scope)
+      let pass = try SpreadPass(layerCase, ranks: 4)
+      let one = try pass.one()
+      #expect(one.record.droppedCount > 10)
+      let difference = try pass.spread().difference(from: one)
+      #expect(difference == nil, "seed \(seed) from \(pass.cuts)")
+    }
+  }
+
+  /// The extremes of load: every token's first choice is one expert, and one expert is all there is.
+  @Test(arguments: [2, 4, 8])
+  func oneExpertCanHaveAllTokens(_ ranks: Int) {
+    checkProperty(seeds: 500..<512) { layerCase in
+      var layerCase = layerCase
+      layerCase.temperament = .allToOne
+      layerCase.expertsPerToken = 1
+      layerCase.policy.groups = nil
+      if layerCase.seed % 2 == 0 { layerCase.expertCount = 1 }
+      let pass = try SpreadPass(layerCase, ranks: ranks)
+      let difference = try pass.spread().difference(from: pass.one())
+      try ensure(difference == nil, "\(ranks) ranks from \(pass.cuts): \(difference!)")
+    }
+  }
+
+  /// The sums of an all-reduce are the same on all ranks and near those of one rank; all else has the bits.
+  ///
+  /// Of n terms either sum is off by at most γ of Σ|terms|. Here terms are of both signs and no sum cancels to less
+  /// than 2⁻¹⁰ of that.
+  @Test(arguments: [2, 5])
+  func reducedSumsAreNearThoseOfOneRank(_ ranks: Int) throws {
+    let layerCase = LayerCase(
+      seed: 600, tokenCount: 48, expertCount: 3, expertsPerToken: 2, hiddenSize: 16, feedForwardSize: 16)
+    var pass = try SpreadPass(layerCase, ranks: ranks)
+    pass.gradientSum = .reduced
+    var (spread, one) = (try pass.spread(), try pass.one())
+    func agree(_ actual: Matrix, _ expected: Matrix) -> Bool {
+      Tolerance.relativeRMS(actual.elements.map(Double.init), expected.elements.map(Double.init))
+        <= 2 * Tolerance.gamma(2 * 48 + 1) * 0x1p10
+    }
+    #expect(agree(spread.gradients.routerWeights.weight, one.gradients.routerWeights.weight))
+    for expert in 0..<3 {
+      let (actual, expected) = (spread.gradients.experts[expert], one.gradients.experts[expert])
+      #expect(agree(actual.up, expected.up) && agree(actual.down, expected.down))
+      #expect(ranks > 3 || actual == expected)
+    }
+    spread.gradients = one.gradients
+    #expect(spread.difference(from: one) == nil)
+    one.output[0] ^= 1
+    #expect(spread.difference(from: one) != nil)
+  }
+
+  @Test func contiguousPlacementsDealOutAllExperts() {
+    for expertCount in 1...20 {
+      for rankCount in 1...24 {
+        let placement = ExpertPlacement(expertCount: expertCount, rankCount: rankCount)
+        #expect(placement.replicas.allSatisfy { !$0.isEmpty })
+        #expect(Set(placement.experts.joined()) == Set(0..<expertCount))
+        let sizes = placement.experts.map(\.count)
+        #expect(sizes.max()! - sizes.min()! <= 1)
+        if rankCount <= expertCount {
+          #expect(Array(placement.experts.joined()) == Array(0..<expertCount))
+        } else {
+          let replicas = placement.replicas.map(\.count)
+          #expect(replicas.max()! - replicas.min()! <= 1)
+        }
+      }
+    }
+  }
+
+  /// Every rank names the token by its index in the batch.
+  @Test func tokensThatCannotBeRoutedAreNamedEverywhere() throws {
+    let layerCase = LayerCase(
+      seed: 700, tokenCount: 9, expertCount: 4, expertsPerToken: 2, hiddenSize: 8, feedForwardSize: 8)
+    let problem = try layerCase.problem()
+    let messages = try LocalCommunicator.run(ranks: 3) { communicator in
+      let layer = try ExpertParallelLayer(
+        problem.configuration, weights: problem.weights, over: communicator)
+      var input = Activations.random([3, 8], seed: 1)
+      if communicator.rank == 1 { input.tokens[2, 5] = .nan }
+      return Self.message { _ = try layer(input) }
+    }
+    #expect(messages == Array(repeating: messages[0], count: 3))
+    #expect(messages[0].contains("token 5"))
+  }
+
+  /// Statistics of sequences need whole ones on every rank but the last; gradients fit the layer of their rank only.
+  @Test func errorsNameTheCulprit() throws {
+    let layerCase = LayerCase(
+      seed: 701, tokenCount: 10, expertCount: 4, expertsPerToken: 2, hiddenSize: 8, feedForwardSize: 8)
+    let problem = try layerCase.problem()
+    let messages = try LocalCommunicator.run(ranks: 2) { communicator in
+      let layer = try ExpertParallelLayer(
+        problem.configuration, weights: problem.weights, over: communicator)
+      let input = Activations.random([communicator.rank == 0 ? 6 : 4, 8], seed: 1)
+      var (output, inputGradient) = (input, input)
+      var workspace = ExpertParallelWorkspace()
+      var recording = ExpertParallelRecording()
+      try layer.forward(input, recording: &recording, into: &output, workspace: &workspace)
+      return [
+        Self.message {
+          _ = try layer.statistics(of: &recording, by: .sequence(length: 4), workspace: &workspace)
+        },
+        Self.message {
+          _ = try layer.statistics(of: &recording, by: .sequence(length: 2), workspace: &workspace)
+        },
+        Self.message {
+          try layer.backward(
+            input, input: input, recording: &recording, into: &inputGradient,
+            gradients: MoEGradients(for: MoELayer(problem.configuration, weights: problem.weights)),
+            workspace: &workspace)
+        },
+      ]
+    }
+    #expect(messages[0] == messages[1])
+    #expect(messages[0][0].contains("rank 0 ends within a sequence, after token 6"))
+    #expect(messages[0][1] == "no error")
+    #expect(messages[0][2].contains("of other experts"))
+  }
+
+  private static func message(_ body: () throws -> Void) -> String {
+    do {
+      try body()
+      return "no error"
+    } catch {
+      return "\(error)"
+    }
+  }
+}
+
+extension LayerCase {
+  /// Every fifth case samples.
+  fileprivate var withSampling: LayerCase {
+    guard seed % 5 == 0 else { return self }
+    var layerCase = self
+    layerCase.policy.scoring = .sparseMixer(jitter: 0.25)
+    layerCase.policy.groups = nil
+    layerCase.hasSelectionBias = false
+    return layerCase
+  }
+}

@@ -1,0 +1,181 @@
+import ExpertParallel
+import MoE
+import MoECore
+import TestSupport
+
+/// What two passes of a layer, forward and backward, leave: all that has to be the same for any number of ranks.
+struct PassResult: Sendable {
+  var output: [UInt32] = []
+  var inputGradient: [UInt32] = []
+  var record = RoutingRecord()
+  var statistics: [RouterStatistics] = []
+  var lossValue = 0.0
+  var gradients: MoEWeights
+
+  /// Says what differs from the result of one rank, if anything does.
+  func difference(from one: PassResult) -> String? {
+    if record != one.record { return "the records differ: \(record)\nexpected \(one.record)" }
+    if output != one.output { return "the outputs differ" }
+    if statistics != one.statistics { return "the statistics differ" }
+    if lossValue != one.lossValue { return "the losses differ" }
+    if inputGradient != one.inputGradient { return "the input gradients differ" }
+    if gradients.routerWeights != one.gradients.routerWeights { return "the router's gradients differ" }
+    for (index, expert) in gradients.experts.enumerated() where expert != one.gradients.experts[index] {
+      return "the gradients of expert \(index) differ"
+    }
+    if gradients.denseGate != one.gradients.denseGate { return "the gradients of the dense gate differ" }
+    if gradients.dense != one.gradients.dense { return "the dense gradients differ" }
+    return nil
+  }
+}
+
+/// A problem, what it is run with, and how its tokens are dealt out.
+struct SpreadPass: Sendable {
+  let problem: LayerProblem
+  let outputGradient: Activations
+  let noise: RouterNoise
+  let extent: Recording.Extent
+  let precision: Precision
+  let instructionSet: InstructionSet
+  var gradientSum = ExpertParallelLayer.GradientSum.exact
+  /// `[R + 1]`: the first token of each rank, and T.
+  let cuts: [Int]
+  /// Whether each rank has whole sequences, so that losses of sequences and positions exist.
+  let isAligned: Bool
+
+  init(
+    _ layerCase: LayerCase, ranks: Int, precision: Precision = .float32,
+    instructionSet: InstructionSet = InstructionSet.supported.last!
+  ) throws {
+    problem = try layerCase.problem()
+    outputGradient = Activations.random(problem.input.shape, seed: layerCase.seed &+ 9)
+    noise = RouterNoise(seed: 1, inputJitter: layerCase.seed % 4 == 0 ? 0.0625 : 0)
+    extent = layerCase.seed % 3 == 0 ? .recompute : .full
+    self.precision = precision
+    self.instructionSet = instructionSet
+    isAligned = layerCase.seed % 2 == 0
+    var generator = SeededGenerator(seed: layerCase.seed ^ 0xC075)
+    let units = isAligned ? layerCase.batchSize : layerCase.tokenCount
+    // Cuts at random, so that some ranks have nothing.
+    let inner = (1..<ranks).map { _ in Int(generator.next() % UInt64(units + 1)) }.sorted()
+    let unit = isAligned ? layerCase.sequenceLength : 1
+    cuts = ([0] + inner + [units]).map { $0 * unit }
+  }
+
+  private var groupings: [TokenGrouping] {
+    let length = problem.input.sequenceLength
+    return isAligned ? [.batch, .sequence(length: length), .position(length: length)] : [.batch]
+  }
+
+  private func loss(_ sums: [RouterStatistics]) throws -> RouterLoss {
+    let batch = sums[0]
+    let losses =
+      batch.switchTransformer(coefficient: 0.5) + batch.importance() + batch.zLoss(coefficient: 0.125)
+    guard sums.count > 1 else { return losses }
+    return try losses + sums[1].deepSeekV3Sequence(coefficient: 0.25) + sums[2].variance(.seedPositional)
+  }
+
+  /// On one rank, by the layer that knows of no ranks.
+  func one() throws -> PassResult {
+    let layer = try MoELayer(problem.configuration, weights: problem.weights, precision: precision)
+    let execution = try Execution(instructionSet: instructionSet, threadCount: 2)
+    var workspace = Workspace()
+    var recording = Recording(extent)
+    var (output, inputGradient) = (problem.input, problem.input)
+    let gradients = try MoEGradients(for: layer)
+    var result = PassResult(gradients: problem.weights)
+    for _ in 0..<2 {
+      try layer.forward(
+        problem.input, mask: problem.mask, noise: noise, recording: &recording, into: &output,
+        workspace: &workspace, execution: execution)
+      result.statistics = []
+      for grouping in groupings {
+        result.statistics.append(
+          try layer.statistics(of: &recording, by: grouping, workspace: &workspace, execution: execution))
+      }
+      let loss = try loss(result.statistics)
+      try layer.backward(
+        outputGradient, input: problem.input, recording: &recording, losses: loss.gradients,
+        into: &inputGradient, gradients: gradients, workspace: &workspace, execution: execution)
+      result.lossValue = loss.value
+    }
+    result.record = recording.record
+    result.output = output.tokens.elements.map(\.bitPattern)
+    result.inputGradient = inputGradient.tokens.elements.map(\.bitPattern)
+    result.gradients = gradients.weights(of: layer)
+    return result
+  }
+
+  /// On ranks; what each rank has is put together, and checked to be the same where several ranks have it.
+  func spread() throws -> PassResult {
+    let parts = try LocalCommunicator.run(ranks: cuts.count - 1) { try self.rank($0) }
+    var whole = parts[0].result
+    var experts: [FeedForwardWeights?] = Array(repeating: nil, count: problem.configuration.expertCount)
+    for (rank, part) in parts.enumerated() {
+      let result = part.result
+      if rank > 0 {
+        whole.output += result.output
+        whole.inputGradient += result.inputGradient
+        whole.record = whole.record.followed(by: result.record)
+      }
+      try ensure(result.statistics == whole.statistics, "rank \(rank) has other statistics")
+      try ensure(result.lossValue == whole.lossValue, "rank \(rank) has another loss")
+      let shared = (result.gradients.routerWeights, result.gradients.dense, result.gradients.denseGate)
+      let first = (whole.gradients.routerWeights, whole.gradients.dense, whole.gradients.denseGate)
+      try ensure(shared == first, "rank \(rank) has other gradients of what is shared")
+      for (expert, gradient) in zip(part.experts, result.gradients.experts) {
+        try ensure(
+          experts[expert].map { $0 == gradient } ?? true, "the replicas of expert \(expert) differ")
+        experts[expert] = gradient
+      }
+    }
+    whole.gradients.experts = experts.map { $0! }
+    return whole
+  }
+
+  private func rank(_ communicator: LocalCommunicator) throws -> (experts: [Int], result: PassResult) {
+    let tokens = cuts[communicator.rank]..<cuts[communicator.rank + 1]
+    let layer = try ExpertParallelLayer(
+      problem.configuration, weights: problem.weights, over: communicator, precision: precision,
+      gradientSum: gradientSum)
+    let execution = try Execution(
+      instructionSet: instructionSet, threadCount: 1 + communicator.rank % 2)
+    let (input, outputGradient) = (try part(problem.input, tokens), try part(self.outputGradient, tokens))
+    let mask = problem.mask.map { Array($0[tokens]) }
+    var noise = noise
+    noise.firstToken = tokens.lowerBound
+    var workspace = ExpertParallelWorkspace()
+    var recording = ExpertParallelRecording(extent)
+    var (output, inputGradient) = (input, input)
+    let gradients = try layer.makeGradients()
+    var result = PassResult(gradients: problem.weights)
+    for _ in 0..<2 {
+      try layer.forward(
+        input, mask: mask, sequenceLength: problem.input.sequenceLength, noise: noise,
+        recording: &recording, into: &output, workspace: &workspace, execution: execution)
+      result.statistics = []
+      for grouping in groupings {
+        result.statistics.append(
+          try layer.statistics(of: &recording, by: grouping, workspace: &workspace, execution: execution))
+      }
+      let loss = try loss(result.statistics)
+      try layer.backward(
+        outputGradient, input: input, recording: &recording, losses: loss.gradients,
+        into: &inputGradient, gradients: gradients, workspace: &workspace, execution: execution)
+      result.lossValue = loss.value
+    }
+    result.record = recording.record
+    result.output = output.tokens.elements.map(\.bitPattern)
+    result.inputGradient = inputGradient.tokens.elements.map(\.bitPattern)
+    result.gradients = layer.weights(of: gradients)
+    return (layer.localExperts, result)
+  }
+
+  /// Some tokens of a batch.
+  func part(_ whole: Activations, _ tokens: Range<Int>) throws -> Activations {
+    let (length, hidden) = (whole.shape[1], whole.shape[2])
+    return try Activations(
+      shape: isAligned ? [tokens.count / length, length, hidden] : [tokens.count, hidden],
+      tokens: whole.tokens.rows(tokens))
+  }
+}
