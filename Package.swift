@@ -20,6 +20,7 @@ let package = Package(
     .library(name: "CKernels", targets: ["CKernels"]),
     .library(name: "MoETraining", targets: ["MoETraining"]),
     .library(name: "ExpertParallel", targets: ["ExpertParallel"]),
+    .library(name: "MoEReport", targets: ["MoEReport"]),
     .library(name: "MoEReference", targets: ["MoEReference"]),
     .library(name: "COpenBLAS", targets: ["COpenBLAS"]),
     .executable(name: "moe", targets: ["moe"]),

@@ -15,6 +15,7 @@ let package = Package(
       dependencies: [
         .product(name: "MoE", package: "swift-moe"),
         .product(name: "MoETraining", package: "swift-moe"),
+        .product(name: "MoEReport", package: "swift-moe"),
         .product(name: "CKernels", package: "swift-moe"),
         .product(name: "MoEReference", package: "swift-moe"),
         .product(name: "COpenBLAS", package: "swift-moe"),

@@ -12,5 +12,7 @@ struct MoEBench: ParsableCommand {
 
       Example: moe-bench kernels --filter router
       """,
-    subcommands: [KernelsCommand.self, LayerCommand.self, ModelCommand.self, WorkerCommand.self])
+    subcommands: [
+      KernelsCommand.self, LayerCommand.self, ModelCommand.self, WorkerCommand.self, HeadlineCommand.self,
+    ])
 }

@@ -1,0 +1,80 @@
+/// What is compared of a finished run.
+package struct ComparedRun {
+  /// A Mixture-of-Experts layer at the end of training.
+  package struct Layer {
+    /// The layer's index in the model, and E.
+    package var layer: Int
+    package var experts: Int
+    /// The coefficient of variation of a step's load over experts, before drops: the mean of the last tenth of steps.
+    package var variation: Double
+    /// The same of those steps' loads added up, which is without the chances of a batch.
+    package var variationOfSum: Double
+    /// The share of choices that were dropped in those steps.
+    package var dropRate: Double
+    /// What a held-out byte's expert tells of its label, of its label where one label is left out, and of its kind.
+    package var ofLabel: Specialization?
+    package var ofOtherLabels: Specialization?
+    package var ofClass: Specialization?
+  }
+
+  package var name: String
+  package var seed: Int
+  package var parameters: (total: Int, active: Int)
+  package var flopsPerToken: Double
+  package var trainBytes: Int
+  /// What the last line of metrics.jsonl says of the bytes that were read.
+  package var tokens: Int
+  /// The names that experts are held against, where the run says which bytes they get.
+  package var labels: [String] = []
+  package var classes: [String] = []
+  /// The mean of the last tenth of the steps, in nats a byte.
+  package var trainingLoss: Double
+  /// Validation loss over steps, in nats a byte.
+  package var validation: Series
+  package var layers: [Layer]
+
+  package var finalLoss: Double { validation.last! }
+  package var steps: Int { Int(validation.points.last!.step) }
+
+  /// - Parameter label: the label that ``Layer/ofOtherLabels`` leaves out.
+  /// - Returns: nil where the run has no validation at its last planned step.
+  package init?(_ run: RunFolder, leavingOut label: String?) {
+    let planned = run.settings.first { $0.path == "training.steps" }.flatMap { Int($0.value) }
+    guard let last = run.steps.last, planned.map({ $0 == last.step }) ?? true, last.validationLoss != nil
+    else { return nil }
+    name = run.name
+    seed = run.description.seed
+    parameters = (run.description.parameters.total, run.description.parameters.active)
+    flopsPerToken = run.description.flopsPerToken
+    trainBytes = run.description.data.trainBytes
+    tokens = last.tokens
+    validation = Series(run.steps, \.validationLoss)
+    let facts = RunFacts(run)
+    trainingLoss = facts.finalLoss
+    layers = facts.layers.enumerated().map { index, layer in
+      Layer(
+        layer: layer.layer, experts: layer.experts,
+        variation: facts.mean { coefficientOfVariation($0.layers[index].load) },
+        variationOfSum: coefficientOfVariation(
+          facts.tail.dropFirst().reduce(facts.tail.first!.layers[index].load) { sum, record in
+            zip(sum, record.layers[index].load).map(+)
+          }),
+        dropRate: facts.dropRate(layer: index))
+    }
+    guard let routing = run.routing, routing.layers == layers.map(\.layer) else { return }
+    (labels, classes) = (routing.labels, routing.classes)
+    for index in layers.indices {
+      layers[index].ofLabel = Specialization(counts: routing.byLabel[index])
+      layers[index].ofClass = Specialization(counts: routing.byClass[index])
+      guard let column = label.flatMap(routing.labels.firstIndex) else { continue }
+      layers[index].ofOtherLabels = Specialization(counts: routing.byLabel[index].without(column: column))
+    }
+  }
+}
+
+extension [[Int]] {
+  /// The rows without one of their columns.
+  func without(column: Int) -> [[Int]] {
+    map { row in row.enumerated().filter { $0.offset != column }.map(\.element) }
+  }
+}
