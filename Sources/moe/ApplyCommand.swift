@@ -19,7 +19,8 @@ struct ApplyCommand: ParsableCommand {
         moe apply Mixtral-8x7B --layer 3 --input x.safetensors --output y.safetensors
         moe apply switch-base-8 --layer encoder.1 --input x.safetensors \\
           --tensor hidden --output y.safetensors
-        moe apply Qwen3-30B-A3B --layer 7 --input x.safetensors --output y.safetensors --ranks 4
+        moe apply Qwen3-30B-A3B --layer 7 --input x.safetensors \\
+          --output y.safetensors --ranks 4
       """)
 
   @Argument(help: "A folder with config.json and safetensors files.") var checkpoint: String

@@ -13,7 +13,7 @@ struct GenerateCommand: ParsableCommand {
 
       Examples:
         moe generate run --prompt "Once upon a time"
-        moe generate run --prompt "Es war einmal" --bytes 1000 --temperature 0.7 --top-p 0.95 --seed 7
+        moe generate run --prompt "Es war einmal" --bytes 1000 --seed 7
       """)
 
   @Argument(help: "The folder of a run of moe train.") var folder: String
