@@ -101,9 +101,13 @@ public struct RouterStatistics: Sendable, Equatable {
   ///
   /// - Precondition: there is one value an expert.
   public func updatedSelectionBias(_ bias: [Float], rate: Float = 0.001) -> [Float] {
-    precondition(bias.count == expertCount, "\(bias.count) biases for \(expertCount) experts")
-    let counts = ofBatch.counts
+    Self.updatedSelectionBias(bias, counts: ofBatch.counts, rate: rate)
+  }
+
+  /// The same from the counts alone.
+  package static func updatedSelectionBias(_ bias: [Float], counts: [Int64], rate: Float) -> [Float] {
+    precondition(bias.count == counts.count, "\(bias.count) biases for \(counts.count) experts")
     let total = counts.reduce(0, +)
-    return zip(bias, counts).map { $0 + rate * Float((total - Int64(expertCount) * $1).signum()) }
+    return zip(bias, counts).map { $0 + rate * Float((total - Int64(counts.count) * $1).signum()) }
   }
 }

@@ -91,15 +91,3 @@ extension LanguageModel {
 extension FeedForwardBlock {
   var stage: Stage { isMoE ? .moe : .feedForward }
 }
-
-/// Seconds of each stage.
-struct StageClock {
-  private(set) var seconds: [Stage: Double] = [:]
-
-  mutating func measure<Failure: Error>(_ stage: Stage, _ body: () throws(Failure) -> Void) throws(Failure) {
-    let start = ContinuousClock.now
-    try body()
-    let passed = (ContinuousClock.now - start).components
-    seconds[stage, default: 0] += Double(passed.seconds) + Double(passed.attoseconds) * 1e-18
-  }
-}

@@ -90,16 +90,14 @@ extension LanguageModel {
     for layer in outcome?.layers ?? [] {
       let feedForward = layers[layer.layer].feedForward
       guard let bias = feedForward.layer.selectionBias else { continue }
-      let total = layer.load.reduce(0, +)
-      feedForward.layer.selectionBias = zip(bias, layer.load).map {
-        $0 + feedForward.block.biasRate * Float((total - Int64(layer.load.count) * $1).signum())
-      }
+      feedForward.layer.selectionBias = RouterStatistics.updatedSelectionBias(
+        bias, counts: layer.load, rate: feedForward.block.biasRate)
     }
   }
 
   /// Sets all gradients to zero.
   public func resetGradients() {
-    for parameter in parameters { parameter.resetGradient() }
+    Parallel.forEach(parameters.count, execution) { parameters[$0].resetGradient() }
   }
 
   /// The losses and routes of held-out text, with the capacities of evaluation.

@@ -62,9 +62,9 @@ public final class Trainer {
   public func trainStep() throws -> StepMetrics {
     let number = step + 1
     let training = description.training
-    var clock = StepClock()
-    let batch = clock.measure("data") { sampler.batch(at: number) }
-    try model.parameters.resetGradients(execution)
+    var clock = StageClock()
+    let batch = clock.measure(.data) { sampler.batch(at: number) }
+    model.resetGradients()
     let outcome = try noticingDivergence(at: number) {
       try model.accumulateGradients(
         inputs: batch.inputs, targets: batch.targets, sequenceLength: description.model.contextLength,
@@ -72,16 +72,12 @@ public final class Trainer {
         noiseSeed: description.seed &* 0x9E37_79B9_7F4A_7C15 &+ UInt64(number))
     }
     let norm = try noticingDivergence(at: number) {
-      if !outcome.loss.isFinite { throw TrainingError.notFinite(what: "the loss") }
-      for layer in outcome.layers where !(layer.balanceLoss + layer.zLoss).isFinite {
-        throw TrainingError.notFinite(what: "the router's loss in layer \(layer.layer)")
-      }
-      return try clock.measure("optimizer") {
+      try clock.measure(.optimizer) {
         try GradientNorm(of: model.parameters, execution: execution)
       }
     }
     let rate = training.schedule.rate(at: number, of: training.steps)
-    clock.measure("optimizer") {
+    clock.measure(.optimizer) {
       optimizer.step(
         OptimizerUpdate(
           number: number, learningRate: .init(expert: rate * training.expertLearningRateFactor, other: rate),
@@ -93,12 +89,14 @@ public final class Trainer {
   }
 
   private func metrics(
-    _ outcome: StepOutcome, _ norm: GradientNorm, _ rate: Double, _ clock: StepClock
+    _ outcome: StepOutcome, _ norm: GradientNorm, _ rate: Double, _ clock: StageClock
   ) -> StepMetrics {
     let tokens = description.training.batchSize * description.model.contextLength
-    let seconds = clock.seconds
-    var stages = clock.stages
-    for (stage, seconds) in outcome.stageSeconds { stages[stage.rawValue, default: 0] += seconds }
+    let seconds = clock.total
+    var stages: [String: Double] = [:]
+    for part in [clock.seconds, outcome.stageSeconds] {
+      for (stage, seconds) in part { stages[stage.rawValue, default: 0] += seconds }
+    }
     return StepMetrics(
       step: step, tokens: step * tokens, loss: outcome.loss, auxiliaryLoss: outcome.auxiliaryLoss,
       learningRate: rate, gradientNorm: norm, seconds: seconds, tokensPerSecond: Double(tokens) / seconds,
@@ -120,8 +118,6 @@ public final class Trainer {
       return try body()
     } catch TrainingError.notFinite(let what) {
       throw diverged("\(TrainingError.notFinite(what: what))\(brokenParameter)")
-    } catch MoEError.notFinite(let what, let token) {
-      throw diverged("\(MoEError.notFinite(what: what, token: token))\(brokenParameter)")
     } catch MoEError.diverged(let complaint) {
       throw diverged("\(complaint)\(brokenParameter)")
     }
@@ -133,32 +129,5 @@ public final class Trainer {
       if let name = parameter.firstNotFinite(in: parameter.values) { return ", as is a value of \(name)" }
     }
     return ""
-  }
-}
-
-/// Seconds of a step and of its parts.
-struct StepClock {
-  private let clock = ContinuousClock()
-  private let start = ContinuousClock().now
-  private(set) var stages: [String: Double] = [:]
-
-  /// So far.
-  var seconds: Double { Self.seconds(clock.now - start) }
-
-  mutating func measure<Result, Failure: Error>(
-    _ stage: String, _ body: () throws(Failure) -> Result
-  ) throws(Failure) -> Result {
-    let begin = clock.now
-    let result = try body()
-    stages[stage, default: 0] += Self.seconds(clock.now - begin)
-    return result
-  }
-
-  private static func seconds(_ duration: Duration) -> Double { duration / .seconds(1) }
-}
-
-extension [Parameter] {
-  fileprivate func resetGradients(_ execution: Execution) throws {
-    Parallel.forEach(count, execution) { self[$0].resetGradient() }
   }
 }
