@@ -85,8 +85,6 @@ struct TokenDispatch {
 
   /// The rows that come back to this rank.
   var returnedRowCount: Int { sentRows.reduce(0, +) }
-  /// The tokens that come to this rank.
-  var receivedTokenCount: Int { receivedTokens.reduce(0, +) }
 }
 
 /// What the owner of an expert is told of a choice: its row there, the token by its index among those that come from the
