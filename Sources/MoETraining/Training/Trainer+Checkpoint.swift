@@ -23,13 +23,16 @@ extension LanguageModel {
     guard let found = try folder.findCheckpoint() else {
       throw TrainingError.run(path: folder.path, "the run has no checkpoint yet")
     }
-    try TrainingCheckpoint(model, nil).read(found.file)
+    try TrainingCheckpoint(model, nil).read(found.content, over: CheckpointRanks(nil))
     model.parametersChanged(after: nil)
     return (model, found.step, found.note)
   }
 }
 
 extension Trainer {
+  /// The ranks that have a part of the model each.
+  private var ranks: CheckpointRanks { CheckpointRanks(nil) }
+
   /// Writes a checkpoint of this step, and keeps the one before.
   ///
   /// - Throws: ``TrainingError/diverged(step:_:checkpoint:)`` where a value is not finite, and the checkpoints stay as
@@ -37,25 +40,25 @@ extension Trainer {
   public func save() throws {
     try noticingDivergence(at: step) {
       try folder.save(
-        TrainingCheckpoint(model, optimizer),
+        TrainingCheckpoint(model, optimizer), step: step,
         metadata: [
           "format": "pt", "step": "\(step)", "seed": "\(description.seed)",
           "model": RunDescription.json(description.model),
           "training": RunDescription.json(description.training),
-        ])
+        ], over: ranks)
     }
   }
 
   /// Takes the newest checkpoint that is whole.
   func restore() throws {
-    folder.removeLeftovers()
-    guard let found = try folder.findCheckpoint() else { return }
+    if ranks.rank == 0 { folder.removeLeftovers() }
+    guard let found = try folder.findCheckpoint(over: ranks) else { return }
     for (key, expected) in [
       ("model", RunDescription.json(description.model)), ("seed", "\(description.seed)"),
-    ] where found.file.metadata[key] != expected {
+    ] where found.content.metadata[key] != expected {
       throw CheckpointError(
-        found.file.path,
-        "it was written by another run: its \(key) is \(found.file.metadata[key] ?? "missing"), that of run.json "
+        found.content.path,
+        "it was written by another run: its \(key) is \(found.content.metadata[key] ?? "missing"), that of run.json "
           + "is \(expected)")
     }
     if found.step > description.training.steps {
@@ -64,7 +67,7 @@ extension Trainer {
         "the run is at step \(found.step), expected at most \(description.training.steps), where it is to end"
       )
     }
-    try TrainingCheckpoint(model, optimizer).read(found.file)
+    try TrainingCheckpoint(model, optimizer).read(found.content, over: ranks)
     model.parametersChanged(after: nil)
     step = found.step
     note = found.note

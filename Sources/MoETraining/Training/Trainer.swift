@@ -111,7 +111,7 @@ public final class Trainer {
   /// Adds the step, and the last good checkpoint, to an error about numbers.
   func noticingDivergence<Result>(at step: Int, _ body: () throws -> Result) throws -> Result {
     func diverged(_ complaint: String) -> TrainingError {
-      let good = (try? folder.findCheckpoint())??.step ?? 0
+      let good = folder.checkpointStep ?? 0
       return .diverged(step: step, complaint, checkpoint: good)
     }
     do {
