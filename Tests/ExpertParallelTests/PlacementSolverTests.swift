@@ -161,11 +161,14 @@ import Testing
     let load = [900, 100, 100, 100, 100, 100, 100, 100]
     let single = try PlacementSolver(expertCount: 8, rankCount: 4, slotCount: 4).solve(load: load)
     #expect(single.description == "rows per rank: 900 at most (contiguous 1000), bound 900, gap 0.0 %")
-    let copied = try PlacementSolver(expertCount: 8, rankCount: 4, slotCount: 4, extraCount: 6).solve(load: load)
+    func solve(slots: Int) throws -> PlacementSolver.Solution {
+      try PlacementSolver(expertCount: 8, rankCount: 4, slotCount: slots, extraCount: 6).solve(load: load)
+    }
+    let copied = try solve(slots: 4)
     // Two copies are enough, so no more are made.
     #expect(copied.placement.replicas.map(\.count) == [3, 1, 1, 1, 1, 1, 1, 1])
     #expect(copied.description == "rows per rank: 400 at most (contiguous 1000), bound 400, gap 0.0 %")
-    let tight = try PlacementSolver(expertCount: 8, rankCount: 4, slotCount: 3, extraCount: 6).solve(load: load)
+    let tight = try solve(slots: 3)
     #expect(tight.description == "rows per rank: 425 at most (contiguous 1000), bound 400, gap 6.3 %")
   }
 

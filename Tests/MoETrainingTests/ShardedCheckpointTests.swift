@@ -50,7 +50,8 @@ import Testing
     let sizes = (0..<30).map { _ in Int(generator.next() % 100) + 1 }
     let placement = ExpertPlacement(expertCount: Int(generator.next() % 12) + 1, rankCount: ranks)
     let held = placement.experts.map { experts in
-      sizes.enumerated().map { ("shared.\($0)", [$1, 3]) } + experts.map { ("expert.\($0)", [50, 2]) }
+      sizes.enumerated().map { MatrixName(name: "shared.\($0)", shape: [$1, 3]) }
+        + experts.map { MatrixName(name: "expert.\($0)", shape: [50, 2]) }
     }
     let plan = try ShardPlan(held: held)
     let (again, reversed) = (try ShardPlan(held: held), try ShardPlan(held: held.map { $0.reversed() }))
@@ -58,7 +59,7 @@ import Testing
     #expect(plan.writers.count == 30 + placement.expertCount && plan.shapes.count == plan.writers.count)
     var bytes = [Int](repeating: 0, count: ranks)
     for (name, writer) in plan.writers {
-      #expect(held[writer].contains { $0.0 == name })
+      #expect(held[writer].contains { $0.name == name })
       bytes[writer] += plan.shapes[name]!.reduce(4, *)
     }
     let own = placement.experts.map { experts in
@@ -74,7 +75,7 @@ import Testing
       throws: CheckpointError(
         "checkpoint", "tensor “a” has shape [2, 3] on rank 1, expected [3, 2] as on rank 0")
     ) {
-      try ShardPlan(held: [[("a", [3, 2])], [("a", [2, 3])]])
+      try ShardPlan(held: [[MatrixName(name: "a", shape: [3, 2])], [MatrixName(name: "a", shape: [2, 3])]])
     }
   }
 

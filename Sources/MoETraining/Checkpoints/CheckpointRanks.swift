@@ -1,6 +1,14 @@
 package import ExpertParallel
 internal import MoECheckpoints
 
+/// The name of a matrix and its shape `[rows, columns]`.
+package struct MatrixName: Equatable, Sendable {
+  package var name: String
+  package var shape: [Int]
+
+  package init(name: String, shape: [Int]) { (self.name, self.shape) = (name, shape) }
+}
+
 /// The ranks that write or read a checkpoint together: those of a communicator, or this process alone.
 package struct CheckpointRanks {
   private let communicator: (any Communicator)?
@@ -24,6 +32,15 @@ package struct CheckpointRanks {
       list.split(separator: 0, omittingEmptySubsequences: false).dropLast().map { bytes in
         String(decoding: bytes, as: UTF8.self)
       }
+    }
+  }
+
+  /// The names and shapes of what each rank holds, in order of rank. A collective.
+  func gather(_ entries: [CheckpointEntry], step: String) throws -> [[MatrixName]] {
+    let names = try gather(entries.map(\.name), step: step)
+    let shapes = try gather(entries.flatMap(\.shape), step: step)
+    return zip(names, shapes).map { names, shapes in
+      names.indices.map { MatrixName(name: names[$0], shape: Array(shapes[2 * $0..<2 * $0 + 2])) }
     }
   }
 

@@ -20,10 +20,11 @@ package struct ShardPlan: Equatable {
   ///
   /// - Parameter held: the names and shapes that each rank holds, in order of rank.
   /// - Throws: `CheckpointError` naming a tensor that has two shapes.
-  package init(held: [[(name: String, shape: [Int])]]) throws(CheckpointError) {
+  package init(held: [[MatrixName]]) throws(CheckpointError) {
     var holdings: [String: Holding] = [:]
     for (rank, tensors) in held.enumerated() {
-      for (name, shape) in tensors {
+      for tensor in tensors {
+        let (name, shape) = (tensor.name, tensor.shape)
         let known = holdings[name, default: Holding(shape: shape, ranks: [])]
         guard known.shape == shape else {
           throw CheckpointError(

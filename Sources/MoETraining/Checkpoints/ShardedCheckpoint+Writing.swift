@@ -21,7 +21,7 @@ extension ShardedCheckpoint {
     over ranks: CheckpointRanks
   ) throws {
     let label = "checkpoint of step \(step)"
-    let plan = try plan(entries, over: ranks, step: label)
+    let plan = try ShardPlan(held: ranks.gather(entries, step: label))
     var writer = SafetensorsWriter(metadata: [
       "format": "pt", "step": "\(step)", "rank": "\(ranks.rank)", "ranks": "\(ranks.size)",
     ])
@@ -51,17 +51,6 @@ extension ShardedCheckpoint {
         })
       try AtomicFile.write(Array(manifest.json.utf8), to: "\(path)/\(CheckpointManifest.name)")
     }
-  }
-
-  private static func plan(
-    _ entries: [CheckpointEntry], over ranks: CheckpointRanks, step: String
-  ) throws -> ShardPlan {
-    let names = try ranks.gather(entries.map(\.name), step: step)
-    let shapes = try ranks.gather(entries.flatMap(\.shape), step: step)
-    return try ShardPlan(
-      held: zip(names, shapes).map { names, shapes in
-        names.indices.map { (names[$0], Array(shapes[2 * $0..<2 * $0 + 2])) }
-      })
   }
 
   private static func makeEmpty(_ path: String) throws(CheckpointError) {
