@@ -54,7 +54,8 @@ let package = Package(
     .target(name: "MoEReport", swiftSettings: swiftSettings),
     .systemLibrary(name: "COpenBLAS", path: "Sources/COpenBLAS", providers: [.apt(["libopenblas-dev"])]),
     .target(
-      name: "MoETraining", dependencies: ["MoE", "MoECore", "MoECheckpoints", "CKernels", "COpenBLAS"],
+      name: "MoETraining",
+      dependencies: ["MoE", "MoECore", "MoECheckpoints", "ExpertParallel", "CKernels", "COpenBLAS"],
       swiftSettings: swiftSettings),
     .executableTarget(
       name: "moe",
@@ -82,7 +83,7 @@ let package = Package(
       swiftSettings: swiftSettings),
     .testTarget(
       name: "MoETrainingTests",
-      dependencies: ["MoETraining", "MoE", "MoECore", "MoEReference", "TestSupport"],
+      dependencies: ["MoETraining", "ExpertParallel", "MoE", "MoECore", "MoEReference", "TestSupport"],
       swiftSettings: swiftSettings),
     .testTarget(
       name: "MoEReportTests", dependencies: ["MoEReport", "MoECore", "moe"], swiftSettings: swiftSettings),

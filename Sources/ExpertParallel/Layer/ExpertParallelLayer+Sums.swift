@@ -1,4 +1,4 @@
-internal import MoE
+package import MoE
 internal import MoECore
 
 extension ExpertParallelLayer {
@@ -20,9 +20,9 @@ extension ExpertParallelLayer {
     let members = (0..<replicas.size).filter {
       !placement.share($0, of: expert, rowCount: rowCount).isEmpty
     }
-    try sum(gradients.experts.memories, over: replicas, members: members, step: step) {
-      try add(&workspace)
-    }
+    try Self.sum(
+      gradients.experts.memories, over: replicas, members: members, by: gradientSum, step: step
+    ) { try add(&workspace) }
   }
 
   /// Adds the gradients of router, dense branch and gate over all ranks.
@@ -32,7 +32,9 @@ extension ExpertParallelLayer {
   ) throws {
     let firstTokens = workspace.kept.firstTokens
     let members = (0..<communicator.size).filter { firstTokens[$0] < firstTokens[$0 + 1] }
-    try sum(gradients.sharedMemories, over: communicator, members: members, step: step) {
+    try Self.sum(
+      gradients.sharedMemories, over: communicator, members: members, by: gradientSum, step: step
+    ) {
       try part.addSharedGradients(
         tokenCount: tokenCount, to: gradients, execution: execution, workspace: &workspace.local)
     }
@@ -43,9 +45,10 @@ extension ExpertParallelLayer {
   /// - Parameters:
   ///   - memories: the sums, the same on all ranks of the group before and after.
   ///   - members: the ranks that have something to add, ascending.
-  private func sum(
-    _ memories: [Memory], over group: any Communicator, members: [Int], step: String,
-    _ add: () throws -> Void
+  ///   - step: the label of errors.
+  package static func sum(
+    _ memories: [Memory], over group: any Communicator, members: [Int], by gradientSum: GradientSum,
+    step: String, _ add: () throws -> Void
   ) throws {
     guard let last = members.last else { return }
     switch gradientSum {

@@ -34,7 +34,7 @@ public struct ExpertParallelLayer {
   /// How gradients of shared parameters are added.
   public let gradientSum: GradientSum
   /// The layer with this rank's experts alone, for its stages.
-  let part: MoELayer
+  package internal(set) var part: MoELayer
   /// The ranks that hold the same expert; nil where each expert is on one rank.
   let replicas: (any Communicator)?
 

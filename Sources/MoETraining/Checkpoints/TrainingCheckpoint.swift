@@ -6,20 +6,27 @@ internal import MoECheckpoints
 /// name. Its bytes depend on nothing but what was computed.
 struct TrainingCheckpoint {
   /// A matrix of the file and where it belongs.
-  private struct Entry {
+  struct Entry {
     var name: String
     var shape: [Int]
     var read: () -> Matrix
     var write: (Matrix) -> Void
   }
 
-  private let model: LanguageModel
-  private let entries: [Entry]
+  /// Those of this rank.
+  let entries: [Entry]
+  private let ranks: Ranks?
   private let readsAll: Bool
+
+  init(_ entries: [Entry]) {
+    self.entries = entries
+    ranks = nil
+    readsAll = true
+  }
 
   /// - Parameter optimizer: nil to read the model alone.
   init(_ model: LanguageModel, _ optimizer: (any Optimizer)?) {
-    self.model = model
+    ranks = model.ranks
     readsAll = optimizer != nil
     let parameters = model.parameters.flatMap { parameter in
       parameter.tensors.map { tensor in
@@ -57,10 +64,12 @@ struct TrainingCheckpoint {
     try writer.write(to: path)
   }
 
-  /// Reads the file into the model, after every name, type and shape was found to be what it should be.
+  /// Reads the file into the model, after every name, type and shape was found to be what it should be. With ranks a
+  /// collective: each takes what it holds.
   ///
   /// - Throws: `CheckpointError` naming a tensor that is missing, too many or misshapen; nothing was changed then.
-  func read(_ file: SafetensorsFile) throws(CheckpointError) {
+  func read(_ file: SafetensorsFile) throws {
+    let expected = try Set(ranks.map(names) ?? entries.map(\.name))
     for entry in entries {
       let tensor = try file.tensor(entry.name)
       guard tensor.shape == entry.shape, tensor.type == .float32 else {
@@ -70,7 +79,6 @@ struct TrainingCheckpoint {
             + "\(entry.shape)")
       }
     }
-    let expected = Set(entries.map(\.name))
     if let extra = file.names.first(where: {
       !expected.contains($0) && (readsAll || !$0.hasPrefix("optimizer."))
     }) {

@@ -4,12 +4,12 @@ internal import MoECheckpoints
 
 extension LanguageModel {
   /// The model of a run, as its seed makes it.
-  convenience init(_ description: RunDescription, execution: Execution) throws(MoEError) {
+  convenience init(_ description: RunDescription, over ranks: Ranks? = nil, execution: Execution) throws {
     let training = description.training
     try training.validate()
     try self.init(
       description.model, seed: description.seed, precision: Precision(rawValue: training.precision)!,
-      recording: training.recomputes ? .recompute : .full, execution: execution)
+      recording: training.recomputes ? .recompute : .full, over: ranks, execution: execution)
   }
 
   /// The model of a run's newest checkpoint, to be used and not trained further.
@@ -30,25 +30,26 @@ extension LanguageModel {
 }
 
 extension Trainer {
-  /// Writes a checkpoint of this step, and keeps the one before.
+  /// Writes a checkpoint of this step, and keeps the one before. With ranks a collective.
   ///
   /// - Throws: ``TrainingError/diverged(step:_:checkpoint:)`` where a value is not finite, and the checkpoints stay as
   ///   they are; `CheckpointError` where it cannot be written.
   public func save() throws {
+    let metadata = [
+      "format": "pt", "step": "\(step)", "seed": "\(description.seed)",
+      "model": RunDescription.json(description.model),
+      "training": RunDescription.json(description.training),
+    ]
     try noticingDivergence(at: step) {
-      try folder.save(
-        TrainingCheckpoint(model, optimizer),
-        metadata: [
-          "format": "pt", "step": "\(step)", "seed": "\(description.seed)",
-          "model": RunDescription.json(description.model),
-          "training": RunDescription.json(description.training),
-        ])
+      let checkpoint = TrainingCheckpoint(model, optimizer)
+      guard let ranks else { return try folder.save(checkpoint, metadata: metadata) }
+      let whole = try checkpoint.gathered(over: ranks)
+      try ranks.onFirst("the checkpoint") { try folder.save(whole, metadata: metadata) }
     }
   }
 
-  /// Takes the newest checkpoint that is whole.
+  /// Takes the newest checkpoint that is whole, whatever number of ranks wrote it.
   func restore() throws {
-    folder.removeLeftovers()
     guard let found = try folder.findCheckpoint() else { return }
     for (key, expected) in [
       ("model", RunDescription.json(description.model)), ("seed", "\(description.seed)"),
