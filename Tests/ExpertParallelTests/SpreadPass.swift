@@ -38,6 +38,8 @@ struct SpreadPass: Sendable {
   let precision: Precision
   let instructionSet: InstructionSet
   var gradientSum = ExpertParallelLayer.GradientSum.exact
+  var placement: ExpertPlacement?
+  var exchange: ExchangeOptions
   /// `[R + 1]`: the first token of each rank, and T.
   let cuts: [Int]
   /// Whether each rank has whole sequences, so that losses of sequences and positions exist.
@@ -51,6 +53,7 @@ struct SpreadPass: Sendable {
     outputGradient = Activations.random(problem.input.shape, seed: layerCase.seed &+ 9)
     noise = RouterNoise(seed: 1, inputJitter: layerCase.seed % 4 == 0 ? 0.0625 : 0)
     extent = layerCase.seed % 3 == 0 ? .recompute : .full
+    exchange = ExchangeOptions(overlap: .slices([1, 2, 3, 5, 8][Int(layerCase.seed % 5)]))
     self.precision = precision
     self.instructionSet = instructionSet
     isAligned = layerCase.seed % 2 == 0
@@ -136,8 +139,8 @@ struct SpreadPass: Sendable {
   private func rank(_ communicator: LocalCommunicator) throws -> (experts: [Int], result: PassResult) {
     let tokens = cuts[communicator.rank]..<cuts[communicator.rank + 1]
     let layer = try ExpertParallelLayer(
-      problem.configuration, weights: problem.weights, over: communicator, precision: precision,
-      gradientSum: gradientSum)
+      problem.configuration, weights: problem.weights, over: communicator, placement: placement,
+      precision: precision, gradientSum: gradientSum, exchange: exchange)
     let execution = try Execution(
       instructionSet: instructionSet, threadCount: 1 + communicator.rank % 2)
     let (input, outputGradient) = (try part(problem.input, tokens), try part(self.outputGradient, tokens))
@@ -177,5 +180,18 @@ struct SpreadPass: Sendable {
     return try Activations(
       shape: isAligned ? [tokens.count / length, length, hidden] : [tokens.count, hidden],
       tokens: whole.tokens.rows(tokens))
+  }
+}
+
+extension ExpertPlacement {
+  /// Every expert on at least one rank, every rank with at least one.
+  static func random(expertCount: Int, rankCount: Int, seed: UInt64) throws -> ExpertPlacement {
+    var generator = SeededGenerator(seed: seed ^ 0x91ACE)
+    var experts = [Set<Int>](repeating: [], count: rankCount)
+    for expert in 0..<expertCount { experts[Int(generator.next() % UInt64(rankCount))].insert(expert) }
+    for rank in 0..<rankCount where experts[rank].isEmpty || generator.next() % 3 == 0 {
+      experts[rank].insert(Int(generator.next() % UInt64(expertCount)))
+    }
+    return try ExpertPlacement(expertCount: expertCount, experts: experts.map(Array.init))
   }
 }

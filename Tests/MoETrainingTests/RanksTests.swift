@@ -41,14 +41,14 @@ import Testing
     }
 
     /// Trains some steps on one rank of some, or on the only one.
-    func run(_ ranks: Ranks?, steps: Int = 6) throws -> Trace {
+    func run(_ ranks: Ranks?) throws -> Trace {
       let execution = try Execution(threadCount: 1 + (ranks?.communicator.rank ?? 1) % 2)
       let model = try LanguageModel(
         configuration, seed: 5, precision: precision, recording: recording, over: ranks, execution: execution)
       let optimizer = try OptimizerConfiguration(optimizer, weightDecay: 0.1).optimizer(
         of: model.parameters, execution: execution)
       var trace = Trace()
-      for step in 1...steps {
+      for step in 1...6 {
         let text = LanguageModelTests.bytes(sequences * 16 + 1, seed: UInt64(step))
         model.resetGradients()
         let outcome = try model.accumulateGradients(
@@ -85,10 +85,10 @@ import Testing
 
     /// The same on local ranks, of which each has to know the same of what they share.
     func run(
-      ranks: Int, gradientSum: ExpertParallelLayer.GradientSum = .exact, steps: Int = 6
+      ranks: Int, groups: Int? = nil, exchange: ExchangeOptions = ExchangeOptions()
     ) throws -> Trace {
       let traces = try LocalCommunicator.run(ranks: ranks, timeout: .seconds(20)) {
-        try run(Ranks($0, gradientSum: gradientSum), steps: steps)
+        try run(try Ranks($0, expertParallelSize: groups, exchange: exchange))
       }
       var whole = traces[0]
       for (rank, trace) in traces.enumerated() {
@@ -131,6 +131,31 @@ import Testing
     try expectSame(Training(preset: .switchTransformer, precision: .bfloat16, parts: 3), ranks: [3, 4])
   }
 
+  /// Expert × data parallelism: groups of ranks that each have all experts.
+  @Test(arguments: ModelPreset.allCases) func groupsOfRanksHaveTheBitsOfOneRank(preset: ModelPreset) throws {
+    let training = Training(preset: preset, parts: preset == .glam ? 2 : 1)
+    let one = try training.run(nil)
+    for (ranks, size) in [(4, 2), (2, 1), (6, 3), (4, 1)] {
+      #expect(try training.run(ranks: ranks, groups: size) == one, "\(ranks) ranks in groups of \(size)")
+    }
+  }
+
+  @Test func slicesHaveTheBitsOfOneRank() throws {
+    let training = Training(preset: .mixtral)
+    let one = try training.run(nil)
+    for slices in [1, 2, 4] {
+      let exchange = ExchangeOptions(overlap: .slices(slices))
+      #expect(try training.run(ranks: 3, exchange: exchange) == one, "\(slices) slices")
+      #expect(try training.run(ranks: 4, groups: 2, exchange: exchange) == one, "\(slices) slices")
+    }
+  }
+
+  @Test func groupsThatDoNotDivideTheRanksAreRefused() throws {
+    #expect(throws: MoEError.self) {
+      _ = try LocalCommunicator.run(ranks: 4) { _ = try Ranks($0, expertParallelSize: 3) }
+    }
+  }
+
   /// The gradient of a batch is the sum of its sequences'; |difference| ≤ 2·γ·Σ|products|, and Σ over sequences of |their
   /// sums| is no more than that.
   @Test(arguments: [2, 4]) func reducedGradientsAreWithinTheBound(ranks: Int) throws {
@@ -155,7 +180,7 @@ import Testing
     }
     let one = try gradients(nil, 0..<sequences)
     let all = try LocalCommunicator.run(ranks: ranks) {
-      try gradients(Ranks($0, gradientSum: .reduced), 0..<sequences)
+      try gradients(try Ranks($0, gradientSum: .reduced), 0..<sequences)
     }
     var sums: [String: [Double]] = [:]
     for sequence in 0..<sequences {
@@ -185,7 +210,7 @@ import Testing
   @Test func numbersThatAreNoneAreNamedOnAllRanks() throws {
     for (name, layer) in [("embedding", 0), ("layers.1.attention.output", 1)] {
       let errors = try LocalCommunicator.run(ranks: 3, timeout: .seconds(20)) { communicator in
-        let ranks = Ranks(communicator)
+        let ranks = try Ranks(communicator)
         let model = try LanguageModel(
           ModelConfiguration(
             contextLength: 16, hiddenSize: 32, headCount: 2,
@@ -216,7 +241,7 @@ import Testing
   @Test func anExpertWithoutAGradientIsNamedOnAllRanks() throws {
     let errors = try LocalCommunicator.run(ranks: 4, timeout: .seconds(20)) { communicator in
       let execution = try Execution(threadCount: 1)
-      let ranks = Ranks(communicator)
+      let ranks = try Ranks(communicator)
       let model = try LanguageModel(
         ModelConfiguration(
           contextLength: 16, hiddenSize: 32, headCount: 2,

@@ -29,8 +29,9 @@ final class FeedForward {
         if let ranks, block.isMoE {
           .spread(
             try ExpertParallelLayer(
-              configuration, weights: source, over: ranks.communicator, gradientSum: ranks.gradientSum,
-              execution: execution))
+              configuration, weights: source, over: ranks.communicator,
+              placement: ranks.placement(expertCount: configuration.expertCount),
+              gradientSum: ranks.gradientSum, exchange: ranks.exchange, execution: execution))
         } else {
           .whole(try MoELayer(configuration, weights: source, execution: execution))
         }

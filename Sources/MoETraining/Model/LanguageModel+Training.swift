@@ -74,6 +74,7 @@ extension LanguageModel {
       try backward(
         inputs[tokens], pass, of: part,
         losses: losses.map { ($0.balance + $0.z).gradients.ofSequences(part) }, clock: &clock)
+      try clock.measure(.head) { try completeSums() }
     }
     embedding.finishGradient()
     try reduceGradients()

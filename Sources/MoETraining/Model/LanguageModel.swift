@@ -24,6 +24,8 @@ public final class LanguageModel {
   let execution: Execution
   /// Scratch that all layers share.
   var workspace = ExpertParallelWorkspace()
+  /// What is left to do of sums over ranks, in order.
+  var openSums: [() throws -> Void] = []
   let embedding: Embedding
   let layers: [Layer]
   let finalNorm: Norm

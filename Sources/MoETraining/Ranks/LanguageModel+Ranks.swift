@@ -6,10 +6,17 @@ extension LanguageModel {
   /// Whether gradients of what all ranks hold are added up rank after rank, beside the pass.
   var isSummedInOrder: Bool { ranks?.gradientSum == .exact }
 
-  /// Lets the ranks add gradients of a part of the batch, one after another.
+  /// Lets the ranks add gradients of a part of the batch, one after another; ``completeSums()`` gives all the result.
   func sumOverRanks(_ memories: [Memory], of part: Range<Int>, _ add: () throws -> Void) throws {
     guard let ranks, isSummedInOrder else { return try add() }
-    try ranks.sum(memories, of: part, step: "the backward pass", add)
+    openSums.append(try ranks.sum(memories, of: part, step: "the gradients of the backward pass", add))
+  }
+
+  /// Completes what ``sumOverRanks(_:of:_:)`` began.
+  func completeSums() throws {
+    let sums = openSums
+    openSums = []
+    for complete in sums { try complete() }
   }
 
   /// Before a batch whose gradients are reduced: what earlier batches left is kept by one rank.

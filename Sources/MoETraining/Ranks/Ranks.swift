@@ -1,5 +1,5 @@
 public import ExpertParallel
-internal import MoE
+public import MoE
 
 /// The ranks that compute one model together, as seen by one of them.
 ///
@@ -22,11 +22,31 @@ public struct Ranks {
   /// Algorithms*, §4.2), so from that of one rank by at most 2·γ·Σ|products|. Here n is the number of tokens; for the
   /// embedding, which is summed over both its uses, twice that.
   public let gradientSum: ExpertParallelLayer.GradientSum
+  /// Consecutive ranks that together have all experts, contiguously; every so many others have them again, for their own
+  /// tokens (data parallelism). nil for all ranks.
+  public let expertParallelSize: Int?
+  /// How tokens travel to experts.
+  public let exchange: ExchangeOptions
 
   /// Collects them.
-  public init(_ communicator: any Communicator, gradientSum: ExpertParallelLayer.GradientSum = .exact) {
+  ///
+  /// - Throws: `MoEError.invalidConfiguration` where the ranks do not divide into groups of `expertParallelSize`.
+  public init(
+    _ communicator: any Communicator, gradientSum: ExpertParallelLayer.GradientSum = .exact,
+    expertParallelSize: Int? = nil, exchange: ExchangeOptions = ExchangeOptions()
+  ) throws(MoEError) {
     self.communicator = communicator
     self.gradientSum = gradientSum
+    self.expertParallelSize = expertParallelSize
+    self.exchange = exchange
+    _ = try placement(expertCount: 1)
+  }
+
+  /// Which rank holds which experts of a layer.
+  func placement(expertCount: Int) throws(MoEError) -> ExpertPlacement {
+    try ExpertPlacement(
+      expertCount: expertCount, rankCount: communicator.size,
+      expertParallelSize: expertParallelSize ?? communicator.size)
   }
 
   /// Whether this is the rank that speaks and writes for all.
@@ -55,9 +75,13 @@ public struct Ranks {
   /// Lets each rank that has some of the sequences add its tokens' gradients, one after another. A collective.
   ///
   /// - Parameter memories: the sums, the same on all ranks before and after.
-  func sum(_ memories: [Memory], of sequences: Range<Int>, step: String, _ add: () throws -> Void) throws {
+  /// - Returns: what is left to do before the sums are used or added to again, also a collective.
+  func sum(
+    _ memories: [Memory], of sequences: Range<Int>, step: String, _ add: () throws -> Void
+  ) throws -> () throws -> Void {
     let members = shares(of: sequences).enumerated().filter { !$0.element.isEmpty }.map(\.offset)
-    try ExpertParallelLayer.sum(
-      memories, over: communicator, members: members, by: .exact, step: step, add)
+    return try GradientChain(
+      memories.map { ($0, 0..<$0.byteCount) }, group: communicator, members: members, step: step
+    ).sum(.exact, add)
   }
 }
