@@ -120,10 +120,10 @@ public final class Trainer {
       })
   }
 
-  /// Adds the step, and the last good checkpoint, to an error about numbers.
+  /// Adds the step, and the last good checkpoint, to an error about numbers or between ranks.
   func noticingDivergence<Result>(at step: Int, _ body: () throws -> Result) throws -> Result {
+    var good: Int { (try? folder.findCheckpoint())??.step ?? 0 }
     func diverged(_ complaint: String) throws -> any Error {
-      let good = (try? folder.findCheckpoint())??.step ?? 0
       let error = TrainingError.diverged(
         step: step, "\(complaint)\(try brokenParameter())", checkpoint: good)
       return ranks == nil ? error : SharedFailure(error: error)
@@ -135,7 +135,7 @@ public final class Trainer {
     } catch MoEError.diverged(let complaint) {
       throw try diverged(complaint)
     } catch let error as CommunicationError {
-      throw TrainingError.interrupted(step: step, "\(error)")
+      throw TrainingError.interrupted(step: step, "\(error)", checkpoint: good)
     }
   }
 

@@ -8,15 +8,16 @@ public enum TrainingError: Error, Sendable, Equatable, CustomStringConvertible {
   case notFinite(what: String)
   /// A run that left the numbers: the step, where it was noticed first, and the step of the last good checkpoint.
   case diverged(step: Int, String, checkpoint: Int)
-  /// A step that ranks could not finish together, and why; the last checkpoint is whole.
-  case interrupted(step: Int, String)
+  /// A step that ranks could not finish together: the step, why, and the step of the last good checkpoint.
+  case interrupted(step: Int, String, checkpoint: Int)
 
   /// One plain sentence without a full stop.
   public var description: String {
     switch self {
     case .text(let path, let complaint), .run(let path, let complaint): "\(path): \(complaint)"
     case .notFinite(let what): "\(what) is NaN or infinite"
-    case .interrupted(let step, let complaint): "training stopped at step \(step): \(complaint)"
+    case .interrupted(let step, let complaint, let checkpoint):
+      "training stopped at step \(step): \(complaint); the last good checkpoint is that of step \(checkpoint)"
     case .diverged(let step, let complaint, let checkpoint):
       "training diverged at step \(step): \(complaint); the last good checkpoint is that of step \(checkpoint)"
     }
