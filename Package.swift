@@ -55,7 +55,7 @@ let package = Package(
     .systemLibrary(name: "COpenBLAS", path: "Sources/COpenBLAS", providers: [.apt(["libopenblas-dev"])]),
     .target(
       name: "MoETraining",
-      dependencies: ["MoE", "MoECore", "MoECheckpoints", "ExpertParallel", "CKernels", "COpenBLAS"],
+      dependencies: ["ExpertParallel", "MoE", "MoECore", "MoECheckpoints", "CKernels", "COpenBLAS"],
       swiftSettings: swiftSettings),
     .executableTarget(
       name: "moe",
@@ -83,12 +83,15 @@ let package = Package(
       swiftSettings: swiftSettings),
     .testTarget(
       name: "MoETrainingTests",
-      dependencies: ["MoETraining", "ExpertParallel", "MoE", "MoECore", "MoEReference", "TestSupport"],
+      dependencies: [
+        "MoETraining", "ExpertParallel", "MoE", "MoECheckpoints", "MoECore", "MoEReference", "TestSupport",
+      ],
       swiftSettings: swiftSettings),
     .testTarget(
       name: "MoEReportTests", dependencies: ["MoEReport", "MoECore", "moe"], swiftSettings: swiftSettings),
     .testTarget(
-      name: "MoECommandTests", dependencies: ["moe", "MoECheckpoints"], swiftSettings: swiftSettings),
+      name: "MoECommandTests", dependencies: ["moe", "MoECheckpoints", "MoETraining", "ExpertParallel"],
+      swiftSettings: swiftSettings),
     .target(
       name: "CommunicatorProperties", dependencies: ["ExpertParallel", "MoECore"],
       path: "Tests/CommunicatorProperties", swiftSettings: swiftSettings),

@@ -9,36 +9,30 @@ public struct SharedFailure: Error, CustomStringConvertible {
 }
 
 extension Ranks {
-  /// An error of another rank.
+  /// An error of the first rank, as the others know it.
   private struct Told: Error, CustomStringConvertible { let description: String }
 
   /// Does something on the first rank alone, such as writing a file, while the others wait. A collective.
   ///
   /// - Throws: ``SharedFailure`` with what `body` throws, on all ranks.
   func onFirst(_ step: String, _ body: () throws -> Void) throws {
-    try together(step) { if isFirst { try body() } }
+    var failure: (any Error)?
+    if isFirst { do { try body() } catch { failure = error } }
+    let texts = try patiently {
+      try communicator.allGatherLists(Array((failure.map { "\($0)" } ?? "").utf8), step: step)
+    }
+    if let failure { throw SharedFailure(error: failure) }
+    if !texts[0].isEmpty {
+      throw SharedFailure(error: Told(description: String(decoding: texts[0], as: UTF8.self)))
+    }
   }
 
-  /// Does something on each rank, such as reading a file. A collective.
-  ///
-  /// - Throws: ``SharedFailure`` with what `body` throws on the lowest rank on which it does, on all ranks.
-  func together(_ step: String, _ body: () throws -> Void) throws {
-    var failure: (any Error)?
-    do {
-      try body()
-    } catch let error as CommunicationError {
-      throw error
-    } catch {
-      failure = error
-    }
-    // A large file may take longer than any exchange should.
+  /// Calls `body`, whose waits may be for a rank at a large file: longer than for any exchange.
+  func patiently<Result>(_ body: () throws -> Result) throws -> Result {
     let usual = communicator.timeout
     communicator.timeout = max(usual, .seconds(600))
     defer { communicator.timeout = usual }
-    let texts = try communicator.allGatherLists(Array((failure.map { "\($0)" } ?? "").utf8), step: step)
-    guard let rank = texts.firstIndex(where: { !$0.isEmpty }) else { return }
-    if rank == communicator.rank, let failure { throw SharedFailure(error: failure) }
-    throw SharedFailure(error: Told(description: String(decoding: texts[rank], as: UTF8.self)))
+    return try body()
   }
 
   /// The complaint that comes first, in order of place and then of rank; nil where no rank has one. A collective.

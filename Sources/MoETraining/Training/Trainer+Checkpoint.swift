@@ -23,7 +23,7 @@ extension LanguageModel {
     guard let found = try folder.findCheckpoint() else {
       throw TrainingError.run(path: folder.path, "the run has no checkpoint yet")
     }
-    try TrainingCheckpoint(model, nil).read(found.file)
+    try TrainingCheckpoint(model, nil).read(found.content, over: CheckpointRanks(nil))
     model.parametersChanged(after: nil)
     return (model, found.step, found.note)
   }
@@ -35,28 +35,42 @@ extension Trainer {
   /// - Throws: ``TrainingError/diverged(step:_:checkpoint:)`` where a value is not finite, and the checkpoints stay as
   ///   they are; `CheckpointError` where it cannot be written.
   public func save() throws {
-    let metadata = [
-      "format": "pt", "step": "\(step)", "seed": "\(description.seed)",
-      "model": RunDescription.json(description.model),
-      "training": RunDescription.json(description.training),
-    ]
     try noticingDivergence(at: step) {
-      let checkpoint = TrainingCheckpoint(model, optimizer)
-      guard let ranks else { return try folder.save(checkpoint, metadata: metadata) }
-      let whole = try checkpoint.gathered(over: ranks)
-      try ranks.onFirst("the checkpoint") { try folder.save(whole, metadata: metadata) }
+      try withCheckpointRanks { ranks in
+        try folder.save(
+          TrainingCheckpoint(model, optimizer), step: step,
+          metadata: [
+            "format": "pt", "step": "\(step)", "seed": "\(description.seed)",
+            "model": RunDescription.json(description.model),
+            "training": RunDescription.json(description.training),
+          ], over: ranks)
+      }
     }
   }
 
   /// Takes the newest checkpoint that is whole, whatever number of ranks wrote it.
-  func restore() throws {
-    guard let found = try folder.findCheckpoint() else { return }
+  func restore() throws { try withCheckpointRanks(restore) }
+
+  /// What a checkpoint throws, it throws on all ranks alike.
+  private func withCheckpointRanks(_ body: (CheckpointRanks) throws -> Void) throws {
+    guard let ranks else { return try body(CheckpointRanks(nil)) }
+    do {
+      try ranks.patiently { try body(CheckpointRanks(ranks.communicator)) }
+    } catch let error as CheckpointError {
+      throw SharedFailure(error: error)
+    } catch let error as TrainingError where !error.isOfNumbers {
+      throw SharedFailure(error: error)
+    }
+  }
+
+  private func restore(over ranks: CheckpointRanks) throws {
+    guard let found = try folder.findCheckpoint(over: ranks) else { return }
     for (key, expected) in [
       ("model", RunDescription.json(description.model)), ("seed", "\(description.seed)"),
-    ] where found.file.metadata[key] != expected {
+    ] where found.content.metadata[key] != expected {
       throw CheckpointError(
-        found.file.path,
-        "it was written by another run: its \(key) is \(found.file.metadata[key] ?? "missing"), that of run.json "
+        found.content.path,
+        "it was written by another run: its \(key) is \(found.content.metadata[key] ?? "missing"), that of run.json "
           + "is \(expected)")
     }
     if found.step > description.training.steps {
@@ -65,7 +79,7 @@ extension Trainer {
         "the run is at step \(found.step), expected at most \(description.training.steps), where it is to end"
       )
     }
-    try TrainingCheckpoint(model, optimizer).read(found.file)
+    try TrainingCheckpoint(model, optimizer).read(found.content, over: ranks)
     model.parametersChanged(after: nil)
     step = found.step
     note = found.note

@@ -60,9 +60,7 @@ public final class Trainer {
       try folder.lock()
       if resumes { folder.removeLeftovers() }
     }
-    if resumes {
-      if let ranks { try ranks.together("the checkpoint", restore) } else { try restore() }
-    }
+    if resumes { try restore() }
     try onFirst("the folder of the run") { try folder.write(self.description) }
     if step == 0 { try save() }
   }
@@ -122,7 +120,7 @@ public final class Trainer {
 
   /// Adds the step, and the last good checkpoint, to an error about numbers or between ranks.
   func noticingDivergence<Result>(at step: Int, _ body: () throws -> Result) throws -> Result {
-    var good: Int { (try? folder.findCheckpoint())??.step ?? 0 }
+    var good: Int { folder.checkpointStep ?? 0 }
     func diverged(_ complaint: String) throws -> any Error {
       let error = TrainingError.diverged(
         step: step, "\(complaint)\(try brokenParameter())", checkpoint: good)

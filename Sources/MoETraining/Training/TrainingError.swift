@@ -11,6 +11,9 @@ public enum TrainingError: Error, Sendable, Equatable, CustomStringConvertible {
   /// A step that ranks could not finish together: the step, why, and the step of the last good checkpoint.
   case interrupted(step: Int, String, checkpoint: Int)
 
+  /// Whether it is about a NaN or infinity, to which the step is still to be added.
+  var isOfNumbers: Bool { if case .notFinite = self { true } else { false } }
+
   /// One plain sentence without a full stop.
   public var description: String {
     switch self {
