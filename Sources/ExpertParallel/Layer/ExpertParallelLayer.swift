@@ -36,7 +36,7 @@ public struct ExpertParallelLayer {
   /// How tokens and rows travel.
   public let exchange: ExchangeOptions
   /// The layer with this rank's experts alone, for its stages.
-  let part: MoELayer
+  package internal(set) var part: MoELayer
   let meter = OverlapMeter()
 
   /// What the layer computes.
