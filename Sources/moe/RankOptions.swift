@@ -47,6 +47,15 @@ struct RankOptions: ParsableArguments {
       "Slices in which tokens travel to experts, computed while others are on their way (auto).",
       valueName: "auto|1|2|4…"))
   var overlap: OverlapOption?
+  @Option(
+    help: ArgumentHelp(
+      "Place experts anew every so many steps, by the rows that each had in them (never).", valueName: "steps"
+    ))
+  var rebalanceEvery: Int?
+  @Option(
+    help: ArgumentHelp(
+      "Copies of busy experts that a layer may then have, over all ranks (0).", valueName: "count"))
+  var expertCopies: Int?
   @Option(help: "Seconds that a rank waits for another before it gives up.") var timeout = 60
 
   func validate() throws {
@@ -58,6 +67,22 @@ struct RankOptions: ParsableArguments {
     }
     if !(1...86_400).contains(timeout) {
       throw ValidationError("--timeout is \(timeout), expected 1 to 86400 seconds")
+    }
+    if let steps = rebalanceEvery {
+      if steps < 1 { throw ValidationError("--rebalance-every is \(steps), expected at least 1") }
+      if !mpi, ranks ?? 1 < 2 {
+        throw ValidationError("--rebalance-every is for several ranks; --ranks or --mpi gives them")
+      }
+      if let size = expertParallel, !mpi, size < ranks ?? 1 {
+        throw ValidationError(
+          "--rebalance-every places experts over all ranks, and --expert-parallel \(size) over some of them")
+      }
+    }
+    if let copies = expertCopies {
+      if rebalanceEvery == nil { throw ValidationError("--expert-copies needs --rebalance-every") }
+      if !(0...100_000).contains(copies) {
+        throw ValidationError("--expert-copies is \(copies), expected 0 to 100000")
+      }
     }
     if let size = expertParallel, !mpi, !(1...(ranks ?? 1)).contains(size) || (ranks ?? 1) % size != 0 {
       throw ValidationError("--expert-parallel is \(size), which does not divide \(ranks ?? 1) ranks")
@@ -98,7 +123,8 @@ struct RankOptions: ParsableArguments {
   private func ranks(_ communicator: any Communicator) throws -> Ranks {
     try Ranks(
       communicator, gradientSum: gradientSum.value, expertParallelSize: expertParallel,
-      exchange: ExchangeOptions(overlap: overlap?.degree ?? .automatic))
+      exchange: ExchangeOptions(overlap: overlap?.degree ?? .automatic),
+      rebalancing: rebalanceEvery.map { RebalancingOptions(interval: $0, copyCount: expertCopies ?? 0) })
   }
 
   private static func complain(_ text: String) {

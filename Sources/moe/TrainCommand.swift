@@ -88,7 +88,10 @@ struct TrainCommand: ParsableCommand {
       return
     }
     let shouldStop = Self.interruption(ranks)
-    switch try trainer.run(shouldStop: shouldStop, report: { report?.show($0) }) {
+    switch try trainer.run(
+      shouldStop: shouldStop, report: { report?.show($0) },
+      reportBalance: { report?.show($0) })
+    {
     case .stopped:
       report?.clear()
       report?.say("stopped after step \(trainer.step); moe train --out \(out) --resume continues the run")

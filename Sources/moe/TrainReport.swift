@@ -78,6 +78,18 @@ final class TrainReport {
     }
   }
 
+  /// Prints where experts were placed, a line a layer.
+  func show(_ balance: Rebalancing) {
+    clear()
+    for layer in balance.layers {
+      let stay = layer.hasChanged ? "" : "; experts stay, with \(layer.largestRows)"
+      line("balance", "step \(balance.step), layer \(layer.layer): \(layer.solution)\(stay)")
+    }
+    if balance.movedBytes > 0 {
+      line("balance", "step \(balance.step): \(grouped(balance.movedBytes)) bytes moved between ranks")
+    }
+  }
+
   /// Removes the changing line.
   func clear() {
     if isTerminal { FileHandle.standardError.write(Data("\r\u{1B}[K".utf8)) }

@@ -34,6 +34,44 @@ import Testing
     }
   }
 
+  /// Experts that move from rank to rank, alone or with copies, change no bit.
+  @Test(arguments: [
+    ("switch", ["--ranks", "3", "--rebalance-every", "2"], "adamw"),
+    ("deepseek", ["--ranks", "2", "--rebalance-every", "3", "--expert-copies", "2"], "adafactor"),
+    ("glam", ["--ranks", "3", "--rebalance-every", "1", "--expert-copies", "5"], "sgd"),
+    ("mixtral", ["--ranks", "5", "--rebalance-every", "4", "--expert-copies", "3"], "adamw"),
+  ])
+  func expertsThatMoveLeaveTheSameRun(preset: String, options: [String], optimizer: String) throws {
+    try withTemporaryFolder { folder in
+      let training = try TrainingRun(in: folder)
+      let settings = ["preset": preset, "steps": "13", "optimizer": optimizer, "layers": "3"]
+      expectSuccess(try training.train("one", settings: settings))
+      let run = try moe(training.arguments("spread", options, settings: settings))
+      expectSuccess(run)
+      let (lines, moves) = (
+        run.output.matches(
+          of: /layer \d: rows per rank: \d+ at most \(contiguous \d+\), bound \d+, gap [\d.]+ %/),
+        run.output.matches(of: /[\d ]+ bytes moved between ranks/)
+      )
+      #expect(lines.count >= 3 && moves.count >= 1, "\(run.output)")
+      try expectSame(training, "one", "spread")
+    }
+  }
+
+  /// A run that was killed after experts had moved goes on where they lie in order.
+  @Test func aRunWhoseExpertsMovedGoesOnOnOtherRanks() throws {
+    try withTemporaryFolder { folder in
+      let training = try TrainingRun(in: folder)
+      expectSuccess(try training.train("whole"))
+      let options = ["--ranks", "3", "--rebalance-every", "2", "--expert-copies", "2"]
+      _ = try training.interrupt(training.arguments("killed", options), with: SIGKILL) {
+        training.recordedSteps("killed") >= 11
+      }
+      expectSuccess(try training.resume("killed", "--ranks", "2", "--rebalance-every", "5"))
+      try expectSame(training, "whole", "killed")
+    }
+  }
+
   @Test(arguments: [3, 17]) func aRunKilledOnSomeRanksGoesOnOnOthers(step: Int) throws {
     try withTemporaryFolder { folder in
       let training = try TrainingRun(in: folder)
@@ -97,6 +135,14 @@ import Testing
         (["--ranks", "4", "--expert-parallel", "3"], "--expert-parallel is 3, which does not divide 4"),
         (["--expert-parallel", "2"], "does not divide 1 ranks"), (["--timeout", "0"], "--timeout is 0"),
         (["--ranks", "2", "--mpi"], "--ranks is for ranks of one process"),
+        (["--ranks", "2", "--rebalance-every", "0"], "--rebalance-every is 0"),
+        (["--rebalance-every", "5"], "--rebalance-every is for several ranks"),
+        (
+          ["--ranks", "4", "--expert-parallel", "2", "--rebalance-every", "5"],
+          "--expert-parallel 2 over some"
+        ),
+        (["--ranks", "2", "--expert-copies", "1"], "--expert-copies needs --rebalance-every"),
+        (["--ranks", "2", "--rebalance-every", "1", "--expert-copies", "-1"], "expert-copies"),
         (["--overlap", "0"], "'0' is invalid for '--overlap"),
         (["--gradient-sum", "sloppy"], "'sloppy' is invalid for '--gradient-sum"),
       ] {

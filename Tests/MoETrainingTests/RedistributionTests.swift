@@ -36,30 +36,24 @@ import Testing
   }
 
   @Test func whatCannotBeMovedIsNamedOnAllRanks() throws {
-    func errors(_ change: @escaping @Sendable (Int, HeldMatrices) -> [CheckpointEntry]) throws -> Set<String>
-    {
+    func errors(rank: Int, _ name: String, _ shape: [Int]) throws -> Set<String> {
       Set(
         try LocalCommunicator.run(ranks: 3) { communicator in
-          let placement = RunFolder.placement(3)
-          let held = HeldMatrices(rank: communicator.rank, of: placement, seed: 1)
+          let held = HeldMatrices(rank: communicator.rank, of: RunFolder.placement(3), seed: 1)
+          let wish = CheckpointEntry(
+            name: name, shape: shape, read: { Matrix(rows: 0, columns: 0) }, write: { _ in })
           do {
             try redistribute(
-              from: held.checkpoint.entries, to: change(communicator.rank, held), over: communicator)
+              from: held.checkpoint.entries, to: communicator.rank == rank ? [wish] : [], over: communicator)
           } catch let error as CheckpointError {
             return error.description
           }
           return ""
         })
     }
-    func entry(_ name: String, _ shape: [Int]) -> CheckpointEntry {
-      CheckpointEntry(name: name, shape: shape, read: { Matrix(rows: 0, columns: 0) }, write: { _ in })
-    }
+    #expect(try errors(rank: 1, "more", [1, 2]) == ["rank 1: wants tensor “more”, which no rank has"])
     #expect(
-      try errors { rank, _ in rank == 1 ? [entry("more", [1, 2])] : [] } == [
-        "rank 1: wants tensor “more”, which no rank has"
-      ])
-    #expect(
-      try errors { rank, _ in rank == 2 ? [entry("norm", [2, 6])] : [] }
+      try errors(rank: 2, "norm", [2, 6])
         == ["rank 2: wants tensor “norm” in shape [2, 6], but rank 0 has it in [1, 12]"])
   }
 }

@@ -83,7 +83,7 @@ public struct PlacementSolver: Sendable, Equatable {
       total += rows
     }
     let contiguous = ExpertPlacement(expertCount: expertCount, rankCount: rankCount)
-    let contiguousRows = rows(of: contiguous, load)
+    let contiguousRows = rows(of: contiguous, load: load)
     let bound = bound(load)
     let fits = contiguous.experts.allSatisfy { $0.count <= slotCount }
     var best: (placement: ExpertPlacement, rows: [Int])? = fits ? (contiguous, contiguousRows) : nil
@@ -94,7 +94,7 @@ public struct PlacementSolver: Sendable, Equatable {
       search.placeLongestFirst()
       search.improve()
       let placement = try ExpertPlacement(expertCount: expertCount, experts: search.experts)
-      let rows = rows(of: placement, load)
+      let rows = rows(of: placement, load: load)
       if best.map({ rows.max()! < $0.rows.max()! }) ?? true { best = (placement, rows) }
     }
     return Solution(
@@ -111,8 +111,8 @@ public struct PlacementSolver: Sendable, Equatable {
     return counts
   }
 
-  /// The rows of each rank.
-  private func rows(of placement: ExpertPlacement, _ load: [Int]) -> [Int] {
+  /// The rows of each rank, `[R]`, where experts with these loads `[E]` are placed so.
+  public func rows(of placement: ExpertPlacement, load: [Int]) -> [Int] {
     var rows = [Int](repeating: 0, count: rankCount)
     for (expert, ranks) in placement.replicas.enumerated() {
       let cuts = placement.cuts(of: expert, rows: [load[expert]])

@@ -30,7 +30,7 @@ final class FeedForward {
           .spread(
             try ExpertParallelLayer(
               configuration, weights: source, over: ranks.communicator,
-              placement: ranks.placement(expertCount: configuration.expertCount),
+              placement: ranks.placement(layer: index, expertCount: configuration.expertCount),
               gradientSum: ranks.gradientSum, exchange: ranks.exchange, execution: execution))
         } else {
           .whole(try MoELayer(configuration, weights: source, execution: execution))

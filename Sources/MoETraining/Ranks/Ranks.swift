@@ -27,24 +27,44 @@ public struct Ranks {
   public let expertParallelSize: Int?
   /// How tokens travel to experts.
   public let exchange: ExchangeOptions
+  /// When experts are placed anew; nil for never.
+  public let rebalancing: RebalancingOptions?
+  /// Where the experts of some layers are that have been placed anew.
+  var placements: [Int: ExpertPlacement] = [:]
 
   /// Collects them.
   ///
-  /// - Throws: `MoEError.invalidConfiguration` where the ranks do not divide into groups of `expertParallelSize`.
+  /// - Throws: `MoEError.invalidConfiguration` where the ranks do not divide into groups of `expertParallelSize`,
+  ///   or where experts are to be placed anew and the ranks are divided into groups.
   public init(
     _ communicator: any Communicator, gradientSum: ExpertParallelLayer.GradientSum = .exact,
-    expertParallelSize: Int? = nil, exchange: ExchangeOptions = ExchangeOptions()
+    expertParallelSize: Int? = nil, exchange: ExchangeOptions = ExchangeOptions(),
+    rebalancing: RebalancingOptions? = nil
   ) throws(MoEError) {
     self.communicator = communicator
     self.gradientSum = gradientSum
     self.expertParallelSize = expertParallelSize
     self.exchange = exchange
-    _ = try placement(expertCount: 1)
+    self.rebalancing = rebalancing
+    _ = try placement(layer: 0, expertCount: 1)
+    if let rebalancing {
+      guard rebalancing.interval > 0, rebalancing.copyCount >= 0 else {
+        throw .invalidConfiguration(
+          "experts are placed anew every \(rebalancing.interval) steps with \(rebalancing.copyCount) copies, "
+            + "expected at least 1 and 0")
+      }
+      if let expertParallelSize, expertParallelSize < communicator.size {
+        throw .invalidConfiguration(
+          "experts are placed anew over all ranks, but groups of \(expertParallelSize) of "
+            + "\(communicator.size) ranks are to have all of them")
+      }
+    }
   }
 
   /// Which rank holds which experts of a layer.
-  func placement(expertCount: Int) throws(MoEError) -> ExpertPlacement {
-    try ExpertPlacement(
+  func placement(layer: Int, expertCount: Int) throws(MoEError) -> ExpertPlacement {
+    if let placement = placements[layer] { return placement }
+    return try ExpertPlacement(
       expertCount: expertCount, rankCount: communicator.size,
       expertParallelSize: expertParallelSize ?? communicator.size)
   }

@@ -15,12 +15,15 @@ extension Trainer {
   /// - Parameters:
   ///   - shouldStop: asked after every step; true ends the run with a checkpoint, on all ranks after the same step.
   ///   - report: told of every step once it is recorded; on the first rank alone.
+  ///   - reportBalance: told where experts were placed, where ``Ranks/rebalancing`` asks for that; on the first rank alone.
   /// - Throws: what a step, a validation or a checkpoint throws; checkpoints stay whole.
-  public func run(shouldStop: () -> Bool = { false }, report: (StepMetrics) -> Void = { _ in }) throws
-    -> RunEnd
-  {
+  public func run(
+    shouldStop: () -> Bool = { false }, report: (StepMetrics) -> Void = { _ in },
+    reportBalance: (Rebalancing) -> Void = { _ in }
+  ) throws -> RunEnd {
     let training = description.training
     var file: MetricsFile?
+    var loads = ExpertLoads()
     try onFirst("the metrics") { file = try MetricsFile(path: folder.metricsPath, after: step) }
     while step < training.steps {
       var metrics = try trainStep()
@@ -33,6 +36,13 @@ extension Trainer {
       if isLast || stops || step % training.saveEvery == 0 { try save() }
       if file != nil { report(metrics) }
       if stops { return .stopped }
+      guard let options = ranks?.rebalancing else { continue }
+      loads.add(metrics)
+      if step % options.interval == 0, !isLast {
+        let balance = try noticingDivergence(at: step) { try rebalance(loads, options) }
+        if file != nil, let balance { reportBalance(balance) }
+        loads = ExpertLoads()
+      }
     }
     return .finished
   }

@@ -9,8 +9,8 @@ public import MoE
 public final class Trainer {
   /// What is trained, on what and how.
   public private(set) var description: RunDescription
-  /// The model.
-  public let model: LanguageModel
+  /// The model; another one after experts have been placed anew.
+  public internal(set) var model: LanguageModel
   /// The text it is judged by.
   public let heldOut: HeldOutSequences
   /// Steps done.
@@ -19,10 +19,10 @@ public final class Trainer {
   public internal(set) var note: String?
   /// The ranks that train it; nil where there is one.
   public let ranks: Ranks?
-  let optimizer: any Optimizer
+  var optimizer: any Optimizer
   let folder: RunFolder
   private let sampler: BatchSampler
-  private let execution: Execution
+  let execution: Execution
 
   /// Prepares a run at step 0, or at its newest checkpoint. With ranks a collective, as all that follows is; only the
   /// first of them writes to the folder.
