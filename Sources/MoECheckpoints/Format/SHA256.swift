@@ -20,8 +20,8 @@ package struct SHA256: Sendable {
       unsafe bytes = UnsafeRawBufferPointer(rebasing: bytes.dropFirst(head))
       if rest.count < 64 { return }
       let block = rest
+      rest = []
       unsafe block.withUnsafeBytes { unsafe compress($0) }
-      rest.removeAll(keepingCapacity: true)
     }
     let whole = bytes.count / 64 * 64
     unsafe compress(UnsafeRawBufferPointer(rebasing: bytes.prefix(whole)))
@@ -72,14 +72,8 @@ package struct SHA256: Sendable {
               let two = s0 &+ (a & b ^ a & c ^ b & c)
               (h, g, f, e, d, c, b, a) = (g, f, e, d &+ one, c, b, a, one &+ two)
             }
-            unsafe state[0] &+= a
-            unsafe state[1] &+= b
-            unsafe state[2] &+= c
-            unsafe state[3] &+= d
-            unsafe state[4] &+= e
-            unsafe state[5] &+= f
-            unsafe state[6] &+= g
-            unsafe state[7] &+= h
+            unsafe (w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7]) = (a, b, c, d, e, f, g, h)
+            for index in 0..<8 { unsafe state[index] &+= w[index] }
           }
         }
       }
