@@ -80,11 +80,12 @@ extension ExpertParallelLayer {
   /// 2. Exchange gradients of the output: each token's goes to the ranks that the token went to, and with it what each
   ///    row was multiplied by. Beside it, the dense branch: gradients of the rows it took in.
   /// 3. Experts: gradients of the rows they took in.
-  /// 4. Exchange rows: the gradient of a row goes back to the rank of its token. Beside it, gradients of the experts'
-  ///    parameters, row after row in the order of the whole batch, replica after replica.
-  /// 5. Gather: each token adds up the gradients of its rows, and of the dense branch.
-  /// 6. Router and gate: what they add to the tokens.
-  /// 7. Gradients of the parameters of router, gate and branch, token after token, rank after rank.
+  /// 4. Exchange rows: the gradient of a row goes back to the rank of its token. Beside it, or while slices are waited
+  ///    for, gradients of the parameters of experts, row after row in the order of the whole batch.
+  /// 5. The same of experts on several ranks, replica after replica.
+  /// 6. Gather: each token adds up the gradients of its rows, and of the dense branch.
+  /// 7. Router and gate: what they add to the tokens.
+  /// 8. Gradients of the parameters of router, gate and branch, token after token, rank after rank.
   private func backward(
     _ output: UnsafePointer<Float>, tokens: UnsafePointer<Float>, tokenCount: Int,
     losses: RouterLossGradients, into inputGradient: UnsafeMutablePointer<Float>, gradients: MoEGradients,
@@ -102,6 +103,7 @@ extension ExpertParallelLayer {
     var branchRows: UnsafePointer<Float>?
     let returned = unsafe try dispatch.trip(
       output, buffers: buffers, communicator: communicator, step: step, execution: execution,
+      meter: OverlapMeter.Reader(meter, .backward, tokens: tokenCount),
       before: {
         unsafe branchRows = try part.branchBackward(
           output, tokenCount: tokenCount, execution: execution, workspace: &workspace.local)
@@ -115,9 +117,10 @@ extension ExpertParallelLayer {
             forward: &workspace.tiles[index], backward: &workspace.backwardTiles[index],
             scratch: &workspace.local.kernel))
       },
-      after: {
-        try addExpertGradients(to: gradients, execution: execution, step: step, workspace: &workspace)
+      fill: { index in
+        try addOwnGradients(ofSlice: index, to: gradients, execution: execution, workspace: &workspace)
       })
+    try addReplicatedGradients(to: gradients, execution: execution, step: step, workspace: &workspace)
     unsafe try part.gatherBackward(
       returned!, tokens: tokens, branchRows: branchRows, tokenCount: tokenCount, into: inputGradient,
       execution: execution, workspace: &workspace.local)

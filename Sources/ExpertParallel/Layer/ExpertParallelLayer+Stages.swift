@@ -44,11 +44,13 @@ extension ExpertParallelLayer {
   ) throws -> Int? {
     let size = communicator.size
     let chosen = configuration.expertsPerToken
+    let start = ContinuousClock.now
     let values = try communicator.allGather(
       [
         shape.tokenCount, shape.sequenceLength, unroutable.map { $0.isGate ? 2 : 1 } ?? 0,
         unroutable?.token ?? 0, proposedSlices(tokens: shape.tokenCount),
       ], step: step)
+    meter.noteSmallExchange(start.duration(to: .now))
     let heads = (0..<size).map { values[5 * $0..<5 * $0 + 5] }.map(Array.init)
     var firstTokens = [0]
     for head in heads { firstTokens.append(firstTokens.last! + head[0]) }
@@ -116,7 +118,8 @@ extension ExpertParallelLayer {
     let buffers = workspace.tripBuffers(dispatch, width: configuration.hiddenSize, payload: exchange.payload)
     workspace.reserve(slices: dispatch.slices.count)
     return unsafe try dispatch.trip(
-      tokens, buffers: buffers, communicator: communicator, step: step, execution: execution, meter: meter,
+      tokens, buffers: buffers, communicator: communicator, step: step, execution: execution,
+      meter: OverlapMeter.Reader(meter, .forward, tokens: workspace.kept.tokenCount(of: communicator.rank)),
       before: { try meanwhile(&workspace) },
       compute: { index, received in
         let slice = dispatch.slices[index]

@@ -81,6 +81,8 @@ struct KeptExchange {
   var dispatch: TokenDispatch?
   /// `[R + 1]`: the first token of each rank, and T.
   var firstTokens: [Int] = []
+
+  func tokenCount(of rank: Int) -> Int { firstTokens[rank + 1] - firstTokens[rank] }
 }
 
 /// A message buffer that grows when more is asked for than ever before and is otherwise reused.
