@@ -7,7 +7,8 @@ extension ExpertParallelLayer {
   /// - Throws: `MoEError.outOfMemory`.
   public func makeGradients() throws(MoEError) -> MoEGradients { try MoEGradients(for: part) }
 
-  /// Gradients in the shapes of the parameters; the experts are ``localExperts``.
+  /// Gradients in the shapes of the parameters; the experts are ``localExperts``, with tensor parallelism their part of F
+  /// on this rank.
   ///
   /// - Precondition: the gradients are of ``makeGradients()`` of this layer.
   public func weights(of gradients: MoEGradients) -> MoEWeights { gradients.weights(of: part) }
@@ -22,7 +23,9 @@ extension ExpertParallelLayer {
   ///   - outputGradient: dL/doutput in the shape of this rank's output.
   ///   - input: what the recorded pass was applied to.
   ///   - recording: of that pass; it may be used once.
-  ///   - losses: of the whole batch, as taken of ``statistics(of:by:workspace:execution:)``.
+  ///   - losses: taken of ``statistics(of:by:extent:workspace:execution:)``.
+  ///   - lossExtent: the tokens that these were of: the batch's, or this rank's alone, which DeepSpeed and Megatron-Core
+  ///     then divide by R.
   ///   - inputGradient: activations of the input's shape, overwritten with dL/dinput.
   ///   - gradients: added to.
   ///   - workspace: scratch.
@@ -30,15 +33,17 @@ extension ExpertParallelLayer {
   /// - Throws: as ``MoELayer``'s, and `CommunicationError`.
   public func backward(
     _ outputGradient: Activations, input: Activations, recording: inout ExpertParallelRecording,
-    losses: RouterLossGradients = RouterLossGradients(), into inputGradient: inout Activations,
-    gradients: MoEGradients, workspace: inout ExpertParallelWorkspace, execution: Execution? = nil
+    losses: RouterLossGradients = RouterLossGradients(), of lossExtent: Extent = .batch,
+    into inputGradient: inout Activations, gradients: MoEGradients, workspace: inout ExpertParallelWorkspace,
+    execution: Execution? = nil
   ) throws {
     let execution = try execution ?? .automatic()
     try part.validateBackward(
       outputGradient, input: input, pass: recording.local.pass, inputGradient: inputGradient,
       gradients: gradients, execution: execution)
     let first = recording.kept.firstTokens[communicator.rank]
-    let losses = try losses.ofTokens(first..<first + input.tokenCount)
+    let losses =
+      lossExtent == .rank ? losses : try losses.ofTokens(first..<first + input.tokenCount)
     try losses.validate(tokenCount: input.tokenCount, expertCount: configuration.expertCount)
     recording.local.pass = nil
     let extent = recording.local.extent

@@ -72,7 +72,7 @@ public struct ExpertParallelRecording: ~Copyable {
   public init(_ extent: Recording.Extent = .full) { local = Recording(extent) }
 
   /// What happened to this rank's tokens: counts and drops are of these alone. Their sums over all ranks are
-  /// ``ExpertParallelLayer/statistics(of:by:workspace:execution:)``.
+  /// ``ExpertParallelLayer/statistics(of:by:extent:workspace:execution:)``.
   public var record: RoutingRecord { local.record }
 }
 
