@@ -55,16 +55,33 @@ for preset in switch deepseek; do
   same "$preset-processes-2x2"
 done
 
+# kill_rank RUN RANK SIGNAL: once more than 50 steps are recorded.
+kill_rank() {
+  local process
+  until [[ -f $work/$1/metrics.jsonl && $(wc -l <"$work/$1/metrics.jsonl") -gt 50 ]]; do
+    kill -0 $job 2>/dev/null || failed "$1: the run ended before a rank had its signal"
+    sleep 0.02
+  done
+  for process in $(pgrep -f "^$moe train --mpi .* --out $work/$1"); do
+    if tr '\0' '\n' <"/proc/$process/environ" | grep -qx "OMPI_COMM_WORLD_RANK=$2"; then kill "-$3" "$process"; fi
+  done
+}
+
+# One of four ranks is asked to end: all of them do, after the same step and with a checkpoint.
+over 4 "${new[@]}" --out "$work/asked" &
+job=$!
+kill_rank asked 1 TERM
+wait $job || failed "ranks of which one was asked to end end with $?"
+step=$(wc -l <"$work/asked/metrics.jsonl")
+[[ -f $work/asked/checkpoint-$step/manifest.json ]] || failed "there is no checkpoint of step $step"
+echo "mpi-test: moe train, asked: $(tail -n 1 "$work/output" | cut -d ';' -f 1)"
+over 3 --out "$work/asked" --resume || failed "three processes do not go on: $?"
+same asked
+
 # The fourth of four ranks is killed once 50 steps are recorded; two go on.
 over 4 "${new[@]}" --out "$work/killed" &
 job=$!
-until [[ -f $work/killed/metrics.jsonl && $(wc -l <"$work/killed/metrics.jsonl") -gt 50 ]]; do
-  kill -0 $job 2>/dev/null || failed "the run ended before a rank could be killed"
-  sleep 0.02
-done
-for process in $(pgrep -f "^$moe train --mpi .* --out $work/killed"); do
-  if tr '\0' '\n' <"/proc/$process/environ" | grep -qx OMPI_COMM_WORLD_RANK=3; then kill -KILL "$process"; fi
-done
+kill_rank killed 3 KILL
 code=0
 wait $job || code=$?
 [[ $code -ne 0 && $code -ne 124 ]] || failed "mpirun ends with $code though a rank was killed"
