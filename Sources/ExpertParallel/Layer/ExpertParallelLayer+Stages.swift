@@ -44,11 +44,13 @@ extension ExpertParallelLayer {
   ) throws -> Int? {
     let size = communicator.size
     let chosen = configuration.expertsPerToken
+    let start = ContinuousClock.now
     let values = try communicator.allGather(
       [
         shape.tokenCount, shape.sequenceLength, unroutable.map { $0.isGate ? 2 : 1 } ?? 0,
         unroutable?.token ?? 0, proposedSlices(tokens: shape.tokenCount),
       ], step: step)
+    meter.noteSmallExchange(start.duration(to: .now))
     let heads = (0..<size).map { values[5 * $0..<5 * $0 + 5] }.map(Array.init)
     var firstTokens = [0]
     for head in heads { firstTokens.append(firstTokens.last! + head[0]) }
@@ -68,16 +70,16 @@ extension ExpertParallelLayer {
         "\(firstTokens[size]) tokens of \(chosen) experts are more than 2^31 − 2 rows")
     }
 
-    let dispatch = Dispatch(
-      configuration.routing, expertCount: configuration.expertCount, expertsPerToken: chosen,
-      tokenCount: firstTokens[size], sequenceLength: lengths.first ?? 0)
+    let scopes = CapacityScopes(
+      configuration, firstTokens: firstTokens, sequenceLength: lengths.first ?? 0, extent: capacityExtent)
     let choices = shape.tokenCount * chosen
     let ids = unsafe try workspace.local.routing.expertIDs.reserve(choices, of: Int32.self)
     let weights = unsafe try workspace.local.routing.expertWeights.reserve(choices, of: Float.self)
     let order = unsafe try GlobalOrder(
       expertIDs: UnsafeBufferPointer(start: ids, count: choices),
-      weights: UnsafeBufferPointer(start: weights, count: choices), firstTokens: firstTokens,
-      dispatch: dispatch, expertCount: configuration.expertCount, expertsPerToken: chosen,
+      weights: UnsafeBufferPointer(start: weights, count: choices), scopes: scopes,
+      priority: configuration.routing.capacity?.priority ?? .tokenThenChoice,
+      expertCount: configuration.expertCount, expertsPerToken: chosen,
       communicator: communicator, step: step)
     let tokens = unsafe try TokenDispatch(
       order: order, tokenCount: shape.tokenCount, expertsPerToken: chosen, placement: placement,
@@ -90,7 +92,7 @@ extension ExpertParallelLayer {
     try Self.copy(tokens.choiceRow, to: &workspace.local.routing.choiceRow)
     workspace.kept.dispatch = tokens
     workspace.kept.firstTokens = firstTokens
-    return dispatch.capacity
+    return scopes.drops ? scopes.capacity(scopes.size == nil ? communicator.rank : 0) : nil
   }
 
   /// The slices that this rank would have a pass take; ranks take the largest number.
@@ -116,7 +118,8 @@ extension ExpertParallelLayer {
     let buffers = workspace.tripBuffers(dispatch, width: configuration.hiddenSize, payload: exchange.payload)
     workspace.reserve(slices: dispatch.slices.count)
     return unsafe try dispatch.trip(
-      tokens, buffers: buffers, communicator: communicator, step: step, execution: execution, meter: meter,
+      tokens, buffers: buffers, communicator: communicator, step: step, execution: execution,
+      meter: OverlapMeter.Reader(meter, .forward, tokens: workspace.kept.tokenCount(of: communicator.rank)),
       before: { try meanwhile(&workspace) },
       compute: { index, received in
         let slice = dispatch.slices[index]

@@ -6,7 +6,7 @@ extension TokenDispatch {
   ///
   /// Slice by slice: while one is computed, the next ones are on their way here and the ones before on their way back.
   /// Only the first slice out and the last one back have no computation of the trip's own beside them; `before` and
-  /// `after` are other work that fills these gaps.
+  /// `fill` are other work for these gaps, and for waits in between.
   ///
   /// - Parameters:
   ///   - values: `[t, width]`.
@@ -14,36 +14,45 @@ extension TokenDispatch {
   ///   - before: work that needs nothing of the trip.
   ///   - compute: given a slice and all received tokens, of which those of the slice are there, gives its rows
   ///     `[rows, width]`; nil where nothing travels back.
-  ///   - after: work that needs the computed slices.
+  ///   - fill: work that needs a slice computed, and the slices before it filled in.
   /// - Returns: what came back, `[returned rows, width]`, or nil.
   @discardableResult
   func trip(
     _ values: UnsafePointer<Float>, buffers: TripBuffers, communicator: any Communicator, step: String,
-    execution: Execution, meter: OverlapMeter? = nil, before: () throws -> Void = {},
-    compute: (Int, UnsafePointer<Float>) throws -> UnsafePointer<Float>?, after: () throws -> Void = {}
+    execution: Execution, meter: OverlapMeter.Reader, before: () throws -> Void = {},
+    compute: (Int, UnsafePointer<Float>) throws -> UnsafePointer<Float>?,
+    fill: (Int) throws -> Void = { _ in }
   ) throws -> UnsafePointer<Float>? {
     let width = buffers.width
+    func poll() { communicator.poll() }
+    var computation = Duration.zero
+    func measure<Result>(_ body: () throws -> Result) rethrows -> Result {
+      let start = ContinuousClock.now
+      defer { computation += start.duration(to: .now) }
+      return try Parallel.polling(poll, during: body)
+    }
     let places = communicator.group.reserve(2 * slices.count)
-    var times = OverlapMeter.Times()
-    let clock = ContinuousClock()
 
     let legs = OutwardLegs(self, buffers, communicator, step: step, firstPlace: places)
     let firstCount = slices[0].sentTokens.reduce(0, +)
     unsafe buffers.sentTokens.gather(values, tokens[..<firstCount], width: width, at: 0, execution)
-    let departure = clock.now
+    let departure = ContinuousClock.now
     try legs.start(0)
     unsafe buffers.sentTokens.gather(values, tokens[firstCount...], width: width, at: firstCount, execution)
     try legs.startNext(after: 0)
-    try Parallel.polling({ communicator.poll() }, during: before)
+    try Parallel.polling(poll, during: before)
 
     var homeward: [Request] = []
+    var filled = 0
     var (receivedTokens, sentRows, returnedRows) = (0, 0, 0)
     for (index, slice) in slices.enumerated() {
+      while filled < index, !legs.hasArrived(index) {
+        try measure { try fill(filled) }
+        filled += 1
+      }
       try legs.wait(index)
-      if index == 0 { times.exchange += departure.duration(to: clock.now) }
       let arrived = slice.receivedTokens.reduce(0, +)
-      let start = clock.now
-      let rows = unsafe try Parallel.polling({ communicator.poll() }) {
+      let rows = unsafe try measure {
         buffers.receivedTokens.unpack(
           rows: receivedTokens..<receivedTokens + arrived, width: width, execution)
         let rows = unsafe try compute(index, buffers.receivedTokens.floats)
@@ -52,7 +61,6 @@ extension TokenDispatch {
         }
         return unsafe rows
       }
-      times.computation += start.duration(to: clock.now)
       receivedTokens += arrived
       guard unsafe rows != nil else { continue }
       homeward.append(
@@ -65,11 +73,12 @@ extension TokenDispatch {
       sentRows += slice.rows.count
       returnedRows += slice.sentRows.reduce(0, +)
     }
-    let start = clock.now
-    try Parallel.polling({ communicator.poll() }, during: after)
+    try measure { for index in filled..<slices.count { try fill(index) } }
     for request in homeward { try request.wait() }
-    times.exchange += start.duration(to: clock.now)
-    meter?.note(times, slices: slices.count, tokens: tokens.count)
+    let outward = departure.duration(to: legs.completion(0))
+    meter.note(
+      exchange: outward * (1 + Double(sentRows) / Double(max(receivedTokens, 1))),
+      computation: computation, slices: slices.count)
     guard homeward.count == slices.count else { return nil }
     let returned = buffers.returnedRows
     returned.unpack(rows: 0..<returnedRows, width: width, execution)
@@ -189,6 +198,11 @@ private final class OutwardLegs {
       try startNext(after: index + 1)
     }
   }
+
+  func completion(_ index: Int) -> ContinuousClock.Instant { requests[index].completion! }
+
+  /// Whether a slice is here, as far as known.
+  func hasArrived(_ index: Int) -> Bool { index < requests.count && requests[index].isComplete }
 
   func wait(_ index: Int) throws(CommunicationError) {
     // A slice departs with the arrival of the one before, which has been waited for, unless that failed.
