@@ -57,7 +57,9 @@ mpi-properties: setup
 # depends on clocks, so it is not part of `make test`.
 mpi-test: setup
 	swift build $(MPI) --product moe-mpi-probe
+	swift build $(MPI) --product moe
 	Tests/MPI/check.sh .build-mpi/release/moe-mpi-probe
+	Tests/MPI/train.sh .build-mpi/release/moe $(FORTUNES)/de
 	$(SUDO) Tests/MPI/hosts.sh .build-mpi/release/moe-mpi-probe
 
 # A package that depends on this one by version builds with plain `swift build` and uses all cores.

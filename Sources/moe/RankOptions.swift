@@ -113,7 +113,9 @@ struct RankOptions: ParsableArguments {
     } catch let shared as SharedFailure {
       throw shared.error
     } catch {
-      for (rank, text) in complaints.withLock(\.self).sorted(by: { $0.key < $1.key }) {
+      let complaints = complaints.withLock(\.self)
+      if complaints.count == count, Set(complaints.values).count == 1 { throw error }
+      for (rank, text) in complaints.sorted(by: { $0.key < $1.key }) {
         Self.complain("rank \(rank): \(text)")
       }
       throw ExitCode.failure

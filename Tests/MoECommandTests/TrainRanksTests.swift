@@ -111,6 +111,9 @@ import Testing
       #expect(one.status == 1 && one.errors.contains("training diverged at step"))
       #expect(spread.status == 1 && spread.errors == one.errors)
       expectFailure(try training.train("one", "--ranks", "2"), saying: ["holds a run already"])
+      expectFailure(
+        try training.train("long", "--ranks", "2", settings: ["context": "60000"]),
+        saying: ["text: the text has", "expected at least 60001"])
       expectSuccess(try training.train("run", settings: ["steps": "4"]))
       let path = training.path("run/checkpoint.safetensors")
       try training.bytes("run").prefix(5000).write(to: URL(filePath: path))

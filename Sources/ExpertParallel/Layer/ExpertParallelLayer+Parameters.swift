@@ -1,4 +1,5 @@
 package import MoE
+package import MoECore
 
 extension ExpertParallelLayer {
   /// The parameters of this rank, as `MoELayer.parameters(prefix:gradients:)` gives those of a whole layer: the experts
@@ -12,12 +13,20 @@ extension ExpertParallelLayer {
     try part.parameters(prefix: prefix, gradients: gradients, experts: localExperts)
   }
 
-  /// A layer over the same ranks that computes with another part: a copy in bfloat16, or one with other capacities.
+  /// The same parameters, in the same memory, under another configuration: other capacities for evaluation.
   ///
-  /// - Precondition: it is made of ``part``, on all ranks alike.
-  package func with(_ part: MoELayer) -> ExpertParallelLayer {
+  /// - Precondition: both configurations have the same sizes.
+  package func with(_ configuration: MoEConfiguration) throws(MoEError) -> ExpertParallelLayer {
     var layer = self
-    layer.part = part
+    layer.configuration = configuration
+    layer.part = part.with(try configuration.withFeedForwardSize(part.configuration.feedForwardSize))
+    return layer
+  }
+
+  /// The layer with its networks rounded to bfloat16, as `MoELayer.narrowed(execution:)`.
+  package func narrowed(execution: Execution) throws(MoEError) -> ExpertParallelLayer {
+    var layer = self
+    layer.part = try part.narrowed(execution: execution)
     return layer
   }
 }

@@ -51,7 +51,7 @@ public struct ExpertParallelLayer {
   let meter = OverlapMeter()
 
   /// What the layer computes.
-  public let configuration: MoEConfiguration
+  public internal(set) var configuration: MoEConfiguration
   /// The experts of this rank.
   public var localExperts: [Int] { placement.experts[communicator.rank] }
 
@@ -233,7 +233,7 @@ public struct ExpertParallelLayer {
 
 extension MoEConfiguration {
   /// The same with another F.
-  fileprivate func withFeedForwardSize(_ size: Int) throws(MoEError) -> MoEConfiguration {
+  func withFeedForwardSize(_ size: Int) throws(MoEError) -> MoEConfiguration {
     try MoEConfiguration(
       hiddenSize: hiddenSize, feedForwardSize: size, expertCount: expertCount,
       expertsPerToken: expertsPerToken,

@@ -17,11 +17,19 @@ enum BlockLayer {
 
   var isSpread: Bool { if case .spread = self { true } else { false } }
 
-  /// The same with other parameters, or under another configuration.
-  func with(_ held: MoELayer) -> BlockLayer {
+  /// The same parameters under another configuration.
+  func with(_ configuration: MoEConfiguration) throws(MoEError) -> BlockLayer {
     switch self {
-    case .whole: .whole(held)
-    case .spread(let layer): .spread(layer.with(held))
+    case .whole(let layer): .whole(layer.with(configuration))
+    case .spread(let layer): .spread(try layer.with(configuration))
+    }
+  }
+
+  /// A copy whose networks are in bfloat16.
+  func narrowed(execution: Execution) throws(MoEError) -> BlockLayer {
+    switch self {
+    case .whole(let layer): .whole(try layer.narrowed(execution: execution))
+    case .spread(let layer): .spread(try layer.narrowed(execution: execution))
     }
   }
 

@@ -42,9 +42,8 @@ final class FeedForward {
     } catch {
       throw MoEError.invalidConfiguration("layer \(index): \(error)")
     }
-    layer = precision == .float32 ? master : master.with(try master.held.narrowed(execution: execution))
-    let evaluation = try block.layer(hiddenSize: hiddenSize, isTraining: false)
-    evaluationLayer = layer.with(layer.held.with(evaluation))
+    layer = precision == .float32 ? master : try master.narrowed(execution: execution)
+    evaluationLayer = try layer.with(block.layer(hiddenSize: hiddenSize, isTraining: false))
     gradients = try MoEGradients(for: master.held)
     // The router of one expert has nothing to learn: its weight is 1 whatever its logit.
     parameters = try master.parameters(prefix: "layers.\(index)", gradients: gradients).filter {
