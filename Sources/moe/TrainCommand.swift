@@ -9,8 +9,8 @@ struct TrainCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "train", abstract: "Train a small Mixture-of-Experts language model on text.",
     discussion: """
-      The model reads and writes bytes. RUN gets run.json, metrics.jsonl (a line a step), checkpoint.safetensors, \
-      routing.json (which text went to which expert) and sample.txt. One block of 2 KiB in twenty is held out.
+      The model reads and writes bytes. RUN gets run.json, metrics.jsonl (a line a step), checkpoint.safetensors \
+      (over ranks checkpoint-STEP, a file of each), routing.json (which text went to which expert) and sample.txt. One block of 2 KiB in twenty is held out.
 
       A run that was interrupted, or killed at any moment, goes on with --resume, its own settings and the same \
       bits; only --steps may then be raised. Linear and cosine schedules stretch to the new last step.
