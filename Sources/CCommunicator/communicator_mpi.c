@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static MPI_Comm communicator = MPI_COMM_NULL;
 static bool willNotFinalize = false;
@@ -51,6 +52,14 @@ static void note_the_end(void) {
 bool moe_mpi_is_built_in(void) { return true; }
 bool moe_mpi_is_told_to_end(void) { return toldToEnd; }
 
+void moe_mpi_version(char *text, size_t capacity) {
+  char full[MPI_MAX_LIBRARY_VERSION_STRING + 1] = {0};
+  int length = 0;
+  MPI_Get_library_version(full, &length);
+  /* What follows the first comma tells who packed it. */
+  snprintf(text, capacity, "%.*s", (int)strcspn(full, ","), full);
+}
+
 int moe_mpi_initialize(void) {
   if (communicator != MPI_COMM_NULL) return MPI_SUCCESS;
   int initialized = 0, provided = 0, code;
@@ -87,6 +96,23 @@ int64_t moe_mpi_largest_tag(void) {
   void *value = NULL;
   MPI_Comm_get_attr(communicator, MPI_TAG_UB, &value, &found);
   return found ? *(int *)value : 32767;
+}
+
+int moe_mpi_hosts(int32_t *hosts) {
+  const int size = moe_mpi_size();
+  char own[MPI_MAX_PROCESSOR_NAME + 1] = {0};
+  int length = 0;
+  char(*names)[sizeof own] = calloc((size_t)size, sizeof own);
+  if (!names) return MPI_ERR_NO_MEM;
+  int code = MPI_Get_processor_name(own, &length);
+  if (!code)
+    code = MPI_Allgather(own, sizeof own, MPI_CHAR, names, sizeof own, MPI_CHAR, communicator);
+  for (int rank = 0; !code && rank < size; rank++) {
+    hosts[rank] = 0;
+    while (strcmp(names[hosts[rank]], names[rank])) hosts[rank]++;
+  }
+  free(names);
+  return code;
 }
 
 static int64_t piece_count(const moe_message *messages, int count, int64_t piece) {

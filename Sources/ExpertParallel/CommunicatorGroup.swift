@@ -4,6 +4,8 @@ public final class CommunicatorGroup {
   public let members: [Int]
   /// This rank within the group.
   public let rank: Int
+  /// The hosts of the ranks, by their rank in the group: numbered from 0 in the order in which ranks are first on them.
+  public let hosts: [Int]
   /// How long operations wait.
   public var timeout: Duration
   let engine: ProgressEngine
@@ -16,6 +18,13 @@ public final class CommunicatorGroup {
     self.members = members
     self.rank = rank
     self.timeout = timeout
+    var numbers: [Int: Int] = [:]
+    hosts = members.map { member in
+      let host = engine.transport.hosts[member]
+      let number = numbers[host] ?? numbers.count
+      numbers[host] = number
+      return number
+    }
     engine.nextContext = max(engine.nextContext, context + 1)
   }
 

@@ -1,24 +1,34 @@
 import CommunicatorProperties
 import ExpertParallel
 
-// The ranks of `make mpi-test`: checks the properties, or brings about a failure and reports what it looks like.
+// The ranks of `make mpi-test`: over MPI they print what threads print by `local`, or bring about a failure and report
+// what it looks like.
 
 func fail(_ message: String) -> Never {
   report("moe-mpi-probe: \(message)", to: .error)
   exitProcess(64)
 }
 
-let arguments = CommandLine.arguments.dropFirst()
+func ranks(_ text: String?) -> Int {
+  guard let count = text.flatMap({ Int($0) }) else { fail("local-properties|local-layer RANKS") }
+  return count
+}
+
+let arguments = Array(CommandLine.arguments.dropFirst())
+let argument = arguments.dropFirst().first
 switch arguments.first {
-case "local":
-  guard let count = arguments.dropFirst().first.flatMap({ Int($0) }) else { fail("local RANKS") }
-  let lines = try LocalCommunicator.run(ranks: count) { try propertyLines($0) }
-  for line in lines[0] { print(line) }
+case "local-properties":
+  for line in try LocalCommunicator.run(ranks: ranks(argument), propertyLines)[0] { print(line) }
+case "local-layer":
+  for line in try LocalCommunicator.run(ranks: ranks(argument), layerLines)[0] { print(line) }
+case "one-layer": for line in try layerLinesOfOne() { print(line) }
+// Messages of MPI so short that most blocks are cut.
+case "properties": try overMPI(pieceBytes: 5000, propertyLines)
+case "layer": try overMPI(layerLines)
 case "fail":
-  guard let name = arguments.dropFirst().first, let scenario = Scenario(rawValue: name) else {
+  guard let scenario = argument.flatMap(Scenario.init) else {
     fail("fail " + Scenario.allCases.map(\.rawValue).joined(separator: "|"))
   }
   runScenario(scenario)
-case "mpi": try runPropertiesOverMPI()
-default: fail("local RANKS, mpi, or fail SCENARIO")
+default: fail("local-properties RANKS, local-layer RANKS, one-layer, properties, layer, or fail SCENARIO")
 }

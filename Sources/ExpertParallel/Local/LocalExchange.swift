@@ -60,6 +60,7 @@ final class LocalTransport: Transport {
   }
 
   var size: Int { world.size }
+  var hosts: [Int] { world.hosts }
 
   func start(_ exchange: Exchange) throws(TransportFault) -> any ExchangeInFlight {
     try exchange.copyOwnBlock()

@@ -6,6 +6,8 @@ protocol Transport: AnyObject {
   var rank: Int { get }
   /// The number of ranks of the job.
   var size: Int { get }
+  /// `[size]`: a number for each rank, the same for those on one host.
+  var hosts: [Int] { get }
 
   /// Starts an exchange.
   func start(_ exchange: Exchange) throws(TransportFault) -> any ExchangeInFlight

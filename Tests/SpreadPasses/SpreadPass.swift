@@ -1,19 +1,21 @@
-import ExpertParallel
-import MoE
-import MoECore
-import TestSupport
+public import ExpertParallel
+public import LayerCases
+public import MoE
+public import MoECore
 
 /// What two passes of a layer, forward and backward, leave: all that has to be the same for any number of ranks.
-struct PassResult: Sendable {
-  var output: [UInt32] = []
-  var inputGradient: [UInt32] = []
-  var record = RoutingRecord()
-  var statistics: [RouterStatistics] = []
-  var lossValue = 0.0
-  var gradients: MoEWeights
+public struct PassResult: Sendable {
+  public var output: [UInt32] = []
+  public var inputGradient: [UInt32] = []
+  public var record = RoutingRecord()
+  public var statistics: [RouterStatistics] = []
+  public var lossValue = 0.0
+  public var gradients: MoEWeights
+
+  fileprivate init(gradients: MoEWeights) { self.gradients = gradients }
 
   /// Says what differs from the result of one rank, if anything does.
-  func difference(from one: PassResult) -> String? {
+  public func difference(from one: PassResult) -> String? {
     if record != one.record { return "the records differ: \(record)\nexpected \(one.record)" }
     if output != one.output { return "the outputs differ" }
     if statistics != one.statistics { return "the statistics differ" }
@@ -30,20 +32,22 @@ struct PassResult: Sendable {
 }
 
 /// A problem, what it is run with, and how its tokens are dealt out.
-struct SpreadPass: Sendable {
+public struct SpreadPass: Sendable {
   let problem: LayerProblem
   let outputGradient: Activations
   let noise: RouterNoise
   let extent: Recording.Extent
   let precision: Precision
   let instructionSet: InstructionSet
-  var gradientSum = ExpertParallelLayer.GradientSum.exact
+  /// How gradients of shared parameters are added.
+  public var gradientSum = ExpertParallelLayer.GradientSum.exact
   /// `[R + 1]`: the first token of each rank, and T.
-  let cuts: [Int]
+  public let cuts: [Int]
   /// Whether each rank has whole sequences, so that losses of sequences and positions exist.
   let isAligned: Bool
 
-  init(
+  /// A case on so many ranks; of even seeds the ranks have whole sequences, of others any tokens.
+  public init(
     _ layerCase: LayerCase, ranks: Int, precision: Precision = .float32,
     instructionSet: InstructionSet = InstructionSet.supported.last!
   ) throws {
@@ -76,7 +80,7 @@ struct SpreadPass: Sendable {
   }
 
   /// On one rank, by the layer that knows of no ranks.
-  func one() throws -> PassResult {
+  public func one() throws -> PassResult {
     let layer = try MoELayer(problem.configuration, weights: problem.weights, precision: precision)
     let execution = try Execution(instructionSet: instructionSet, threadCount: 2)
     var workspace = Workspace()
@@ -107,7 +111,7 @@ struct SpreadPass: Sendable {
   }
 
   /// On ranks; what each rank has is put together, and checked to be the same where several ranks have it.
-  func spread() throws -> PassResult {
+  public func spread() throws -> PassResult {
     let parts = try LocalCommunicator.run(ranks: cuts.count - 1) { try self.rank($0) }
     var whole = parts[0].result
     var experts: [FeedForwardWeights?] = Array(repeating: nil, count: problem.configuration.expertCount)
@@ -133,7 +137,8 @@ struct SpreadPass: Sendable {
     return whole
   }
 
-  private func rank(_ communicator: LocalCommunicator) throws -> (experts: [Int], result: PassResult) {
+  /// One rank's part: its experts, and what it has of the result. A collective.
+  public func rank(_ communicator: any Communicator) throws -> (experts: [Int], result: PassResult) {
     let tokens = cuts[communicator.rank]..<cuts[communicator.rank + 1]
     let layer = try ExpertParallelLayer(
       problem.configuration, weights: problem.weights, over: communicator, precision: precision,
@@ -172,7 +177,7 @@ struct SpreadPass: Sendable {
   }
 
   /// Some tokens of a batch.
-  func part(_ whole: Activations, _ tokens: Range<Int>) throws -> Activations {
+  private func part(_ whole: Activations, _ tokens: Range<Int>) throws -> Activations {
     let (length, hidden) = (whole.shape[1], whole.shape[2])
     return try Activations(
       shape: isAligned ? [tokens.count / length, length, hidden] : [tokens.count, hidden],
