@@ -2,7 +2,7 @@ import CommunicatorProperties
 import ExpertParallel
 
 // The ranks of `make mpi-test`: over MPI they print what threads print by `local`, or bring about a failure and report
-// what it looks like.
+// what it looks like; see `Tests/MPI/`.
 
 func fail(_ message: String) -> Never {
   report("moe-mpi-probe: \(message)", to: .error)
@@ -25,10 +25,18 @@ case "one-layer": for line in try layerLinesOfOne() { print(line) }
 // Messages of MPI so short that most blocks are cut.
 case "properties": try overMPI(pieceBytes: 5000, propertyLines)
 case "layer": try overMPI(layerLines)
+case "traffic": try overMPI(trafficLines)
 case "fail":
-  guard let scenario = argument.flatMap(Scenario.init) else {
-    fail("fail " + Scenario.allCases.map(\.rawValue).joined(separator: "|"))
+  guard arguments.count == 4, let subject = Subject(rawValue: arguments[1]),
+    let scenario = Scenario(rawValue: arguments[2])
+  else {
+    fail(
+      "fail " + Subject.allCases.map(\.rawValue).joined(separator: "|") + " "
+        + Scenario.allCases.map(\.rawValue).joined(separator: "|") + " FOLDER")
   }
-  runScenario(scenario)
-default: fail("local-properties RANKS, local-layer RANKS, one-layer, properties, layer, or fail SCENARIO")
+  try overMPI(Failure(scenario: scenario, subject: subject, folder: arguments[3]).run)
+default:
+  fail(
+    "local-properties RANKS, local-layer RANKS, one-layer, properties, layer, traffic, or "
+      + "fail SUBJECT SCENARIO FOLDER")
 }
