@@ -48,8 +48,9 @@ expect() {
   echo "$suite: $subject, $scenario${*:+, $*}: rank 0 says: $(cat "$work/reports/rank-0")"
 }
 
-# missing RANKS: how an error names the last rank, alone or after others: a rank that got the last one's message before
-# it failed is a step ahead of the others, and misses those too.
+# missing RANKS TIME: how an error names the last rank, alone or after others: a rank that got the last one's message
+# before it failed is a step ahead of the others, and misses those too. Over TCP a rank may notice its end at once.
 missing() {
-  echo "(rank|ranks ([0-9]+, )*[0-9]+ and) $(($1 - 1)) missing"
+  local last=$(($1 - 1))
+  echo "((the job was told to end, )?(rank|ranks ([0-9]+, )*[0-9]+ and) $last missing( after $2 s)?|the messages with rank $last fail: .*)"
 }
