@@ -79,6 +79,7 @@ typedef struct {
   bool paired;
   int64_t E, K, panels, MR;
   const int64_t *offsets;
+  const bool *included;
   const char *rows, *gradients;
   size_t row_tile, gradient_tile;
   float *weights;
@@ -91,7 +92,7 @@ static void outer_task(void *context, int64_t task, int thread) {
   const int64_t panel_blocks = ceil_div(g->panels, BLOCK_PANELS);
   const int64_t e = task / (k_blocks * panel_blocks), within = task % (k_blocks * panel_blocks);
   const int64_t rows = g->offsets[e + 1] - g->offsets[e];
-  if (rows == 0) return;
+  if (rows == 0 || (g->included && !g->included[e])) return;
   const int64_t panel = within / k_blocks * BLOCK_PANELS, k = within % k_blocks * BLOCK_K;
   const int64_t panels = min64(BLOCK_PANELS, g->panels - panel), k_end = min64(K, k + BLOCK_K);
   float *weights = g->weights + (e * g->panels + panel) * K * MOE_PANEL;
@@ -123,7 +124,7 @@ size_t moe_grouped_gemm_weights_scratch_bytes(moe_isa isa, moe_dtype dtype, int6
 
 void moe_grouped_gemm_weights(moe_execution ex, moe_dtype dtype, const void *row_tiles, int64_t K,
                               const void *gradient_tiles, int64_t panels, int64_t E, const int64_t *offsets,
-                              float *weight_gradients, void *scratch) {
+                              const bool *included, float *weight_gradients, void *scratch) {
   outer_args g = {.isa = ex.isa,
                   .dtype = dtype,
                   .paired = are_paired(ex.isa, dtype),
@@ -132,6 +133,7 @@ void moe_grouped_gemm_weights(moe_execution ex, moe_dtype dtype, const void *row
                   .panels = panels,
                   .MR = moe_tile_rows(ex.isa),
                   .offsets = offsets,
+                  .included = included,
                   .rows = row_tiles,
                   .gradients = gradient_tiles,
                   .row_tile = tile_bytes(ex.isa, dtype, K),
@@ -153,19 +155,20 @@ static void sum_task(void *context, int64_t e, int thread) {
   (void)thread;
   const outer_args *g = context;
   const int64_t rows = g->offsets[e + 1] - g->offsets[e], tile = first_unit(g->offsets, e, g->MR);
-  if (rows > 0)
+  if (rows > 0 && (!g->included || g->included[e]))
     sum_table[g->isa](g->dtype == MOE_BF16, g->gradients + (size_t)tile * g->gradient_tile, g->gradient_tile,
                       rows, tile_height(rows, g->MR), g->panels, g->weights + e * g->panels * MOE_PANEL);
 }
 
 void moe_group_sums(moe_execution ex, moe_dtype dtype, const void *gradient_tiles, int64_t panels, int64_t E,
-                    const int64_t *offsets, float *sums) {
+                    const int64_t *offsets, const bool *included, float *sums) {
   outer_args g = {.isa = ex.isa,
                   .dtype = dtype,
                   .E = E,
                   .panels = panels,
                   .MR = moe_tile_rows(ex.isa),
                   .offsets = offsets,
+                  .included = included,
                   .gradients = gradient_tiles,
                   .gradient_tile = tile_bytes(ex.isa, dtype, panels * MOE_PANEL),
                   .weights = sums};

@@ -36,6 +36,11 @@ typedef void (*moe_task)(void *context, int64_t task, int thread);
  * are done. Which thread runs a task is left open, so tasks must not depend on it for their results. */
 void moe_parallel_for(int threads, int64_t count, moe_task task, void *context);
 
+/* From now on, while the calling thread is in moe_parallel_for, it calls `poll` between its tasks, at most once in so
+ * many nanoseconds: for exchanges that make progress only when somebody looks. NULL ends that. `poll` must not call
+ * moe_parallel_for. */
+void moe_set_poll(void (*poll)(void *context), void *context, int64_t interval);
+
 /* The columns of a weight panel, and the multiple to which reduced dimensions are padded with zeros. */
 enum { MOE_PANEL = 16, MOE_K_MULTIPLE = 32 };
 
@@ -243,14 +248,15 @@ size_t moe_grouped_gemm_weights_scratch_bytes(moe_isa isa, moe_dtype dtype, int6
                                               int64_t panels);
 
 /* Weight gradients in the layout of the weights' own fp32 panels: for each group
- * panel[n/16][k][n%16] += Σ_m rows[m][k]·dz[m][n], one chain over the rows in order, from what is there on. */
+ * panel[n/16][k][n%16] += Σ_m rows[m][k]·dz[m][n], one chain over the rows in order, from what is there on.
+ * included: [E], the groups that are added; NULL for all. */
 void moe_grouped_gemm_weights(moe_execution ex, moe_dtype dtype, const void *row_tiles, int64_t K,
                               const void *gradient_tiles, int64_t panels, int64_t E, const int64_t *offsets,
-                              float *weight_gradients, void *scratch);
+                              const bool *included, float *weight_gradients, void *scratch);
 
 /* Bias gradients: for each group sums [E, 16·panels] += Σ_m dz[m], rows in order, from what is there on. */
 void moe_group_sums(moe_execution ex, moe_dtype dtype, const void *gradient_tiles, int64_t panels, int64_t E,
-                    const int64_t *offsets, float *sums);
+                    const int64_t *offsets, const bool *included, float *sums);
 
 /* ---- combine -------------------------------------------------------------------------------------------- */
 

@@ -14,6 +14,8 @@ public protocol Communicator: AnyObject {
   var group: CommunicatorGroup { get }
   /// The same kind of communicator over other ranks.
   func communicator(over group: CommunicatorGroup) -> Self
+  /// Whether data travels while the processors compute, as over a network, rather than being copied by them.
+  var transfersBesideComputation: Bool { get }
   /// Ends the whole job with an exit code other than 0, after giving the other ranks the time to say what they miss.
   func abort(code: Int32, after grace: Duration) -> Never
 }

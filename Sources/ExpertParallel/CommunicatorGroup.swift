@@ -10,9 +10,11 @@ public final class CommunicatorGroup {
   public var timeout: Duration
   let engine: ProgressEngine
   private let context: Int
-  private var sequence = 0
+  private var sequence: Int
 
-  init(engine: ProgressEngine, context: Int, members: [Int], rank: Int, timeout: Duration) {
+  init(
+    engine: ProgressEngine, context: Int, members: [Int], rank: Int, timeout: Duration, sequence: Int = 0
+  ) {
     self.engine = engine
     self.context = context
     self.members = members
@@ -25,6 +27,7 @@ public final class CommunicatorGroup {
       numbers[host] = number
       return number
     }
+    self.sequence = sequence
     engine.nextContext = max(engine.nextContext, context + 1)
   }
 
@@ -39,14 +42,35 @@ public final class CommunicatorGroup {
   ///
   /// All ranks start the same operations in the same order, so that counting gives each the same number everywhere;
   /// its exchanges are told apart by their stage.
+  ///
+  /// - Parameter place: one of ``reserve(_:)``, for an operation that ranks may start in another order.
   func request(
-    _ operation: String, step: String, _ stages: (Plan) -> [Request.Stage]
+    _ operation: String, step: String, place: Int? = nil, _ stages: (Plan) -> [Request.Stage]
   ) throws(CommunicationError) -> Request {
     if let failure = engine.failure { throw failure }
-    defer { sequence += 1 }
-    let plan = Plan(group: self, operation: operation, context: context, sequence: sequence)
+    let place = place ?? reserve(1)
+    let plan = Plan(group: self, operation: operation, context: context, sequence: place)
     return try Request(
       operation: operation, step: step, timeout: timeout, engine: engine, stages: stages(plan))
+  }
+
+  /// The places of the next operations, which each rank may then start in an order of its own.
+  func reserve(_ count: Int) -> Int {
+    defer { sequence += count }
+    return sequence
+  }
+
+  /// Some of the ranks as a group that has this one's next `operations` to itself, without any exchange; nil on other
+  /// ranks, which call this too.
+  ///
+  /// - Parameter ranks: those of the new group, in its order.
+  func group(of ranks: [Int], operations: Int) -> CommunicatorGroup? {
+    let first = reserve(operations)
+    return ranks.firstIndex(of: rank).map {
+      CommunicatorGroup(
+        engine: engine, context: context, members: ranks.map { members[$0] }, rank: $0, timeout: timeout,
+        sequence: first)
+    }
   }
 
   /// Makes the exchanges of one operation.

@@ -10,7 +10,7 @@ extension Kernels {
   ///   - order: the token of each row; nil for the identity.
   ///   - rowWeights: what each row's output was multiplied by [M]; nil for 1.
   ///   - forward: the tiles of the recorded pass.
-  ///   - backward: keeps what ``networkGradients(_:offsets:rowCount:gradients:execution:forward:backward:scratch:)`` reads.
+  ///   - backward: keeps what ``networkGradients(_:only:offsets:rowCount:gradients:execution:forward:backward:scratch:)`` reads.
   package static func networkBackward(
     _ experts: PackedExperts, output: UnsafePointer<Float>, order: UnsafePointer<Int32>?,
     rowWeights: UnsafePointer<Float>?, offsets: UnsafePointer<Int64>, rowCount: Int, execution: Execution,
@@ -41,9 +41,12 @@ extension Kernels {
   /// Adds the gradients of the parameters of a set of networks to `gradients`, row after row, from the tiles that a
   /// forward pass and ``networkBackward(_:output:order:rowWeights:offsets:rowCount:execution:forward:backward:scratch:)``
   /// have left.
+  ///
+  /// - Parameter isIncluded: the networks whose gradients are added; nil for all.
   package static func networkGradients(
-    _ experts: PackedExperts, offsets: UnsafePointer<Int64>, rowCount: Int, gradients: NetworkGradients,
-    execution: Execution, forward: inout TileScratch, backward: inout BackwardTiles, scratch: inout Scratch
+    _ experts: PackedExperts, only isIncluded: [Bool]? = nil, offsets: UnsafePointer<Int64>, rowCount: Int,
+    gradients: NetworkGradients, execution: Execution, forward: inout TileScratch,
+    backward: inout BackwardTiles, scratch: inout Scratch
   ) throws(MoEError) {
     let ex = execution.cValue
     let count = Int64(experts.expertCount)
@@ -58,15 +61,26 @@ extension Kernels {
     let rowTiles = unsafe try forward.rowTiles.reserve(bytes: 0)
     let outputTiles = unsafe try backward.outputTiles.reserve(bytes: 0)
     let inward = unsafe try backward.preactivationTiles.reserve(bytes: 0)
-    unsafe moe_grouped_gemm_weights(
-      ex, dtype, hiddenTiles, inner, outputTiles, downPanels, count, offsets, gradients.down.floats, kernel)
-    unsafe moe_grouped_gemm_weights(
-      ex, dtype, rowTiles, hidden, inward, upPanels, count, offsets, gradients.up.floats, kernel)
-    if experts.downBias != nil {
-      unsafe moe_group_sums(ex, dtype, outputTiles, downPanels, count, offsets, gradients.downBias.floats)
+    func add(_ included: UnsafePointer<Bool>?) {
+      unsafe moe_grouped_gemm_weights(
+        ex, dtype, hiddenTiles, inner, outputTiles, downPanels, count, offsets, included,
+        gradients.down.floats,
+        kernel)
+      unsafe moe_grouped_gemm_weights(
+        ex, dtype, rowTiles, hidden, inward, upPanels, count, offsets, included, gradients.up.floats, kernel)
+      if experts.downBias != nil {
+        unsafe moe_group_sums(
+          ex, dtype, outputTiles, downPanels, count, offsets, included, gradients.downBias.floats)
+      }
+      if experts.gateBias != nil || experts.upBias != nil {
+        unsafe moe_group_sums(
+          ex, dtype, inward, upPanels, count, offsets, included, gradients.upBias.floats)
+      }
     }
-    if experts.gateBias != nil || experts.upBias != nil {
-      unsafe moe_group_sums(ex, dtype, inward, upPanels, count, offsets, gradients.upBias.floats)
+    if let isIncluded {
+      unsafe isIncluded.withUnsafeBufferPointer { unsafe add($0.baseAddress) }
+    } else {
+      add(nil)
     }
   }
 

@@ -73,7 +73,7 @@ extension Kernels {
     let panels = Int64(gradients.panelCount)
     unsafe moe_grouped_gemm_weights(
       ex, MOE_F32, try tiles.tokenTiles.reserve(bytes: 0), Int64(hiddenSize), logitTiles, panels, 1, offsets,
-      gradients.panels.floats, nil)
-    unsafe moe_group_sums(ex, MOE_F32, logitTiles, panels, 1, offsets, gradients.bias.floats)
+      nil, gradients.panels.floats, nil)
+    unsafe moe_group_sums(ex, MOE_F32, logitTiles, panels, 1, offsets, nil, gradients.bias.floats)
   }
 }

@@ -90,6 +90,14 @@ package struct NetworkGradients {
     downBias = try Memory(zeroed: count * downPanelCount * MOE_PANEL * MemoryLayout<Float>.stride)
   }
 
+  /// The sums of one network: where in which memory they are.
+  package func parts(of index: Int) -> [(memory: Memory, bytes: Range<Int>)] {
+    [up, down, upBias, downBias].map { memory in
+      let size = memory.byteCount / expertCount
+      return (memory, index * size..<(index + 1) * size)
+    }
+  }
+
   func reset() {
     for memory in [up, down, upBias, downBias] { memory.zero() }
   }

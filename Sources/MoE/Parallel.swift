@@ -18,4 +18,22 @@ package enum Parallel {
       }
     }
   }
+
+  private typealias Poll = () -> Void
+
+  /// Runs `body`, and calls `poll` from this thread about every tenth of a millisecond while it computes in parallel.
+  ///
+  /// - Parameter poll: must not compute in parallel itself.
+  package static func polling<Result>(_ poll: () -> Void, during body: () throws -> Result) rethrows -> Result
+  {
+    try withoutActuallyEscaping(poll) { poll in
+      unsafe try withUnsafePointer(to: poll as Poll) { poll in
+        unsafe moe_set_poll(
+          { context in unsafe context!.assumingMemoryBound(to: Poll.self).pointee() },
+          UnsafeMutableRawPointer(mutating: poll), 100_000)
+        defer { moe_set_poll(nil, nil, 0) }
+        return try body()
+      }
+    }
+  }
 }

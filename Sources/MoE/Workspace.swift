@@ -29,6 +29,8 @@ package struct TileScratch {
   package var rows = Scratch()
   /// Gate and up before the activation, where a pass is recorded.
   package var preactivationTiles = Scratch()
+
+  package init() {}
 }
 
 /// Scratch of a backward pass.
@@ -66,6 +68,8 @@ package struct BackwardTiles {
   package var outputTiles = Scratch()
   package var preactivationTiles = Scratch()
   package var rows = Scratch()
+
+  package init() {}
 }
 
 /// Scratch of a pass, forward or backward, grown by the first pass of a size and reused by the next.

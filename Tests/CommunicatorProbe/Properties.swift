@@ -14,7 +14,11 @@ func propertyLines(_ communicator: any Communicator) throws -> [String] {
 /// A line for each layer with the hashes of its passes, forward and backward.
 func layerLines(_ communicator: any Communicator) throws -> [String] {
   try LayerCase.ofProbe.map { layerCase in
-    let pass = try SpreadPass(layerCase, ranks: communicator.size)
+    var pass = try SpreadPass(layerCase, ranks: communicator.size)
+    if layerCase.seed % 3 == 2 {
+      pass.placement = try .random(
+        expertCount: layerCase.expertCount, rankCount: communicator.size, seed: layerCase.seed)
+    }
     return "seed \(layerCase.seed): \(try PassHashes(of: pass.rank(communicator), over: communicator))"
   }
 }

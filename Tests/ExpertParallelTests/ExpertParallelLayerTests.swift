@@ -35,6 +35,33 @@ import Testing
     }
   }
 
+  /// Any experts on any ranks, some on several, each rank with one at least: the bits stay those of one rank.
+  @Test(arguments: [2, 3, 4, 8])
+  func everyPlacementHasTheBitsOfOneRank(_ ranks: Int) {
+    checkProperty(seeds: 800..<860) { layerCase in
+      var pass = try SpreadPass(layerCase.withSampling, ranks: ranks)
+      pass.placement = try .random(
+        expertCount: layerCase.expertCount, rankCount: ranks, seed: layerCase.seed)
+      let difference = try pass.spread().difference(from: pass.one())
+      try ensure(
+        difference == nil, "\(pass.placement!.experts) from \(pass.cuts), \(pass.exchange): \(difference!)")
+    }
+  }
+
+  /// Groups of ranks that each hold all experts, as for data parallelism.
+  @Test(arguments: [(2, 1), (4, 2), (4, 1), (6, 2), (8, 4)])
+  func groupsHaveTheBitsOfOneRank(_ ranks: Int, _ groupSize: Int) {
+    checkProperty(seeds: 900..<940) { layerCase in
+      var pass = try SpreadPass(layerCase, ranks: ranks)
+      pass.placement = try ExpertPlacement(
+        expertCount: layerCase.expertCount, rankCount: ranks, expertParallelSize: groupSize)
+      let difference = try pass.spread().difference(from: pass.one())
+      try ensure(
+        difference == nil,
+        "groups of \(groupSize) of \(ranks) ranks from \(pass.cuts), \(pass.exchange): \(difference!)")
+    }
+  }
+
   /// Each order of priority in both scopes, with a capacity that drops, on cuts that divide sequences.
   @Test(arguments: [RoutingPolicy.Capacity.Priority.choiceThenToken, .tokenThenChoice, .weight])
   func capacitiesDropTheSameChoices(_ priority: RoutingPolicy.Capacity.Priority) throws {

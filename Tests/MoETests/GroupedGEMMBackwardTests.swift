@@ -118,7 +118,7 @@ import Testing
         isa.machine, type, Int64(groups.rowCount), Int64(groups.count), Int64(x.columns), Int64(panels)))
     unsafe moe_grouped_gemm_weights(
       isa.threads(threads), type, rows.memory.raw, Int64(x.columns), gradients.memory.raw, Int64(panels),
-      Int64(groups.count), offsets.base, sums.base, scratch.raw)
+      Int64(groups.count), offsets.base, nil, sums.base, scratch.raw)
     #expect(sums.fencesIntact && scratch.fencesIntact)
     #expect(rows.memory.fencesIntact && gradients.memory.fencesIntact)
   }

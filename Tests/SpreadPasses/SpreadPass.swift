@@ -41,6 +41,10 @@ public struct SpreadPass: Sendable {
   let instructionSet: InstructionSet
   /// How gradients of shared parameters are added.
   public var gradientSum = ExpertParallelLayer.GradientSum.exact
+  /// Which ranks hold which experts; nil for contiguous parts.
+  public var placement: ExpertPlacement?
+  /// How rows travel.
+  public var exchange: ExchangeOptions
   /// `[R + 1]`: the first token of each rank, and T.
   public let cuts: [Int]
   /// Whether each rank has whole sequences, so that losses of sequences and positions exist.
@@ -55,6 +59,7 @@ public struct SpreadPass: Sendable {
     outputGradient = Activations.random(problem.input.shape, seed: layerCase.seed &+ 9)
     noise = RouterNoise(seed: 1, inputJitter: layerCase.seed % 4 == 0 ? 0.0625 : 0)
     extent = layerCase.seed % 3 == 0 ? .recompute : .full
+    exchange = ExchangeOptions(overlap: .slices([1, 2, 3, 5, 8][Int(layerCase.seed % 5)]))
     self.precision = precision
     self.instructionSet = instructionSet
     isAligned = layerCase.seed % 2 == 0
@@ -141,8 +146,8 @@ public struct SpreadPass: Sendable {
   public func rank(_ communicator: any Communicator) throws -> (experts: [Int], result: PassResult) {
     let tokens = cuts[communicator.rank]..<cuts[communicator.rank + 1]
     let layer = try ExpertParallelLayer(
-      problem.configuration, weights: problem.weights, over: communicator, precision: precision,
-      gradientSum: gradientSum)
+      problem.configuration, weights: problem.weights, over: communicator, placement: placement,
+      precision: precision, gradientSum: gradientSum, exchange: exchange)
     let execution = try Execution(
       instructionSet: instructionSet, threadCount: 1 + communicator.rank % 2)
     let (input, outputGradient) = (try part(problem.input, tokens), try part(self.outputGradient, tokens))
@@ -182,5 +187,18 @@ public struct SpreadPass: Sendable {
     return try Activations(
       shape: isAligned ? [tokens.count / length, length, hidden] : [tokens.count, hidden],
       tokens: whole.tokens.rows(tokens))
+  }
+}
+
+extension ExpertPlacement {
+  /// Every expert on at least one rank, every rank with at least one.
+  public static func random(expertCount: Int, rankCount: Int, seed: UInt64) throws -> ExpertPlacement {
+    var generator = SeededGenerator(seed: seed ^ 0x91ACE)
+    var experts = [Set<Int>](repeating: [], count: rankCount)
+    for expert in 0..<expertCount { experts[Int(generator.next() % UInt64(rankCount))].insert(expert) }
+    for rank in 0..<rankCount where experts[rank].isEmpty || generator.next() % 3 == 0 {
+      experts[rank].insert(Int(generator.next() % UInt64(expertCount)))
+    }
+    return try ExpertPlacement(expertCount: expertCount, experts: experts.map(Array.init))
   }
 }

@@ -16,17 +16,17 @@ extension Communicator {
     try start("all-to-all", from: source, sent, into: destination, received, step: step)
   }
 
-  /// One exchange under the name of an operation.
+  /// One exchange under the name of an operation, at a place that was reserved where one is given.
   func start(
     _ operation: String, from source: MessageBuffer, _ sent: Blocks, into destination: MessageBuffer,
-    _ received: Blocks, step: String
+    _ received: Blocks, step: String, place: Int? = nil
   ) throws(CommunicationError) -> Request {
     if let misfit = sent.misfit(what: "what is sent", size: size, buffer: source)
       ?? received.misfit(what: "what is received", size: size, buffer: destination)
     {
       throw .invalid(operation: operation, step: step, misfit)
     }
-    return try group.request(operation, step: step) { plan in
+    return try group.request(operation, step: step, place: place) { plan in
       [{ plan.exchange(0, from: source, sent, into: destination, received) }]
     }
   }

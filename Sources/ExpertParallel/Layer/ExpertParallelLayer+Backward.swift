@@ -67,8 +67,9 @@ extension ExpertParallelLayer {
   ) throws {
     _ = unsafe try expertRows(
       tokens, isRecorded: true, needsRows: part.backwardReadsRows, step: "the backward pass",
-      execution: execution, workspace: &workspace)
-    if part.branch != nil {
+      execution: execution, workspace: &workspace
+    ) { workspace in
+      guard part.branch != nil else { return }
       _ = unsafe try part.branchRows(
         tokens, tokenCount: tokenCount, isRecorded: true, needsRows: part.branchGate != nil,
         execution: execution, workspace: &workspace.local)
@@ -77,14 +78,13 @@ extension ExpertParallelLayer {
 
   /// 1. Combine: gradients of the experts' weights, and of the gates of the dense branch.
   /// 2. Exchange gradients of the output: each token's goes to the ranks that the token went to, and with it what each
-  ///    row was multiplied by.
-  /// 3. Experts: gradients of the rows they took in, and of their parameters, row after row in the order of the whole
-  ///    batch, replica after replica.
-  /// 4. Exchange rows: the gradient of a row goes back to the rank of its token.
-  /// 5. Dense branch: gradients of the rows it took in.
-  /// 6. Gather: each token adds up the gradients of its rows, and of the dense branch.
-  /// 7. Router and gate: what they add to the tokens.
-  /// 8. Gradients of the parameters of router, gate and branch, token after token, rank after rank.
+  ///    row was multiplied by. Beside it, the dense branch: gradients of the rows it took in.
+  /// 3. Experts: gradients of the rows they took in.
+  /// 4. Exchange rows: the gradient of a row goes back to the rank of its token. Beside it, gradients of the experts'
+  ///    parameters, row after row in the order of the whole batch, replica after replica.
+  /// 5. Gather: each token adds up the gradients of its rows, and of the dense branch.
+  /// 6. Router and gate: what they add to the tokens.
+  /// 7. Gradients of the parameters of router, gate and branch, token after token, rank after rank.
   private func backward(
     _ output: UnsafePointer<Float>, tokens: UnsafePointer<Float>, tokenCount: Int,
     losses: RouterLossGradients, into inputGradient: UnsafeMutablePointer<Float>, gradients: MoEGradients,
@@ -92,40 +92,38 @@ extension ExpertParallelLayer {
   ) throws {
     let step = "the backward pass"
     let dispatch = workspace.kept.dispatch!
-    let hidden = configuration.hiddenSize
+    let buffers = workspace.tripBuffers(dispatch, width: configuration.hiddenSize, payload: exchange.payload)
+    workspace.reserve(slices: dispatch.slices.count)
     let rowWeights = unsafe try part.combineBackward(
-      output, forwardRows: workspace.kept.returned.reserve(rows: 0, width: hidden).floats,
-      rowCount: dispatch.returnedRowCount, tokenCount: tokenCount, execution: execution,
-      workspace: &workspace.local)
-
-    let received = unsafe try dispatch.sendTokens(
-      output, width: hidden, communicator: communicator, step: step, execution: execution,
-      outgoing: &workspace.outgoing, received: &workspace.received)
+      output, forwardRows: buffers.returnedRows.floats, rowCount: dispatch.returnedRowCount,
+      tokenCount: tokenCount, execution: execution, workspace: &workspace.local)
     let owned = unsafe try dispatch.sendRowWeights(rowWeights, communicator: communicator, step: step)
-    let offsets = unsafe UnsafePointer(
-      try workspace.local.routing.offsets.reserve(dispatch.offsets.count, of: Int64.self))
-    let rows = unsafe try owned.withUnsafeBufferPointer { weights throws(MoEError) in
-      unsafe try Kernels.networkBackward(
-        part.experts, output: received.floats,
-        order: workspace.local.routing.rowToken.reserve(dispatch.order.count, of: Int32.self),
-        rowWeights: weights.baseAddress, offsets: offsets, rowCount: dispatch.order.count,
-        execution: execution, forward: &workspace.local.experts,
-        backward: &workspace.local.backward.experts, scratch: &workspace.local.kernel)
-    }
-    let returned = unsafe try dispatch.returnRows(
-      rows, width: hidden, communicator: communicator, step: step, execution: execution,
-      outgoing: &workspace.outgoing, returned: &workspace.kept.returned)
 
-    let branchRows = unsafe try part.branchBackward(
-      output, tokenCount: tokenCount, execution: execution, workspace: &workspace.local)
+    var branchRows: UnsafePointer<Float>?
+    let returned = unsafe try dispatch.trip(
+      output, buffers: buffers, communicator: communicator, step: step, execution: execution,
+      before: {
+        unsafe branchRows = try part.branchBackward(
+          output, tokenCount: tokenCount, execution: execution, workspace: &workspace.local)
+      },
+      compute: { index, received in
+        let slice = dispatch.slices[index]
+        return unsafe UnsafePointer(
+          try Kernels.networkBackward(
+            part.experts, output: received, order: slice.order, rowWeights: owned[index],
+            offsets: slice.offsets, rowCount: slice.rowCount, execution: execution,
+            forward: &workspace.tiles[index], backward: &workspace.backwardTiles[index],
+            scratch: &workspace.local.kernel))
+      },
+      after: {
+        try addExpertGradients(to: gradients, execution: execution, step: step, workspace: &workspace)
+      })
     unsafe try part.gatherBackward(
-      returned.floats, tokens: tokens, branchRows: branchRows, tokenCount: tokenCount, into: inputGradient,
+      returned!, tokens: tokens, branchRows: branchRows, tokenCount: tokenCount, into: inputGradient,
       execution: execution, workspace: &workspace.local)
     unsafe try part.routersBackward(
       tokens, tokenCount: tokenCount, losses: losses, into: inputGradient, execution: execution,
       workspace: &workspace.local)
-
-    try addExpertGradients(to: gradients, execution: execution, step: step, workspace: &workspace)
     try addSharedGradients(
       tokenCount: tokenCount, to: gradients, execution: execution, step: step, workspace: &workspace)
   }

@@ -44,19 +44,20 @@ extension ExpertParallelLayer {
   ) throws -> Int? {
     let size = communicator.size
     let chosen = configuration.expertsPerToken
-    let heads = try communicator.allGather(
+    let values = try communicator.allGather(
       [
         shape.tokenCount, shape.sequenceLength, unroutable.map { $0.isGate ? 2 : 1 } ?? 0,
-        unroutable?.token ?? 0,
+        unroutable?.token ?? 0, proposedSlices(tokens: shape.tokenCount),
       ], step: step)
+    let heads = (0..<size).map { values[5 * $0..<5 * $0 + 5] }.map(Array.init)
     var firstTokens = [0]
-    for other in 0..<size { firstTokens.append(firstTokens[other] + heads[4 * other]) }
+    for head in heads { firstTokens.append(firstTokens.last! + head[0]) }
     for (kind, what) in [(1, "the router logit"), (2, "the dense branch's gate logit")] {
-      for other in 0..<size where heads[4 * other + 2] == kind {
-        throw MoEError.notFinite(what: what, token: firstTokens[other] + heads[4 * other + 3])
+      for (other, head) in heads.enumerated() where head[2] == kind {
+        throw MoEError.notFinite(what: what, token: firstTokens[other] + head[3])
       }
     }
-    let lengths = Set((0..<size).filter { heads[4 * $0] > 0 }.map { heads[4 * $0 + 1] })
+    let lengths = Set(heads.filter { $0[0] > 0 }.map { $0[1] })
     if configuration.routing.capacity?.scope == .sequence, lengths.count > 1 {
       throw MoEError.invalidConfiguration(
         "the ranks' sequences are of \(lengths.sorted()) tokens, expected one length for a capacity per sequence"
@@ -80,40 +81,54 @@ extension ExpertParallelLayer {
       communicator: communicator, step: step)
     let tokens = unsafe try TokenDispatch(
       order: order, tokenCount: shape.tokenCount, expertsPerToken: chosen, placement: placement,
+      sliceCount: heads.map { $0[4] }.max()!,
       weights: configuration.routing.weightPlacement == .input ? UnsafePointer(weights) : nil,
       communicator: communicator, step: step)
     for choice in 0..<choices where order.experts[choice] < 0 { unsafe weights[choice] = 0 }
     try Self.copy(order.slots, to: &workspace.local.slots)
     try Self.copy(order.dropped, to: &workspace.local.dropped)
     try Self.copy(tokens.choiceRow, to: &workspace.local.routing.choiceRow)
-    try Self.copy(tokens.offsets, to: &workspace.local.routing.offsets)
-    try Self.copy(tokens.order, to: &workspace.local.routing.rowToken)
-    try Self.copy(tokens.weights, to: &workspace.local.routing.rowWeight)
     workspace.kept.dispatch = tokens
     workspace.kept.firstTokens = firstTokens
-    workspace.kept.rowCounts = order.rowCounts
     return dispatch.capacity
+  }
+
+  /// The slices that this rank would have a pass take; ranks take the largest number.
+  private func proposedSlices(tokens: Int) -> Int {
+    switch exchange.overlap {
+    case .slices(let count): count
+    case .automatic:
+      communicator.size > 1 && communicator.transfersBesideComputation
+        ? meter.proposal(tokens: tokens) : 1
+    }
   }
 
   /// Sends tokens to their experts, computes this rank's, and brings back what the others made.
   ///
-  /// - Returns: a row for each of this rank's choices, `[rows, D]`, as `choiceRow` numbers them.
+  /// - Parameter meanwhile: work beside the first slice's exchange.
+  /// - Returns: a row for each of this rank's choices, `[rows, D]`, as `choiceRow` numbers them; nil without `needsRows`.
   func expertRows(
     _ tokens: UnsafePointer<Float>, isRecorded: Bool, needsRows: Bool = true, step: String,
-    execution: Execution, workspace: inout ExpertParallelWorkspace
-  ) throws -> MessageBuffer {
+    execution: Execution, workspace: inout ExpertParallelWorkspace,
+    meanwhile: (inout ExpertParallelWorkspace) throws -> Void
+  ) throws -> UnsafePointer<Float>? {
     let dispatch = workspace.kept.dispatch!
-    let hidden = configuration.hiddenSize
-    let received = unsafe try dispatch.sendTokens(
-      tokens, width: hidden, communicator: communicator, step: step, execution: execution,
-      outgoing: &workspace.outgoing, received: &workspace.received)
-    let rows = unsafe try part.expertRows(
-      received.floats, rowCount: dispatch.order.count, isRecorded: isRecorded, needsRows: needsRows,
-      execution: execution, workspace: &workspace.local)
-    guard needsRows else { return workspace.kept.returned.reserve(rows: 0, width: hidden) }
-    return unsafe try dispatch.returnRows(
-      rows, width: hidden, communicator: communicator, step: step, execution: execution,
-      outgoing: &workspace.outgoing, returned: &workspace.kept.returned)
+    let buffers = workspace.tripBuffers(dispatch, width: configuration.hiddenSize, payload: exchange.payload)
+    workspace.reserve(slices: dispatch.slices.count)
+    return unsafe try dispatch.trip(
+      tokens, buffers: buffers, communicator: communicator, step: step, execution: execution, meter: meter,
+      before: { try meanwhile(&workspace) },
+      compute: { index, received in
+        let slice = dispatch.slices[index]
+        // Without a backward pass one slice's activations can take the place of another's.
+        let rows = unsafe try slice.withWeights { weights throws(MoEError) in
+          unsafe try Kernels.networkForward(
+            part.experts, tokens: received, order: slice.order, weights: weights, offsets: slice.offsets,
+            rowCount: slice.rowCount, isRecorded: isRecorded, needsRows: needsRows, execution: execution,
+            tiles: &workspace.tiles[isRecorded ? index : 0], scratch: &workspace.local.kernel)
+        }
+        return unsafe needsRows ? rows : nil
+      })
   }
 
   private static func copy<Element: BitwiseCopyable>(

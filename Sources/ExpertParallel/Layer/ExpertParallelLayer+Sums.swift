@@ -3,25 +3,46 @@ internal import MoECore
 
 extension ExpertParallelLayer {
   /// Adds the gradients of this rank's experts; replicas of an expert add theirs up.
+  ///
+  /// Experts follow one another, so that a rank computes the next while the one before is with its other replicas.
   func addExpertGradients(
     to gradients: MoEGradients, execution: Execution, step: String, workspace: inout ExpertParallelWorkspace
   ) throws {
-    let dispatch = workspace.kept.dispatch!
-    func add(_ workspace: inout ExpertParallelWorkspace) throws(MoEError) {
+    let rank = communicator.rank
+    let part = rank % placement.tensorParallelSize
+    let rows = workspace.kept.dispatch!.rows
+    let isReplicated = placement.replicas.map { $0.count > 1 }
+    try add(localExperts.map { !isReplicated[$0] }, to: gradients, execution, &workspace)
+    var rest: [() throws -> Void] = []
+    for expert in 0..<configuration.expertCount where isReplicated[expert] {
+      let holders = placement.replicas[expert].map { $0 + part }
+      let busy = rows.holders(expert).map { holders.firstIndex(of: $0 + part)! }
+      // Every rank counts the operations, also of experts that it does not hold.
+      let operations = GradientChain.operationCount(parts: 4, members: busy.count)
+      guard let group = communicator.group.group(of: holders, operations: operations) else { continue }
+      let local = localExperts.firstIndex(of: expert)!
+      let chain = GradientChain(
+        gradients.experts.parts(of: local), group: communicator.communicator(over: group), members: busy,
+        step: "the gradients of \(step)")
+      rest.append(
+        try chain.sum(gradientSum) {
+          try add(localExperts.map { $0 == expert }, to: gradients, execution, &workspace)
+        })
+    }
+    for complete in rest { try complete() }
+  }
+
+  /// Adds the gradients of some of the local experts, slice after slice.
+  private func add(
+    _ isIncluded: [Bool], to gradients: MoEGradients, _ execution: Execution,
+    _ workspace: inout ExpertParallelWorkspace
+  ) throws(MoEError) {
+    guard isIncluded.contains(true) else { return }
+    for (index, slice) in workspace.kept.dispatch!.slices.enumerated() where slice.rowCount > 0 {
       unsafe try Kernels.networkGradients(
-        part.experts, offsets: workspace.local.routing.offsets.reserve(0, of: Int64.self),
-        rowCount: dispatch.order.count, gradients: gradients.experts, execution: execution,
-        forward: &workspace.local.experts, backward: &workspace.local.backward.experts,
-        scratch: &workspace.local.kernel)
-    }
-    guard let replicas else { return try add(&workspace) }
-    let expert = localExperts[0]
-    let rowCount = workspace.kept.rowCounts[expert]
-    let members = (0..<replicas.size).filter {
-      !placement.share($0, of: expert, rowCount: rowCount).isEmpty
-    }
-    try sum(gradients.experts.memories, over: replicas, members: members, step: step) {
-      try add(&workspace)
+        part.experts, only: isIncluded, offsets: slice.offsets, rowCount: slice.rowCount,
+        gradients: gradients.experts, execution: execution, forward: &workspace.tiles[index],
+        backward: &workspace.backwardTiles[index], scratch: &workspace.local.kernel)
     }
   }
 
@@ -32,68 +53,14 @@ extension ExpertParallelLayer {
   ) throws {
     let firstTokens = workspace.kept.firstTokens
     let members = (0..<communicator.size).filter { firstTokens[$0] < firstTokens[$0 + 1] }
-    try sum(gradients.sharedMemories, over: communicator, members: members, step: step) {
+    let chain = GradientChain(
+      gradients.sharedMemories.map { ($0, 0..<$0.byteCount) }, group: communicator, members: members,
+      step: "the gradients of \(step)")
+    try chain.sum(gradientSum) {
       try part.addSharedGradients(
         tokenCount: tokenCount, to: gradients, execution: execution, workspace: &workspace.local)
-    }
+    }()
   }
-
-  /// Adds what `add` gives on each of some ranks of a group, so that all ranks of the group have the sum.
-  ///
-  /// - Parameters:
-  ///   - memories: the sums, the same on all ranks of the group before and after.
-  ///   - members: the ranks that have something to add, ascending.
-  private func sum(
-    _ memories: [Memory], over group: any Communicator, members: [Int], step: String,
-    _ add: () throws -> Void
-  ) throws {
-    guard let last = members.last else { return }
-    switch gradientSum {
-    case .exact:
-      let buffers = memories.map { unsafe MessageBuffer($0.bytes, of: $0) }
-      if group.rank == members[0] { try add() }
-      for (before, next) in zip(members, members.dropFirst()) {
-        let requests = try buffers.map { buffer in
-          let whole = Blocks.same(buffer.byteCount, for: group.size)
-          return try group.startAllToAll(
-            from: buffer, whole.only { group.rank == before && $0 == next }, into: buffer,
-            whole.only { group.rank == next && $0 == before }, step: "the gradients of \(step)")
-        }
-        for request in requests { try request.wait() }
-        if group.rank == next { try add() }
-      }
-      for buffer in buffers {
-        try group.startBroadcast(buffer, root: last, step: "the gradients of \(step)").wait()
-      }
-    case .reduced:
-      let sums = memories.map { MessageBuffer(byteCount: $0.byteCount) }
-      for (memory, sum) in zip(memories, sums) {
-        unsafe sum.base.copyMemory(from: memory.base, byteCount: memory.byteCount)
-        memory.zero()
-      }
-      if members.contains(group.rank) { try add() }
-      for (memory, sum) in zip(memories, sums) {
-        let count = memory.byteCount / MemoryLayout<Float>.stride
-        try group.startAllReduce(
-          unsafe MessageBuffer(memory.bytes, of: memory), of: Float.self, count: count, .sum,
-          step: "the gradients of \(step)"
-        ).wait()
-        let values = unsafe memory.floats
-        for index in 0..<count { unsafe values[index] = sum.floats[index] + values[index] }
-      }
-    }
-  }
-}
-
-extension Memory {
-  fileprivate var bytes: UnsafeMutableRawBufferPointer {
-    unsafe UnsafeMutableRawBufferPointer(start: base, count: byteCount)
-  }
-}
-
-extension NetworkGradients {
-  /// All sums.
-  fileprivate var memories: [Memory] { [up, down, upBias, downBias] }
 }
 
 extension MoEGradients {
@@ -101,4 +68,9 @@ extension MoEGradients {
   fileprivate var sharedMemories: [Memory] {
     [router.panels, router.bias] + (branch?.memories ?? []) + (branchGate.map { [$0.panels, $0.bias] } ?? [])
   }
+}
+
+extension NetworkGradients {
+  /// All sums.
+  fileprivate var memories: [Memory] { [up, down, upBias, downBias] }
 }

@@ -33,10 +33,11 @@ public struct ExpertParallelLayer {
   public let communicator: any Communicator
   /// How gradients of shared parameters are added.
   public let gradientSum: GradientSum
+  /// How tokens and rows travel.
+  public let exchange: ExchangeOptions
   /// The layer with this rank's experts alone, for its stages.
   let part: MoELayer
-  /// The ranks that hold the same expert; nil where each expert is on one rank.
-  let replicas: (any Communicator)?
+  let meter = OverlapMeter()
 
   /// What the layer computes.
   public var configuration: MoEConfiguration { part.configuration }
@@ -49,25 +50,37 @@ public struct ExpertParallelLayer {
   ///   - configuration: what the layer computes, the same on all ranks.
   ///   - source: asked for this rank's experts only.
   ///   - communicator: the ranks.
+  ///   - placement: which rank holds which experts, the same on all ranks; nil for experts in order over ranks in order.
   ///   - precision: what the networks' weights are stored in.
-  ///   - gradientSum: how gradients of shared parameters are added.
+  ///   - gradientSum: how gradients of shared parameters are added, the same on all ranks.
+  ///   - exchange: how tokens and rows travel, the same on all ranks.
   ///   - execution: the threads that pack; nil for `Execution.automatic()`.
-  /// - Throws: as `MoELayer`, and `CommunicationError`.
+  /// - Throws: as `MoELayer`, and `MoEError.invalidConfiguration` for a placement of other numbers of ranks or experts, or
+  ///   fewer slices than 1.
   public init(
     _ configuration: MoEConfiguration, weights source: some MoEWeightSource,
-    over communicator: any Communicator,
-    precision: Precision = .float32, gradientSum: GradientSum = .exact, execution: Execution? = nil
+    over communicator: any Communicator, placement: ExpertPlacement? = nil,
+    precision: Precision = .float32, gradientSum: GradientSum = .exact,
+    exchange: ExchangeOptions = ExchangeOptions(), execution: Execution? = nil
   ) throws {
     let (rank, size) = (communicator.rank, communicator.size)
-    placement = ExpertPlacement(expertCount: configuration.expertCount, rankCount: size)
+    let placement =
+      placement ?? ExpertPlacement(expertCount: configuration.expertCount, rankCount: size)
+    guard placement.rankCount == size, placement.expertCount == configuration.expertCount else {
+      throw MoEError.invalidConfiguration(
+        "the placement is of \(placement.expertCount) experts on \(placement.rankCount) ranks, expected "
+          + "\(configuration.expertCount) on \(size)")
+    }
+    if case .slices(let count) = exchange.overlap, count < 1 {
+      throw MoEError.invalidConfiguration("the exchange has \(count) slices, expected at least 1")
+    }
+    self.placement = placement
     self.communicator = communicator
     self.gradientSum = gradientSum
+    self.exchange = exchange
     part = try MoELayer(
       configuration, weights: source, experts: placement.experts[rank], precision: precision,
       execution: execution)
-    replicas =
-      size <= configuration.expertCount
-      ? nil : try communicator.split(color: placement.experts[rank][0], step: "replicas of experts")
   }
 
   /// Applies the layer to this rank's activations `[…, D]`.
@@ -148,9 +161,9 @@ public struct ExpertParallelLayer {
   /// 2. Exchange how many tokens each rank has, and counts of choices: every choice gets its place among all rows of its
   ///    expert, or is dropped, as if one rank had the whole batch.
   /// 3. Exchange tokens: each goes once to every rank that has one of its experts.
-  /// 4. Compute this rank's experts on the rows of the whole batch, in its order.
-  /// 5. Exchange rows: what was made of a choice goes back to the rank of its token.
-  /// 6. Compute the dense branch on this rank's tokens, if there is one.
+  /// 4. Beside the first slice of them, compute the dense branch on this rank's tokens, if there is one.
+  /// 5. Compute this rank's experts on the rows of the whole batch, in its order, slice by slice.
+  /// 6. Exchange rows: what was made of a choice goes back to the rank of its token.
   /// 7. Combine: add each token's rows in slot order, and the branch.
   private func forward(
     _ tokens: UnsafePointer<Float>, shape: (tokenCount: Int, sequenceLength: Int), mask: [Bool]?,
@@ -163,10 +176,11 @@ public struct ExpertParallelLayer {
       workspace: &workspace)
     let capacity = try order(
       shape: shape, unroutable: unroutable, step: step, workspace: &workspace)
-    let rows = unsafe try expertRows(
-      tokens, isRecorded: records == .full, step: step, execution: execution, workspace: &workspace)
     var branch: Kernels.Branch?
-    if part.branch != nil {
+    let rows = unsafe try expertRows(
+      tokens, isRecorded: records == .full, step: step, execution: execution, workspace: &workspace
+    ) { workspace in
+      guard part.branch != nil else { return }
       let branchRows = unsafe try part.branchRows(
         tokens, tokenCount: shape.tokenCount, isRecorded: records == .full, execution: execution,
         workspace: &workspace.local)
@@ -180,7 +194,7 @@ public struct ExpertParallelLayer {
         gateColumns: columns)
     }
     unsafe try part.combine(
-      rows.floats, branch: branch, tokenCount: shape.tokenCount, into: output, execution: execution,
+      rows!, branch: branch, tokenCount: shape.tokenCount, into: output, execution: execution,
       workspace: &workspace.local)
     try part.updateRecord(
       &record, tokenCount: shape.tokenCount, mask: mask, capacity: capacity, workspace: &workspace.local)

@@ -4,9 +4,17 @@ internal import MoECore
 /// Scratch of a pass over ranks, grown by the first pass of a size and reused by the next; one for all layers of a rank.
 public struct ExpertParallelWorkspace: ~Copyable {
   var local = Workspace()
-  var received = ExchangeBuffer()
-  var outgoing = ExchangeBuffer()
+  /// The activations of each slice.
+  var tiles: [TileScratch] = []
+  var backwardTiles: [BackwardTiles] = []
   var kept = KeptExchange()
+  /// What the experts made of this rank's choices, `[rows, D]`, in the order in which they travelled.
+  var returned = ExchangeBuffer()
+  private var received = ExchangeBuffer()
+  private var sentTokens = ExchangeBuffer()
+  private var sentRows = ExchangeBuffer()
+  private var receivedPayload = ExchangeBuffer()
+  private var returnedPayload = ExchangeBuffer()
 
   /// Makes an empty workspace; the first pass fills it.
   public init() {}
@@ -15,6 +23,38 @@ public struct ExpertParallelWorkspace: ~Copyable {
   mutating func exchange(with recording: inout ExpertParallelRecording) {
     local.exchange(with: &recording.local)
     swap(&kept, &recording.kept)
+    guard recording.local.extent == .full else { return }
+    swap(&tiles, &recording.tiles)
+    swap(&returned, &recording.returned)
+  }
+
+  /// Scratch for each of so many slices.
+  mutating func reserve(slices: Int) {
+    while tiles.count < slices { tiles.append(TileScratch()) }
+    while backwardTiles.count < slices { backwardTiles.append(BackwardTiles()) }
+  }
+
+  /// The memory of a trip.
+  mutating func tripBuffers(_ dispatch: TokenDispatch, width: Int, payload: Payload) -> TripBuffers {
+    func rows(
+      _ count: Int, _ payload: Payload, _ travelling: inout ExchangeBuffer
+    ) -> TravellingRows {
+      let buffer = travelling.reserve(bytes: count * width * payload.bytesPerElement)
+      return TravellingRows(travelling: buffer, unpacked: buffer, payload: payload)
+    }
+    func rows(
+      _ count: Int, _ travelling: inout ExchangeBuffer, unpacked: inout ExchangeBuffer
+    ) -> TravellingRows {
+      if payload == .float32 { return rows(count, .float32, &unpacked) }
+      return TravellingRows(
+        travelling: travelling.reserve(bytes: count * width * payload.bytesPerElement),
+        unpacked: unpacked.reserve(bytes: count * width * MemoryLayout<Float>.stride), payload: payload)
+    }
+    return TripBuffers(
+      width: width, sentTokens: rows(dispatch.tokens.count, payload, &sentTokens),
+      receivedTokens: rows(dispatch.receivedTokenCount, &receivedPayload, unpacked: &received),
+      sentRows: rows(dispatch.rowCount, payload, &sentRows),
+      returnedRows: rows(dispatch.returnedRowCount, &returnedPayload, unpacked: &returned))
   }
 }
 
@@ -22,6 +62,9 @@ public struct ExpertParallelWorkspace: ~Copyable {
 public struct ExpertParallelRecording: ~Copyable {
   var local: Recording
   var kept = KeptExchange()
+  /// The activations of a full recording.
+  var tiles: [TileScratch] = []
+  var returned = ExchangeBuffer()
 
   /// Makes an empty recording.
   ///
@@ -38,19 +81,14 @@ struct KeptExchange {
   var dispatch: TokenDispatch?
   /// `[R + 1]`: the first token of each rank, and T.
   var firstTokens: [Int] = []
-  /// `[E]`: the rows of each expert over all ranks.
-  var rowCounts: [Int] = []
-  /// What the experts made of this rank's choices, `[rows, D]`, in the order in which they were announced.
-  var returned = ExchangeBuffer()
 }
 
 /// A message buffer that grows when more is asked for than ever before and is otherwise reused.
 struct ExchangeBuffer {
   private var buffer: MessageBuffer?
 
-  /// At least `rows` rows of `width` floats, without a defined content.
-  mutating func reserve(rows: Int, width: Int) -> MessageBuffer {
-    let bytes = rows * width * MemoryLayout<Float>.stride
+  /// At least so many bytes, without a defined content.
+  mutating func reserve(bytes: Int) -> MessageBuffer {
     if let buffer, buffer.byteCount >= bytes { return buffer }
     buffer = nil
     let grown = MessageBuffer(byteCount: bytes)

@@ -13,8 +13,8 @@ struct GlobalOrder {
   let firstTokens: [Int]
   /// The capacity of an expert in a scope.
   let dispatch: Dispatch
-  /// `[E]`: the rows of each expert over all ranks.
-  private(set) var rowCounts: [Int]
+  /// `[R][E]`: the rows of each rank's tokens for each expert.
+  private(set) var rowsByRank: [[Int]]
   /// `[t, K]` of this rank's t tokens: the expert of each choice that was not dropped, −1 for others.
   private(set) var experts: [Int32]
   /// `[t, K]`: a choice's place among the rows of its expert; −1 where dropped or masked.
@@ -74,7 +74,8 @@ struct GlobalOrder {
 
     // Where this rank's choices of each scope, priority and expert begin, in the scope and among the expert's rows.
     let scopeCount = (firstTokens.last! + scope - 1) / scope
-    rowCounts = Array(repeating: 0, count: expertCount)
+    rowsByRank = Array(repeating: Array(repeating: 0, count: expertCount), count: tables.count)
+    var rowCounts = [Int](repeating: 0, count: expertCount)
     var slotStart = [Int](repeating: 0, count: tables[rank].count)
     var rowStart = slotStart
     for index in 0..<scopeCount {
@@ -87,7 +88,9 @@ struct GlobalOrder {
               slotStart[place] = wanted
               rowStart[place] = rowCounts[expert]
             }
-            wanted += Int(counts[other][place])
+            let count = Int(counts[other][place])
+            rowsByRank[other][expert] += max(min(wanted + count, capacity) - wanted, 0)
+            wanted += count
           }
         }
         rowCounts[expert] += min(wanted, capacity)

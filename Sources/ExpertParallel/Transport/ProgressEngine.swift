@@ -5,6 +5,7 @@
 final class ProgressEngine {
   let transport: any Transport
   private var pending: [Request] = []
+  private var isMoving = false
   /// What every later operation throws.
   private(set) var failure: CommunicationError?
   /// A number that no group of this rank has.
@@ -19,14 +20,21 @@ final class ProgressEngine {
     if let failure { throw failure }
   }
 
-  /// Moves all that is under way; a failure is kept, for the next operation to throw.
+  /// Moves all that is under way, in order of start; a failure is kept, for the next operation to throw.
   func progress() {
-    guard failure == nil else { return }
+    guard failure == nil, !isMoving else { return }
+    isMoving = true
+    defer { isMoving = false }
     do {
-      // In order of start. Advancing a request never adds one.
-      var remaining: [Request] = []
-      for request in pending where try !request.advance() { remaining.append(request) }
-      pending = remaining
+      var index = 0
+      while index < pending.count {
+        guard try pending[index].advance() else {
+          index += 1
+          continue
+        }
+        // What follows a request may start others, which come to stand at the end.
+        try pending.remove(at: index).finish()
+      }
     } catch {
       fail(error)
     }

@@ -1,0 +1,40 @@
+/// How tokens and rows travel between ranks; it changes the time a pass takes, and where it says so the rounding.
+public struct ExchangeOptions: Sendable, Equatable {
+  /// The slices in which rows travel and are computed.
+  public var overlap = OverlapDegree.automatic
+  /// What a number is sent as.
+  public var payload = Payload.float32
+
+  /// Slices by measurement, numbers in fp32.
+  public init() {}
+
+  /// With a number of slices.
+  public init(overlap: OverlapDegree, payload: Payload = .float32) {
+    self.overlap = overlap
+    self.payload = payload
+  }
+}
+
+/// In how many slices a rank's rows travel, each computed while others are on their way (Hwang et al. 2023, *Tutel*,
+/// §3.3). Results have the same bits for every number.
+public enum OverlapDegree: Sendable, Equatable {
+  /// So many.
+  case slices(Int)
+  /// As many as the measured times of exchange and computation make fastest; 1 where an exchange is itself work of the
+  /// processors that compute, as between threads.
+  case automatic
+
+  /// The most slices that are of use: more are so short that they cost more than they hide.
+  static let limit = 32
+}
+
+/// What numbers of tokens and rows are sent as.
+public enum Payload: Sendable, Equatable {
+  /// As they are.
+  case float32
+  /// Rounded to bfloat16, at half the bytes: every number that travels is off by at most 2⁻⁸ of itself, once on the way
+  /// out and once on the way back. Experts in bfloat16 round their input anyway, so to them tokens go without further error.
+  case bfloat16
+
+  var bytesPerElement: Int { self == .float32 ? 4 : 2 }
+}

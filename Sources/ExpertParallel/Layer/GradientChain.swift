@@ -1,0 +1,95 @@
+package import MoE
+
+/// Sums of gradients that all ranks of a group hold and some add to: the same on all of them before and after.
+package struct GradientChain {
+  private let sums: [MessageBuffer]
+  private let group: any Communicator
+  private let members: [Int]
+  private let step: String
+
+  /// - Parameters:
+  ///   - parts: where the sums are.
+  ///   - members: the ranks that have something to add, ascending.
+  ///   - step: the label of errors.
+  package init(
+    _ parts: [(memory: Memory, bytes: Range<Int>)], group: any Communicator, members: [Int], step: String
+  ) {
+    sums = parts.map { memory, bytes in
+      unsafe MessageBuffer(
+        UnsafeMutableRawBufferPointer(start: memory.base + bytes.lowerBound, count: bytes.count), of: memory)
+    }
+    self.group = group
+    self.members = members
+    self.step = step
+  }
+
+  /// The operations that a sum takes of a group's.
+  static func operationCount(parts: Int, members: Int) -> Int { members == 0 ? 0 : parts * members }
+
+  /// Adds what `add` adds on the members.
+  ///
+  /// - Returns: what is left to do, to be called before the sums are used or added to again; other computations and
+  ///   exchanges may come first.
+  package func sum(
+    _ rule: ExpertParallelLayer.GradientSum, _ add: () throws -> Void
+  ) throws -> () throws -> Void {
+    guard !members.isEmpty else { return {} }
+    switch rule {
+    case .exact: return try exact(add)
+    case .reduced: return try reduced(add)
+    }
+  }
+
+  /// Each member adds to the sums of the ones before it and passes them on; the last gives them to all.
+  private func exact(_ add: () throws -> Void) throws -> () throws -> Void {
+    var handedOver: [Request] = []
+    for (before, next) in zip([nil] + members, members) {
+      if let before {
+        // Between two ranks, so that the others need not wait.
+        guard let pair = group.group.group(of: [before, next], operations: sums.count) else { continue }
+        let link = group.communicator(over: pair)
+        let requests = try sums.map { sum in
+          let whole = Blocks.same(sum.byteCount, for: 2)
+          return try link.startAllToAll(
+            from: sum, whole.only { link.rank == 0 && $0 == 1 }, into: sum,
+            whole.only { link.rank == 1 && $0 == 0 }, step: step)
+        }
+        if link.rank == 0 {
+          handedOver = requests
+        } else {
+          for request in requests { try request.wait() }
+        }
+      }
+      if group.rank == next { try add() }
+    }
+    // What a rank has handed over it may only now receive again.
+    return {
+      for request in handedOver { try request.wait() }
+      let results = try sums.map { try group.startBroadcast($0, root: members.last!, step: step) }
+      for result in results { try result.wait() }
+    }
+  }
+
+  /// Each member adds up its own, and an all-reduce adds these sums in order of rank to what was there.
+  private func reduced(_ add: () throws -> Void) throws -> () throws -> Void {
+    let before = sums.map { sum in
+      let copy = MessageBuffer(byteCount: sum.byteCount)
+      unsafe copy.base.copyMemory(from: sum.base, byteCount: sum.byteCount)
+      unsafe sum.base.initializeMemory(as: UInt8.self, repeating: 0, count: sum.byteCount)
+      return copy
+    }
+    if members.contains(group.rank) { try add() }
+    let requests = try sums.map { sum in
+      try group.startAllReduce(
+        sum, of: Float.self, count: sum.byteCount / MemoryLayout<Float>.stride, .sum, step: step)
+    }
+    return {
+      for (request, (sum, before)) in zip(requests, zip(sums, before)) {
+        try request.wait()
+        for index in 0..<sum.byteCount / MemoryLayout<Float>.stride {
+          unsafe sum.floats[index] = before.floats[index] + sum.floats[index]
+        }
+      }
+    }
+  }
+}
