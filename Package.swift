@@ -101,7 +101,8 @@ let package = Package(
     .testTarget(
       name: "ExpertParallelTests",
       dependencies: [
-        "ExpertParallel", "CommunicatorProperties", "SpreadPasses", "MoE", "MoECore", "TestSupport",
+        "ExpertParallel", "CommunicatorProperties", "SpreadPasses", "LayerCases", "MoE", "MoECore",
+        "TestSupport",
       ],
       swiftSettings: swiftSettings),
     .executableTarget(

@@ -109,8 +109,7 @@ int moe_mpi_hosts(int32_t *hosts) {
   char(*names)[sizeof own] = calloc((size_t)size, sizeof own);
   if (!names) return MPI_ERR_NO_MEM;
   int code = MPI_Get_processor_name(own, &length);
-  if (!code)
-    code = MPI_Allgather(own, sizeof own, MPI_CHAR, names, sizeof own, MPI_CHAR, communicator);
+  if (!code) code = MPI_Allgather(own, sizeof own, MPI_CHAR, names, sizeof own, MPI_CHAR, communicator);
   for (int rank = 0; !code && rank < size; rank++) {
     hosts[rank] = 0;
     while (strcmp(names[hosts[rank]], names[rank])) hosts[rank]++;

@@ -90,15 +90,18 @@ public final class CommunicatorGroup {
     }
 
     /// The exchange of a stage; its blocks have been checked.
+    ///
+    /// - Parameter isPeer: whether this rank exchanges with another, which has to agree; only blocks of peers travel.
     func exchange(
       _ stage: Int, from source: MessageBuffer, _ sent: Blocks, into destination: MessageBuffer,
-      _ received: Blocks
+      _ received: Blocks, with isPeer: (Int) -> Bool = { _ in true }
     ) -> Exchange {
       precondition(stage < ExchangeID.stageLimit)
       return Exchange(
         operation: operation, id: ExchangeID(context: context, sequence: sequence, stage: stage),
-        members: members, rank: rank, source: source, sent: sent, destination: destination, received: received
-      )
+        members: members, rank: rank, source: source, sent: sent, destination: destination,
+        received: received,
+        peers: (1..<max(members.count, 1)).map { (rank + $0) % members.count }.filter(isPeer))
     }
   }
 }

@@ -5,11 +5,17 @@ public import MoECore
 
 /// What two passes of a layer, forward and backward, leave: all that has to be the same for any number of ranks.
 public struct PassResult: Sendable {
+  /// The bits of all tokens' output.
   public var output: [UInt32] = []
+  /// The bits of dL/dinput.
   public var inputGradient: [UInt32] = []
+  /// What happened to the tokens.
   public var record = RoutingRecord()
+  /// By each grouping.
   public var statistics: [RouterStatistics] = []
+  /// Of the losses taken of them.
   public var lossValue = 0.0
+  /// Of the parameters.
   public var gradients: MoEWeights
 
   fileprivate init(gradients: MoEWeights) { self.gradients = gradients }

@@ -15,8 +15,8 @@ final class LocalExchange: ExchangeInFlight, @unchecked Sendable {
     self.content = content
     self.world = world
     member = content.members[content.rank]
-    unreceived = content.others
-    untaken = content.others
+    unreceived = content.peers
+    untaken = content.peers
   }
 
   var missing: [Int] {

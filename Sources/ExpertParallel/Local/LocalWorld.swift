@@ -83,7 +83,7 @@
   func start(_ exchange: LocalExchange) {
     locked {
       started[Key(id: exchange.content.id, rank: exchange.member)] = exchange
-      for other in exchange.content.others { wake(exchange.content.members[other]) }
+      for other in exchange.content.peers { wake(exchange.content.members[other]) }
     }
   }
 

@@ -11,7 +11,7 @@
     init(_ content: Exchange, tag: Int32, piece: Int64, transport: MPITransport) throws(TransportFault) {
       self.content = content
       self.transport = transport
-      let others = content.others
+      let others = content.peers
       func messages(_ buffer: MessageBuffer, _ blocks: Blocks) -> [moe_message] {
         unsafe others.map { other in
           unsafe moe_message(
