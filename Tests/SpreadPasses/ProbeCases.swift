@@ -4,7 +4,7 @@ import MoECore
 extension LayerCase {
   /// The cases that real ranks run: every routing rule, and each token's first choice the same expert.
   public static let ofProbe: [LayerCase] = {
-    let random = (0 as UInt64..<36).map { LayerCase(seed: $0).withSampling }
+    let random = (0 as UInt64..<60).map { LayerCase(seed: $0).withSampling }
     let allToOne = (500 as UInt64..<506).map { seed in
       var layerCase = LayerCase(seed: seed)
       layerCase.temperament = .allToOne

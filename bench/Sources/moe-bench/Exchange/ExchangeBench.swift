@@ -120,15 +120,14 @@ private final class PlainExchange {
   init(_ problem: BalancedProblem, over communicator: any Communicator) {
     self.communicator = communicator
     let each = problem.shape.expertCount / communicator.size
-    var (tokenCounts, rowCounts) = ([Int](repeating: 0, count: communicator.size), [Int]())
-    rowCounts = tokenCounts
+    var tokenCounts = [Int](repeating: 0, count: communicator.size)
+    var rowCounts = tokenCounts
     for token in 0..<problem.tokenCount {
       let (first, second) = problem.experts(ofToken: token)
       for rank in Set([first / each, second / each]) { tokenCounts[rank] += 1 }
       for rank in [first / each, second / each] { rowCounts[rank] += 1 }
     }
-    // All ranks send the same numbers to rank r, and what rank r sends varies with the target only by the routing, which
-    // is the same on all: so each receives what it sends itself from every rank.
+    // The routing is the same on all ranks and even, so as much comes from each as goes there.
     func exchange(_ counts: [Int]) -> (MessageBuffer, MessageBuffer, Blocks) {
       let width = problem.shape.hiddenSize * MemoryLayout<Float>.stride
       let blocks = Blocks(rows: counts, bytesPerRow: width)
