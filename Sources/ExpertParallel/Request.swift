@@ -11,7 +11,9 @@ public final class Request {
   /// The caller's label.
   public let step: String
   /// Whether it has completed, as far as known: asking makes no progress.
-  public private(set) var isComplete = false
+  public var isComplete: Bool { completion != nil }
+  /// When it was found to have completed.
+  private(set) var completion: ContinuousClock.Instant?
 
   private let engine: ProgressEngine
   private let timeout: Duration
@@ -38,7 +40,7 @@ public final class Request {
   }
 
   func finish() throws(CommunicationError) {
-    isComplete = true
+    completion = .now
     try successor?()
     successor = nil
   }

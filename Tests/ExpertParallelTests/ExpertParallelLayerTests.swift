@@ -123,6 +123,25 @@ import Testing
     #expect(spread.difference(from: one) != nil)
   }
 
+  /// Numbers that travel in bfloat16 are off by at most 2⁻⁸ of themselves. Tokens and rows do so once each; a change of
+  /// a token by that much changes a row of these experts, which are nearly linear, by not much more.
+  @Test(arguments: [1, 4])
+  func bfloat16PayloadsAreNear(_ slices: Int) throws {
+    let layerCase = LayerCase(
+      seed: 620, tokenCount: 64, expertCount: 4, expertsPerToken: 2, hiddenSize: 32, feedForwardSize: 32)
+    var pass = try SpreadPass(layerCase, ranks: 3)
+    pass.exchange = ExchangeOptions(overlap: .slices(slices), payload: .bfloat16)
+    let (spread, one) = (try pass.spread(), try pass.one())
+    func error(_ actual: [UInt32], _ expected: [UInt32]) -> Double {
+      Tolerance.relativeRMS(
+        actual.map { Double(Float(bitPattern: $0)) }, expected.map { Double(Float(bitPattern: $0)) })
+    }
+    #expect(spread.record == one.record)
+    for error in [error(spread.output, one.output), error(spread.inputGradient, one.inputGradient)] {
+      #expect(error > 0x1p-12 && error < 2 * 0x1p-8)
+    }
+  }
+
   @Test func contiguousPlacementsDealOutAllExperts() {
     for expertCount in 1...20 {
       for rankCount in 1...24 {

@@ -125,7 +125,10 @@ public struct SpreadPass: Sendable {
   public func spread() throws -> PassResult {
     let parts = try LocalCommunicator.run(ranks: cuts.count - 1) { try self.rank($0) }
     var whole = parts[0].result
-    var experts: [FeedForwardWeights?] = Array(repeating: nil, count: problem.configuration.expertCount)
+    let partCount = placement?.tensorParallelSize ?? 1
+    // [E][parts of F]
+    var experts: [[FeedForwardWeights?]] = Array(
+      repeating: Array(repeating: nil, count: partCount), count: problem.configuration.expertCount)
     for (rank, part) in parts.enumerated() {
       let result = part.result
       if rank > 0 {
@@ -139,12 +142,13 @@ public struct SpreadPass: Sendable {
       let first = (whole.gradients.routerWeights, whole.gradients.dense, whole.gradients.denseGate)
       try ensure(shared == first, "rank \(rank) has other gradients of what is shared")
       for (expert, gradient) in zip(part.experts, result.gradients.experts) {
+        let place = rank % partCount
         try ensure(
-          experts[expert].map { $0 == gradient } ?? true, "the replicas of expert \(expert) differ")
-        experts[expert] = gradient
+          experts[expert][place].map { $0 == gradient } ?? true, "the replicas of expert \(expert) differ")
+        experts[expert][place] = gradient
       }
     }
-    whole.gradients.experts = experts.map { $0! }
+    whole.gradients.experts = experts.map { FeedForwardWeights(parts: $0.map { $0! }) }
     return whole
   }
 
@@ -206,5 +210,26 @@ extension ExpertPlacement {
       experts[rank].insert(Int(generator.next() % UInt64(expertCount)))
     }
     return try ExpertPlacement(expertCount: expertCount, experts: experts.map(Array.init))
+  }
+}
+
+extension FeedForwardWeights {
+  /// A network of equal parts of its F.
+  fileprivate init(parts: [FeedForwardWeights]) {
+    func rows(_ matrices: [Matrix]) throws -> Matrix {
+      try Matrix(
+        rows: matrices.reduce(0) { $0 + $1.rows }, columns: matrices[0].columns,
+        elements: matrices.flatMap(\.elements))
+    }
+    let size = parts[0].up.rows
+    var down = Matrix(rows: parts[0].down.rows, columns: size * parts.count)
+    for row in 0..<down.rows {
+      for column in 0..<down.columns { down[row, column] = parts[column / size].down[row, column % size] }
+    }
+    self.init(
+      gate: parts[0].gate == nil ? nil : try! rows(parts.map { $0.gate! }), up: try! rows(parts.map(\.up)),
+      down: down,
+      gateBias: parts[0].gateBias == nil ? nil : parts.flatMap { $0.gateBias! },
+      upBias: parts[0].upBias == nil ? nil : parts.flatMap { $0.upBias! }, downBias: parts[0].downBias)
   }
 }

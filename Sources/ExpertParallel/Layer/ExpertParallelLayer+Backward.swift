@@ -7,7 +7,8 @@ extension ExpertParallelLayer {
   /// - Throws: `MoEError.outOfMemory`.
   public func makeGradients() throws(MoEError) -> MoEGradients { try MoEGradients(for: part) }
 
-  /// Gradients in the shapes of the parameters; the experts are ``localExperts``.
+  /// Gradients in the shapes of the parameters; the experts are ``localExperts``, with tensor parallelism their part of F
+  /// on this rank.
   ///
   /// - Precondition: the gradients are of ``makeGradients()`` of this layer.
   public func weights(of gradients: MoEGradients) -> MoEWeights { gradients.weights(of: part) }
@@ -22,7 +23,9 @@ extension ExpertParallelLayer {
   ///   - outputGradient: dL/doutput in the shape of this rank's output.
   ///   - input: what the recorded pass was applied to.
   ///   - recording: of that pass; it may be used once.
-  ///   - losses: of the whole batch, as taken of ``statistics(of:by:workspace:execution:)``.
+  ///   - losses: taken of ``statistics(of:by:extent:workspace:execution:)``.
+  ///   - lossExtent: the tokens that these were of: the batch's, or this rank's alone, which DeepSpeed and Megatron-Core
+  ///     then divide by R.
   ///   - inputGradient: activations of the input's shape, overwritten with dL/dinput.
   ///   - gradients: added to.
   ///   - workspace: scratch.
@@ -30,15 +33,17 @@ extension ExpertParallelLayer {
   /// - Throws: as ``MoELayer``'s, and `CommunicationError`.
   public func backward(
     _ outputGradient: Activations, input: Activations, recording: inout ExpertParallelRecording,
-    losses: RouterLossGradients = RouterLossGradients(), into inputGradient: inout Activations,
-    gradients: MoEGradients, workspace: inout ExpertParallelWorkspace, execution: Execution? = nil
+    losses: RouterLossGradients = RouterLossGradients(), of lossExtent: Extent = .batch,
+    into inputGradient: inout Activations, gradients: MoEGradients, workspace: inout ExpertParallelWorkspace,
+    execution: Execution? = nil
   ) throws {
     let execution = try execution ?? .automatic()
     try part.validateBackward(
       outputGradient, input: input, pass: recording.local.pass, inputGradient: inputGradient,
       gradients: gradients, execution: execution)
     let first = recording.kept.firstTokens[communicator.rank]
-    let losses = try losses.ofTokens(first..<first + input.tokenCount)
+    let losses =
+      lossExtent == .rank ? losses : try losses.ofTokens(first..<first + input.tokenCount)
     try losses.validate(tokenCount: input.tokenCount, expertCount: configuration.expertCount)
     recording.local.pass = nil
     let extent = recording.local.extent
@@ -80,11 +85,12 @@ extension ExpertParallelLayer {
   /// 2. Exchange gradients of the output: each token's goes to the ranks that the token went to, and with it what each
   ///    row was multiplied by. Beside it, the dense branch: gradients of the rows it took in.
   /// 3. Experts: gradients of the rows they took in.
-  /// 4. Exchange rows: the gradient of a row goes back to the rank of its token. Beside it, gradients of the experts'
-  ///    parameters, row after row in the order of the whole batch, replica after replica.
-  /// 5. Gather: each token adds up the gradients of its rows, and of the dense branch.
-  /// 6. Router and gate: what they add to the tokens.
-  /// 7. Gradients of the parameters of router, gate and branch, token after token, rank after rank.
+  /// 4. Exchange rows: the gradient of a row goes back to the rank of its token. Beside it, or while slices are waited
+  ///    for, gradients of the parameters of experts, row after row in the order of the whole batch.
+  /// 5. The same of experts on several ranks, replica after replica.
+  /// 6. Gather: each token adds up the gradients of its rows, and of the dense branch.
+  /// 7. Router and gate: what they add to the tokens.
+  /// 8. Gradients of the parameters of router, gate and branch, token after token, rank after rank.
   private func backward(
     _ output: UnsafePointer<Float>, tokens: UnsafePointer<Float>, tokenCount: Int,
     losses: RouterLossGradients, into inputGradient: UnsafeMutablePointer<Float>, gradients: MoEGradients,
@@ -94,20 +100,29 @@ extension ExpertParallelLayer {
     let dispatch = workspace.kept.dispatch!
     let buffers = workspace.tripBuffers(dispatch, width: configuration.hiddenSize, payload: exchange.payload)
     workspace.reserve(slices: dispatch.slices.count)
-    let rowWeights = unsafe try part.combineBackward(
-      output, forwardRows: buffers.returnedRows.floats, rowCount: dispatch.returnedRowCount,
-      tokenCount: tokenCount, execution: execution, workspace: &workspace.local)
-    let owned = unsafe try dispatch.sendRowWeights(rowWeights, communicator: communicator, step: step)
+    let choices = tokenCount * configuration.expertsPerToken
+    let factors = unsafe try rowFactors(
+      output, forwardRows: buffers.returnedRows.floats, tokenCount: tokenCount, execution: execution,
+      workspace: &workspace)
+    let owned = unsafe try dispatch.send(factors, communicator: communicator, step: step)
 
     var branchRows: UnsafePointer<Float>?
+    var products: [[Float]] = []
     let returned = unsafe try dispatch.trip(
       output, buffers: buffers, communicator: communicator, step: step, execution: execution,
+      meter: OverlapMeter.Reader(meter, .backward, tokens: tokenCount), weighsSums: false,
       before: {
         unsafe branchRows = try part.branchBackward(
           output, tokenCount: tokenCount, execution: execution, workspace: &workspace.local)
       },
       compute: { index, received in
         let slice = dispatch.slices[index]
+        if dispatch.returned == .partialSums {
+          products.append(
+            unsafe try Kernels.rowProducts(
+              received, order: slice.order, rows: workspace.tiles[index].rows.reserve(0, of: Float.self),
+              rowCount: slice.rowCount, hiddenSize: configuration.hiddenSize, execution: execution))
+        }
         return unsafe UnsafePointer(
           try Kernels.networkBackward(
             part.experts, output: received, order: slice.order, rowWeights: owned[index],
@@ -115,9 +130,15 @@ extension ExpertParallelLayer {
             forward: &workspace.tiles[index], backward: &workspace.backwardTiles[index],
             scratch: &workspace.local.kernel))
       },
-      after: {
-        try addExpertGradients(to: gradients, execution: execution, step: step, workspace: &workspace)
+      fill: { index in
+        try addOwnGradients(ofSlice: index, to: gradients, execution: execution, workspace: &workspace)
       })
+    if dispatch.returned == .partialSums {
+      let gradients = try dispatch.sendBack(products, communicator: communicator, step: step)
+      unsafe try workspace.local.backward.weightGradients.reserve(choices, of: Float.self)
+        .update(from: gradients, count: choices)
+    }
+    try addReplicatedGradients(to: gradients, execution: execution, step: step, workspace: &workspace)
     unsafe try part.gatherBackward(
       returned!, tokens: tokens, branchRows: branchRows, tokenCount: tokenCount, into: inputGradient,
       execution: execution, workspace: &workspace.local)
@@ -126,5 +147,25 @@ extension ExpertParallelLayer {
       workspace: &workspace.local)
     try addSharedGradients(
       tokenCount: tokenCount, to: gradients, execution: execution, step: step, workspace: &workspace)
+  }
+
+  /// What each choice's row was multiplied by, `[t, K]`; dL/dweights and dL/dgates stay in the workspace, the former only
+  /// where a choice's own row came back.
+  private func rowFactors(
+    _ output: UnsafePointer<Float>, forwardRows: UnsafePointer<Float>, tokenCount: Int, execution: Execution,
+    workspace: inout ExpertParallelWorkspace
+  ) throws(MoEError) -> [Float] {
+    let dispatch = workspace.kept.dispatch!
+    let rowWeights = unsafe try part.combineBackward(
+      output, forwardRows: forwardRows, rowCount: dispatch.returnedRowCount, tokenCount: tokenCount,
+      execution: execution, workspace: &workspace.local)
+    switch dispatch.returned {
+    case .perChoice:
+      return dispatch.choiceRow.map { unsafe $0 < 0 ? 0 : rowWeights[Int($0)] }
+    case .partialSums:
+      let weights = unsafe try workspace.local.routing.expertWeights.reserve(
+        dispatch.choiceRow.count, of: Float.self)
+      return unsafe Array(UnsafeBufferPointer(start: weights, count: dispatch.choiceRow.count))
+    }
   }
 }

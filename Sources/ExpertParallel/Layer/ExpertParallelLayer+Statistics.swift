@@ -3,23 +3,23 @@ internal import MoECore
 
 extension ExpertParallelLayer {
   /// The sums over all ranks that losses of the batch are made of, the same on every rank and to the bit those of one
-  /// rank with the whole batch. A collective.
-  ///
-  /// Losses per rank, as DeepSpeed and Megatron-Core take them, are those of ``ExpertParallelRecording/record``.
+  /// rank with the whole batch. A collective, but for the sums of this rank alone.
   ///
   /// - Parameters:
   ///   - recording: of a pass that has not been gone back through.
   ///   - grouping: the groups; those of sequences and positions need whole sequences on every rank.
+  ///   - extent: the tokens that are counted: the batch's, or this rank's alone.
   ///   - workspace: scratch.
   ///   - execution: as of the forward pass.
   /// - Throws: as `MoELayer`'s, `CommunicationError`, and `MoEError.invalidConfiguration` where a rank that is not the
   ///   last has a part of a sequence.
   public func statistics(
-    of recording: inout ExpertParallelRecording, by grouping: TokenGrouping,
+    of recording: inout ExpertParallelRecording, by grouping: TokenGrouping, extent: Extent = .batch,
     workspace: inout ExpertParallelWorkspace, execution: Execution? = nil
   ) throws -> RouterStatistics {
     let own = try part.statistics(
       of: &recording.local, by: grouping, workspace: &workspace.local, execution: execution)
+    if extent == .rank { return own }
     let firstTokens = recording.kept.firstTokens
     if let rank = grouping.rankWithPart(of: firstTokens) {
       throw MoEError.invalidConfiguration(

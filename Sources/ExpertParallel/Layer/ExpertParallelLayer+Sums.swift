@@ -2,21 +2,29 @@ internal import MoE
 internal import MoECore
 
 extension ExpertParallelLayer {
-  /// Adds the gradients of this rank's experts; replicas of an expert add theirs up.
+  /// Adds the gradients of a slice for the experts that this rank alone holds.
+  func addOwnGradients(
+    ofSlice index: Int, to gradients: MoEGradients, execution: Execution,
+    workspace: inout ExpertParallelWorkspace
+  ) throws(MoEError) {
+    try add(
+      localExperts.map { placement.replicas[$0].count == 1 }, slices: index..<index + 1, to: gradients,
+      execution,
+      &workspace)
+  }
+
+  /// Adds the gradients of experts that several ranks hold; replicas add theirs up.
   ///
   /// Experts follow one another, so that a rank computes the next while the one before is with its other replicas.
-  func addExpertGradients(
+  func addReplicatedGradients(
     to gradients: MoEGradients, execution: Execution, step: String, workspace: inout ExpertParallelWorkspace
   ) throws {
-    let rank = communicator.rank
-    let part = rank % placement.tensorParallelSize
-    let rows = workspace.kept.dispatch!.rows
-    let isReplicated = placement.replicas.map { $0.count > 1 }
-    try add(localExperts.map { !isReplicated[$0] }, to: gradients, execution, &workspace)
+    let part = communicator.rank % placement.tensorParallelSize
+    let dispatch = workspace.kept.dispatch!
     var rest: [() throws -> Void] = []
-    for expert in 0..<configuration.expertCount where isReplicated[expert] {
+    for expert in 0..<configuration.expertCount where placement.replicas[expert].count > 1 {
       let holders = placement.replicas[expert].map { $0 + part }
-      let busy = rows.holders(expert).map { holders.firstIndex(of: $0 + part)! }
+      let busy = dispatch.rows.holders(expert).map { holders.firstIndex(of: $0 + part)! }
       // Every rank counts the operations, also of experts that it does not hold.
       let operations = GradientChain.operationCount(parts: 4, members: busy.count)
       guard let group = communicator.group.group(of: holders, operations: operations) else { continue }
@@ -26,7 +34,9 @@ extension ExpertParallelLayer {
         step: "the gradients of \(step)")
       rest.append(
         try chain.sum(gradientSum) {
-          try add(localExperts.map { $0 == expert }, to: gradients, execution, &workspace)
+          try add(
+            localExperts.map { $0 == expert }, slices: dispatch.slices.indices, to: gradients, execution,
+            &workspace)
         })
     }
     for complete in rest { try complete() }
@@ -34,11 +44,13 @@ extension ExpertParallelLayer {
 
   /// Adds the gradients of some of the local experts, slice after slice.
   private func add(
-    _ isIncluded: [Bool], to gradients: MoEGradients, _ execution: Execution,
+    _ isIncluded: [Bool], slices: Range<Int>, to gradients: MoEGradients, _ execution: Execution,
     _ workspace: inout ExpertParallelWorkspace
   ) throws(MoEError) {
     guard isIncluded.contains(true) else { return }
-    for (index, slice) in workspace.kept.dispatch!.slices.enumerated() where slice.rowCount > 0 {
+    for index in slices {
+      let slice = workspace.kept.dispatch!.slices[index]
+      if slice.rowCount == 0 { continue }
       unsafe try Kernels.networkGradients(
         part.experts, only: isIncluded, offsets: slice.offsets, rowCount: slice.rowCount,
         gradients: gradients.experts, execution: execution, forward: &workspace.tiles[index],

@@ -27,6 +27,15 @@ public struct ExpertParallelLayer {
     case reduced
   }
 
+  /// The tokens that a capacity, or a loss, is of.
+  public enum Extent: Sendable {
+    /// All ranks', as on one rank.
+    case batch
+    /// Each rank's own, as DeepSpeed and Megatron-Core count: capacities and drops depend on the number of ranks, and
+    /// each rank's output is that of one rank with its tokens alone.
+    case rank
+  }
+
   /// Which ranks hold which experts.
   public let placement: ExpertPlacement
   /// The ranks.
@@ -35,12 +44,14 @@ public struct ExpertParallelLayer {
   public let gradientSum: GradientSum
   /// How tokens and rows travel.
   public let exchange: ExchangeOptions
+  /// Whose tokens compete for a capacity of the batch.
+  public let capacityExtent: Extent
   /// The layer with this rank's experts alone, for its stages.
   let part: MoELayer
   let meter = OverlapMeter()
 
   /// What the layer computes.
-  public var configuration: MoEConfiguration { part.configuration }
+  public let configuration: MoEConfiguration
   /// The experts of this rank.
   public var localExperts: [Int] { placement.experts[communicator.rank] }
 
@@ -54,6 +65,7 @@ public struct ExpertParallelLayer {
   ///   - precision: what the networks' weights are stored in.
   ///   - gradientSum: how gradients of shared parameters are added, the same on all ranks.
   ///   - exchange: how tokens and rows travel, the same on all ranks.
+  ///   - capacityExtent: whose tokens compete for a capacity of the batch, the same on all ranks.
   ///   - execution: the threads that pack; nil for `Execution.automatic()`.
   /// - Throws: as `MoELayer`, and `MoEError.invalidConfiguration` for a placement of other numbers of ranks or experts, or
   ///   fewer slices than 1.
@@ -61,7 +73,8 @@ public struct ExpertParallelLayer {
     _ configuration: MoEConfiguration, weights source: some MoEWeightSource,
     over communicator: any Communicator, placement: ExpertPlacement? = nil,
     precision: Precision = .float32, gradientSum: GradientSum = .exact,
-    exchange: ExchangeOptions = ExchangeOptions(), execution: Execution? = nil
+    exchange: ExchangeOptions = ExchangeOptions(), capacityExtent: Extent = .batch,
+    execution: Execution? = nil
   ) throws {
     let (rank, size) = (communicator.rank, communicator.size)
     let placement =
@@ -74,12 +87,29 @@ public struct ExpertParallelLayer {
     if case .slices(let count) = exchange.overlap, count < 1 {
       throw MoEError.invalidConfiguration("the exchange has \(count) slices, expected at least 1")
     }
+    let parts = placement.tensorParallelSize
+    guard configuration.feedForwardSize % parts == 0 else {
+      throw MoEError.invalidConfiguration(
+        "the feed-forward size \(configuration.feedForwardSize) does not divide into \(parts) equal parts")
+    }
+    if exchange.returned == .partialSums {
+      guard configuration.routing.weightPlacement == .output, configuration.denseBranch?.gateRows ?? 0 < 2
+      else {
+        throw MoEError.unsupported(
+          "rows cannot be added up before they return where weights multiply the experts' input, or a gate their sum"
+        )
+      }
+    }
+    self.configuration = configuration
     self.placement = placement
+    self.capacityExtent = capacityExtent
     self.communicator = communicator
     self.gradientSum = gradientSum
     self.exchange = exchange
     part = try MoELayer(
-      configuration, weights: source, experts: placement.experts[rank], precision: precision,
+      configuration.withFeedForwardSize(configuration.feedForwardSize / parts),
+      weights: PartOfExperts(source: source, part: rank % parts, partCount: parts),
+      experts: placement.experts[rank], precision: precision,
       execution: execution)
   }
 
@@ -119,7 +149,7 @@ public struct ExpertParallelLayer {
       workspace: &workspace, execution: execution)
   }
 
-  /// The same, and records what ``backward(_:input:recording:losses:into:gradients:workspace:execution:)`` needs.
+  /// The same, and records what ``backward(_:input:recording:losses:of:into:gradients:workspace:execution:)`` needs.
   ///
   /// - Parameters:
   ///   - noise: of the router in training; its first token is that of this rank's part.
@@ -194,9 +224,19 @@ public struct ExpertParallelLayer {
         gateColumns: columns)
     }
     unsafe try part.combine(
-      rows!, branch: branch, tokenCount: shape.tokenCount, into: output, execution: execution,
-      workspace: &workspace.local)
+      rows!, areWeighted: exchange.returned == .partialSums, branch: branch, tokenCount: shape.tokenCount,
+      into: output, execution: execution, workspace: &workspace.local)
     try part.updateRecord(
       &record, tokenCount: shape.tokenCount, mask: mask, capacity: capacity, workspace: &workspace.local)
+  }
+}
+
+extension MoEConfiguration {
+  /// The same with another F.
+  fileprivate func withFeedForwardSize(_ size: Int) throws(MoEError) -> MoEConfiguration {
+    try MoEConfiguration(
+      hiddenSize: hiddenSize, feedForwardSize: size, expertCount: expertCount,
+      expertsPerToken: expertsPerToken,
+      activation: activation, routing: routing, denseBranch: denseBranch)
   }
 }

@@ -53,7 +53,7 @@ public struct ExpertParallelWorkspace: ~Copyable {
     return TripBuffers(
       width: width, sentTokens: rows(dispatch.tokens.count, payload, &sentTokens),
       receivedTokens: rows(dispatch.receivedTokenCount, &receivedPayload, unpacked: &received),
-      sentRows: rows(dispatch.rowCount, payload, &sentRows),
+      sentRows: rows(dispatch.sentBackCount, payload, &sentRows),
       returnedRows: rows(dispatch.returnedRowCount, &returnedPayload, unpacked: &returned))
   }
 }
@@ -72,7 +72,7 @@ public struct ExpertParallelRecording: ~Copyable {
   public init(_ extent: Recording.Extent = .full) { local = Recording(extent) }
 
   /// What happened to this rank's tokens: counts and drops are of these alone. Their sums over all ranks are
-  /// ``ExpertParallelLayer/statistics(of:by:workspace:execution:)``.
+  /// ``ExpertParallelLayer/statistics(of:by:extent:workspace:execution:)``.
   public var record: RoutingRecord { local.record }
 }
 
@@ -81,6 +81,8 @@ struct KeptExchange {
   var dispatch: TokenDispatch?
   /// `[R + 1]`: the first token of each rank, and T.
   var firstTokens: [Int] = []
+
+  func tokenCount(of rank: Int) -> Int { firstTokens[rank + 1] - firstTokens[rank] }
 }
 
 /// A message buffer that grows when more is asked for than ever before and is otherwise reused.

@@ -11,8 +11,6 @@ internal import MoECore
 struct GlobalOrder {
   /// `[R + 1]`: the first token of each rank in the batch, and T.
   let firstTokens: [Int]
-  /// The capacity of an expert in a scope.
-  let dispatch: Dispatch
   /// `[R][E]`: the rows of each rank's tokens for each expert.
   private(set) var rowsByRank: [[Int]]
   /// `[t, K]` of this rank's t tokens: the expert of each choice that was not dropped, −1 for others.
@@ -29,39 +27,46 @@ struct GlobalOrder {
   /// - Parameters:
   ///   - expertIDs: `[t, K]`, −1 for a masked token.
   ///   - weights: `[t, K]`.
-  ///   - firstTokens: see ``firstTokens``.
+  ///   - scopes: the tokens that compete, and the capacities.
+  ///   - priority: the order in which choices claim rows.
   init(
-    expertIDs: UnsafeBufferPointer<Int32>, weights: UnsafeBufferPointer<Float>, firstTokens: [Int],
-    dispatch: Dispatch, expertCount: Int, expertsPerToken: Int, communicator: any Communicator, step: String
+    expertIDs: UnsafeBufferPointer<Int32>, weights: UnsafeBufferPointer<Float>, scopes: CapacityScopes,
+    priority: RoutingPolicy.Capacity.Priority, expertCount: Int, expertsPerToken: Int,
+    communicator: any Communicator, step: String
   ) throws(CommunicationError) {
     let chosen = expertsPerToken
     let rank = communicator.rank
+    let firstTokens = scopes.firstTokens
     // Without a capacity the order is that of the tokens, whatever the rule.
-    let capacity = dispatch.capacity ?? Int.max
-    let byChoice = dispatch.capacity != nil && dispatch.priority == .choiceThenToken
-    let byWeight = dispatch.capacity != nil && dispatch.priority == .weight
-    let scope = max(dispatch.capacity == nil ? firstTokens.last! : dispatch.scope, 1)
+    let byChoice = scopes.drops && priority == .choiceThenToken
+    let byWeight = scopes.drops && priority == .weight
     let parts = byChoice ? chosen : 1
     let tables = (0..<communicator.size).map {
-      Table(tokens: firstTokens[$0]..<firstTokens[$0 + 1], scope: scope, parts: parts, experts: expertCount)
+      Table(
+        tokens: firstTokens[$0]..<firstTokens[$0 + 1], scopes: scopes.scopes(ofRank: $0), size: scopes.size,
+        parts: parts, experts: expertCount)
     }
     self.firstTokens = firstTokens
-    self.dispatch = dispatch
     dropped = Array(repeating: 0, count: expertCount)
 
     var kept = unsafe Array(expertIDs)
     var counts: [[Int32]]
-    if byWeight {
-      let all = unsafe try Self.gather(
-        expertIDs, weights, counts: tables.map { $0.tokens.count * chosen }, communicator, step)
+    if byWeight, let size = scopes.size {
+      let all = try communicator.allGather(
+        unsafe Self.claims(expertIDs, weights), counts: tables.map { $0.tokens.count * chosen }, step: step)
       let ids = Self.withoutSmallest(
-        all, scope: scope * chosen, capacity: capacity, expertCount: expertCount)
+        all, scope: size * chosen, capacity: scopes.capacity(0), expertCount: expertCount)
       counts = tables.map { table in
         let choices = table.tokens.lowerBound * chosen..<table.tokens.upperBound * chosen
         return table.count(ids[choices], chosen).counts
       }
       kept = Array(ids[firstTokens[rank] * chosen..<firstTokens[rank + 1] * chosen])
     } else {
+      if byWeight {
+        kept = Self.withoutSmallest(
+          unsafe Self.claims(expertIDs, weights), scope: max(kept.count, 1), capacity: scopes.capacity(rank),
+          expertCount: expertCount)
+      }
       let mine = tables[rank].count(kept[...], chosen).counts
       let all = try communicator.allGather(mine, counts: tables.map(\.count), step: step)
       var start = 0
@@ -73,12 +78,12 @@ struct GlobalOrder {
     let before = tables[rank].count(kept[...], chosen).before
 
     // Where this rank's choices of each scope, priority and expert begin, in the scope and among the expert's rows.
-    let scopeCount = (firstTokens.last! + scope - 1) / scope
     rowsByRank = Array(repeating: Array(repeating: 0, count: expertCount), count: tables.count)
     var rowCounts = [Int](repeating: 0, count: expertCount)
     var slotStart = [Int](repeating: 0, count: tables[rank].count)
     var rowStart = slotStart
-    for index in 0..<scopeCount {
+    for index in 0..<scopes.count {
+      let capacity = scopes.capacity(index)
       for expert in 0..<expertCount {
         var wanted = 0
         for part in 0..<parts {
@@ -107,7 +112,7 @@ struct GlobalOrder {
       }
       let place = tables[rank].place(ofChoice: choice, chosen, Int(id))
       let slot = slotStart[place] + Int(before[choice])
-      guard slot < capacity else {
+      guard slot < scopes.capacity(tables[rank].scope(ofChoice: choice, chosen)) else {
         dropped[Int(id)] += 1
         experts[choice] = -1
         continue
@@ -117,17 +122,11 @@ struct GlobalOrder {
     }
   }
 
-  /// Experts and weights of all ranks' choices.
-  private static func gather(
-    _ expertIDs: UnsafeBufferPointer<Int32>, _ weights: UnsafeBufferPointer<Float>, counts: [Int],
-    _ communicator: any Communicator, _ step: String
-  ) throws(CommunicationError) -> [Claim] {
-    var mine: [Claim] = []
-    mine.reserveCapacity(expertIDs.count)
-    for index in expertIDs.indices {
-      unsafe mine.append(Claim(expert: expertIDs[index], weight: weights[index]))
-    }
-    return try communicator.allGather(mine, counts: counts, step: step)
+  /// Experts and weights of this rank's choices.
+  private static func claims(
+    _ expertIDs: UnsafeBufferPointer<Int32>, _ weights: UnsafeBufferPointer<Float>
+  ) -> [Claim] {
+    expertIDs.indices.map { unsafe Claim(expert: expertIDs[$0], weight: weights[$0]) }
   }
 
   /// The experts of all choices with −1 for those that the larger weights of a scope leave no room for; of equal
@@ -161,20 +160,11 @@ private struct Claim: BitwiseCopyable {
 /// How a rank's counts are laid out: `[scopes it has tokens of, priorities, E]`.
 private struct Table {
   let tokens: Range<Int>
-  let scope: Int
+  /// The scopes that the tokens are of, and the tokens of each; nil where there is one a rank.
+  let scopes: Range<Int>
+  let size: Int?
   let parts: Int
   let experts: Int
-  /// The scopes that the tokens are of.
-  let scopes: Range<Int>
-
-  init(tokens: Range<Int>, scope: Int, parts: Int, experts: Int) {
-    self.tokens = tokens
-    self.scope = scope
-    self.parts = parts
-    self.experts = experts
-    let first = tokens.lowerBound / scope
-    scopes = first..<(tokens.isEmpty ? first : (tokens.upperBound - 1) / scope + 1)
-  }
 
   var count: Int { scopes.count * parts * experts }
 
@@ -183,7 +173,11 @@ private struct Table {
   }
 
   func place(ofChoice choice: Int, _ chosen: Int, _ expert: Int) -> Int {
-    place((tokens.lowerBound + choice / chosen) / scope, parts == 1 ? 0 : choice % chosen, expert)
+    place(scope(ofChoice: choice, chosen), parts == 1 ? 0 : choice % chosen, expert)
+  }
+
+  func scope(ofChoice choice: Int, _ chosen: Int) -> Int {
+    size.map { (tokens.lowerBound + choice / chosen) / $0 } ?? scopes.lowerBound
   }
 
   /// The counts of these choices, and of each choice how many of the same scope, priority and expert it follows.

@@ -1,39 +1,71 @@
 /// Chooses the slices of a pass by what earlier ones took.
 ///
-/// With an exchange of C seconds and P seconds of computation, n slices of which each costs σ more take about
-/// max(P, C) + min(P, C)/n + n·σ: all but an n-th of the shorter is hidden. That is least at n = √(min(P, C)/σ). C and P
-/// are measured by a pass in one slice, in which nothing is hidden, and are proportional to its tokens; σ is taken as
-/// twice the time of the shortest small exchange seen, which a slice needs out and back.
+/// With an exchange of C seconds and P seconds of computation, n slices take about max(P, C) + min(P, C)/n + n·σ: all but
+/// an n-th of the shorter is hidden, and each slice costs σ more. That is least at n = √(min(P, C)/σ), with sums over the
+/// trips of a step. C and P are measured by a trip in one slice, in which nothing is hidden, and are proportional to its
+/// tokens; σ is twice the shortest small exchange seen, as a slice travels out and back, and what trips in several slices
+/// have shown to compute longer.
 final class OverlapMeter {
-  /// What a trip took.
-  struct Times {
-    var exchange = Duration.zero
-    var computation = Duration.zero
+  /// A trip that is measured for itself.
+  enum Trip: CaseIterable { case forward, backward }
+
+  /// Takes the times of one trip of a rank's tokens.
+  struct Reader {
+    private let meter: OverlapMeter
+    private let trip: Trip
+    private let tokens: Int
+
+    init(_ meter: OverlapMeter, _ trip: Trip, tokens: Int) {
+      (self.meter, self.trip, self.tokens) = (meter, trip, tokens)
+    }
+
+    /// The trip is over, in which exchange and computation took so long.
+    func note(exchange: Duration, computation: Duration, slices: Int) {
+      meter.note(trip, exchange: exchange, computation: computation, slices: slices, tokens: tokens)
+    }
   }
 
-  /// Seconds a token; nil before a pass in one slice has been measured.
-  private var perToken: (exchange: Double, computation: Double)?
+  private struct Measurement {
+    var trips = 0
+    /// Seconds a token; nil before a trip in one slice.
+    var perToken: (exchange: Double, computation: Double)?
+    /// Seconds a further slice, the least seen; nil before a trip in several.
+    var slice: Double?
+  }
+
+  private var measurements: [Trip: Measurement] = [:]
   private var smallExchange = Double.infinity
-  private var passes = 0
-  /// The first pass finds its memory unmapped and its code cold.
+  /// The first trip finds its memory unmapped and its code cold.
   private static let warmUp = 1
 
   /// The degree that would suit this rank.
   func proposal(tokens: Int) -> Int {
-    guard let perToken, smallExchange < .infinity else { return 1 }
-    let shorter = min(perToken.exchange, perToken.computation) * Double(tokens)
-    let ideal = (shorter / (2 * smallExchange)).squareRoot()
+    guard smallExchange < .infinity else { return 1 }
+    var (shorter, cost) = (0.0, 0.0)
+    for measurement in measurements.values {
+      guard let seconds = measurement.perToken else { return 1 }
+      shorter += min(seconds.exchange, seconds.computation) * Double(tokens)
+      cost += 2 * smallExchange + (measurement.slice ?? 0)
+    }
+    guard cost > 0 else { return 1 }
+    let ideal = (shorter / cost).squareRoot()
     var slices = 1
     // The next power of two, unless the one before is nearer.
     while slices < OverlapDegree.limit, Double(slices) * 2.0.squareRoot() < ideal { slices *= 2 }
     return slices
   }
 
-  /// A trip in so many slices is over.
-  func note(_ times: Times, slices: Int, tokens: Int) {
-    passes += 1
-    guard passes > Self.warmUp, slices == 1, tokens > 0 else { return }
-    perToken = (times.exchange / .seconds(tokens), times.computation / .seconds(tokens))
+  private func note(_ trip: Trip, exchange: Duration, computation: Duration, slices: Int, tokens: Int) {
+    var measurement = measurements[trip] ?? Measurement()
+    measurement.trips += 1
+    defer { measurements[trip] = measurement }
+    guard measurement.trips > Self.warmUp, tokens > 0 else { return }
+    if slices == 1 {
+      measurement.perToken = (exchange / .seconds(tokens), computation / .seconds(tokens))
+    } else if let seconds = measurement.perToken {
+      let longer = computation / .seconds(1) - seconds.computation * Double(tokens)
+      measurement.slice = min(measurement.slice ?? .infinity, max(longer, 0) / Double(slices - 1))
+    }
   }
 
   /// An exchange of a few bytes is over.
