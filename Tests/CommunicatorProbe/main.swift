@@ -26,6 +26,11 @@ case "one-layer": for line in try layerLinesOfOne() { print(line) }
 case "properties": try overMPI(pieceBytes: 5000, propertyLines)
 case "layer": try overMPI(layerLines)
 case "traffic": try overMPI(trafficLines)
+case "crossing":
+  guard let crossing = argument.flatMap(Crossing.init) else {
+    fail("crossing " + Crossing.allCases.map(\.rawValue).joined(separator: "|"))
+  }
+  try overMPI(crossing.lines)
 case "fail":
   guard arguments.count == 4, let subject = Subject(rawValue: arguments[1]),
     let scenario = Scenario(rawValue: arguments[2])
@@ -37,6 +42,6 @@ case "fail":
   try overMPI(Failure(scenario: scenario, subject: subject, folder: arguments[3]).run)
 default:
   fail(
-    "local-properties RANKS, local-layer RANKS, one-layer, properties, layer, traffic, or "
+    "local-properties RANKS, local-layer RANKS, one-layer, properties, layer, traffic, crossing WAY, or "
       + "fail SUBJECT SCENARIO FOLDER")
 }

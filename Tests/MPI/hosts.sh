@@ -44,6 +44,21 @@ for count in 2 4; do
   done
 done
 
+# Two ranks on each of two hosts: in place of the four messages from host to host, one, in which the others' bytes are.
+declare -A packets bytes
+for way in nothing direct hierarchical; do
+  set_rate 1gbit
+  run_on 2 2 "$probe" crossing $way >"$work/output" 2>"$work/errors" || failed "crossing $way ends with $?"
+  read -r bytes[$way] packets[$way] < <(sent_bytes 0 packets)
+done
+for way in direct hierarchical; do
+  packets[$way]=$((packets[$way] - packets[nothing]))
+  bytes[$way]=$((bytes[$way] - bytes[nothing]))
+done
+((packets[hierarchical] > 0 && packets[hierarchical] * 2 < packets[direct] && bytes[hierarchical] < bytes[direct])) ||
+  failed "hierarchical all-to-all: ${packets[hierarchical]} packets of ${bytes[hierarchical]} bytes, direct ${packets[direct]} of ${bytes[direct]}"
+echo "$suite: 500 all-to-alls of 2 x 2 ranks, hierarchical ${packets[hierarchical]} packets of ${bytes[hierarchical]} bytes from a host, direct ${packets[direct]} of ${bytes[direct]}"
+
 # `expect` gives the number of ranks too, which is that of the hosts.
 run() { run_on 4 1 "$@"; }
 cut_link() { $bridge link set port3 down; }

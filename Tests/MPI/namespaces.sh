@@ -52,9 +52,10 @@ set_rate() {
   done
 }
 
-# sent_bytes HOST: what has left the host since its rate was set, with all headers.
+# sent_bytes HOST [packets]: what has left the host since its rate was set, with all headers; and in how many packets.
 sent_bytes() {
-  ip netns exec $tag-$1 tc -s qdisc show dev eth0 | sed -n 's/^ Sent \([0-9]*\) bytes.*/\1/p'
+  ip netns exec $tag-$1 tc -s qdisc show dev eth0 |
+    sed -n "s/^ Sent \([0-9]*\) bytes \([0-9]*\) pkt.*/\1${2:+ \2}/p"
 }
 
 # Ends what runs on the hosts and removes them.
