@@ -68,7 +68,10 @@ let package = Package(
 
     // Tests: a folder a module, and what they share.
     .target(
-      name: "TestSupport", dependencies: ["MoECore"], path: "Tests/Support", swiftSettings: swiftSettings),
+      name: "LayerCases", dependencies: ["MoECore"], path: "Tests/LayerCases", swiftSettings: swiftSettings),
+    .target(
+      name: "TestSupport", dependencies: ["LayerCases", "MoECore"], path: "Tests/Support",
+      swiftSettings: swiftSettings),
     .target(name: "AllocationCounter", dependencies: ["CKernels"], path: "Tests/AllocationCounter"),
     .testTarget(
       name: "MoEReferenceTests", dependencies: ["MoECore", "MoEReference", "TestSupport"],
@@ -91,12 +94,22 @@ let package = Package(
     .target(
       name: "CommunicatorProperties", dependencies: ["ExpertParallel", "MoECore"],
       path: "Tests/CommunicatorProperties", swiftSettings: swiftSettings),
+    .target(
+      name: "SpreadPasses",
+      dependencies: ["ExpertParallel", "CommunicatorProperties", "LayerCases", "MoE", "MoECore"],
+      path: "Tests/SpreadPasses", swiftSettings: swiftSettings),
     .testTarget(
       name: "ExpertParallelTests",
-      dependencies: ["ExpertParallel", "CommunicatorProperties", "MoE", "MoECore", "TestSupport"],
+      dependencies: [
+        "ExpertParallel", "CommunicatorProperties", "SpreadPasses", "LayerCases", "MoE", "MoECore",
+        "TestSupport",
+      ],
       swiftSettings: swiftSettings),
     .executableTarget(
-      name: "moe-mpi-probe", dependencies: ["ExpertParallel", "CommunicatorProperties"],
+      name: "moe-mpi-probe",
+      dependencies: [
+        "ExpertParallel", "CommunicatorProperties", "SpreadPasses", "LayerCases", "MoE", "MoECore",
+      ],
       path: "Tests/CommunicatorProbe", swiftSettings: swiftSettings),
     .executableTarget(
       name: "moe-fuzz", dependencies: ["MoECheckpoints", "MoECore"], path: "Tests/Fuzz",

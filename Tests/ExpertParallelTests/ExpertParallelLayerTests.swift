@@ -1,6 +1,7 @@
 import ExpertParallel
 import MoE
 import MoECore
+import SpreadPasses
 import TestSupport
 import Testing
 
@@ -268,17 +269,5 @@ import Testing
     } catch {
       return "\(error)"
     }
-  }
-}
-
-extension LayerCase {
-  /// Every fifth case samples.
-  fileprivate var withSampling: LayerCase {
-    guard seed % 5 == 0 else { return self }
-    var layerCase = self
-    layerCase.policy.scoring = .sparseMixer(jitter: 0.25)
-    layerCase.policy.groups = nil
-    layerCase.hasSelectionBias = false
-    return layerCase
   }
 }
