@@ -84,6 +84,24 @@ extension Kernels {
     }
   }
 
+  /// The product of each row [M, D] with the token [·, D] that `order` gives it.
+  package static func rowProducts(
+    _ tokens: UnsafePointer<Float>, order: UnsafePointer<Int32>, rows: UnsafePointer<Float>, rowCount: Int,
+    hiddenSize: Int, execution: Execution
+  ) throws(MoEError) -> [Float] {
+    // Rows take the part of tokens with one choice each.
+    var products = [Float](repeating: 0, count: rowCount)
+    unsafe products.withUnsafeMutableBufferPointer { products in
+      if let base = products.baseAddress {
+        unsafe combineBackward(
+          rows, rows: tokens, choiceRow: order, tokenCount: rowCount, expertsPerToken: 1,
+          hiddenSize: hiddenSize,
+          into: base, execution: execution)
+      }
+    }
+    return products
+  }
+
   /// dL/dweights [T, K] = `output`[t]·`rows`[choice].
   static func combineBackward(
     _ output: UnsafePointer<Float>, rows: UnsafePointer<Float>, choiceRow: UnsafePointer<Int32>,

@@ -57,15 +57,15 @@ extension MoELayer {
       workspace: &workspace)
   }
 
-  /// Adds each token's rows of `rows` in slot order, times their weights, and the branch.
+  /// Adds each token's rows of `rows` in slot order, times their weights unless that was done, and the branch.
   package func combine(
-    _ rows: UnsafePointer<Float>, branch: Kernels.Branch?, tokenCount: Int,
+    _ rows: UnsafePointer<Float>, areWeighted: Bool = false, branch: Kernels.Branch?, tokenCount: Int,
     into output: UnsafeMutablePointer<Float>, execution: Execution, workspace: inout Workspace
   ) throws(MoEError) {
     let choices = tokenCount * configuration.expertsPerToken
     unsafe Kernels.combine(
       rows, choiceRow: try workspace.routing.choiceRow.reserve(choices, of: Int32.self),
-      weights: configuration.routing.weightPlacement == .input
+      weights: areWeighted || configuration.routing.weightPlacement == .input
         ? nil : try workspace.routing.expertWeights.reserve(choices, of: Float.self),
       tokenCount: tokenCount, expertsPerToken: configuration.expertsPerToken,
       hiddenSize: configuration.hiddenSize, branch: branch, into: output, execution: execution)

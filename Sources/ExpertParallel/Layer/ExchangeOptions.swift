@@ -4,14 +4,19 @@ public struct ExchangeOptions: Sendable, Equatable {
   public var overlap = OverlapDegree.automatic
   /// What a number is sent as.
   public var payload = Payload.float32
+  /// What comes back for a token.
+  public var returned = ReturnedRows.perChoice
 
   /// Slices by measurement, numbers in fp32.
   public init() {}
 
   /// With a number of slices.
-  public init(overlap: OverlapDegree, payload: Payload = .float32) {
+  public init(
+    overlap: OverlapDegree, payload: Payload = .float32, returned: ReturnedRows = .perChoice
+  ) {
     self.overlap = overlap
     self.payload = payload
+    self.returned = returned
   }
 }
 
@@ -26,6 +31,17 @@ public enum OverlapDegree: Sendable, Equatable {
 
   /// The most slices that are of use: more are so short that they cost more than they hide.
   static let limit = 32
+}
+
+/// What a rank sends back for the choices that a token has there.
+public enum ReturnedRows: Sendable, Equatable {
+  /// One row a choice, which the token's rank adds up in slot order: the bits of one rank.
+  case perChoice
+  /// One row a token, the sum of its choices' rows times their weights, added up in the order of the experts there: fewer
+  /// rows where tokens have several experts on a rank, and other roundings. Two orders of K terms differ by at most
+  /// 2·γ(K)·Σ|terms|, γ(n) = n·u/(1 − n·u), u = 2⁻²⁴. Not for experts whose input is multiplied by the weight, nor beside a
+  /// dense branch whose gate multiplies the experts too.
+  case partialSums
 }
 
 /// What numbers of tokens and rows are sent as.

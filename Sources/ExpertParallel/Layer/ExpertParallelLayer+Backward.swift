@@ -100,21 +100,29 @@ extension ExpertParallelLayer {
     let dispatch = workspace.kept.dispatch!
     let buffers = workspace.tripBuffers(dispatch, width: configuration.hiddenSize, payload: exchange.payload)
     workspace.reserve(slices: dispatch.slices.count)
-    let rowWeights = unsafe try part.combineBackward(
-      output, forwardRows: buffers.returnedRows.floats, rowCount: dispatch.returnedRowCount,
-      tokenCount: tokenCount, execution: execution, workspace: &workspace.local)
-    let owned = unsafe try dispatch.sendRowWeights(rowWeights, communicator: communicator, step: step)
+    let choices = tokenCount * configuration.expertsPerToken
+    let factors = unsafe try rowFactors(
+      output, forwardRows: buffers.returnedRows.floats, tokenCount: tokenCount, execution: execution,
+      workspace: &workspace)
+    let owned = unsafe try dispatch.send(factors, communicator: communicator, step: step)
 
     var branchRows: UnsafePointer<Float>?
+    var products: [[Float]] = []
     let returned = unsafe try dispatch.trip(
       output, buffers: buffers, communicator: communicator, step: step, execution: execution,
-      meter: OverlapMeter.Reader(meter, .backward, tokens: tokenCount),
+      meter: OverlapMeter.Reader(meter, .backward, tokens: tokenCount), weighsSums: false,
       before: {
         unsafe branchRows = try part.branchBackward(
           output, tokenCount: tokenCount, execution: execution, workspace: &workspace.local)
       },
       compute: { index, received in
         let slice = dispatch.slices[index]
+        if dispatch.returned == .partialSums {
+          products.append(
+            unsafe try Kernels.rowProducts(
+              received, order: slice.order, rows: workspace.tiles[index].rows.reserve(0, of: Float.self),
+              rowCount: slice.rowCount, hiddenSize: configuration.hiddenSize, execution: execution))
+        }
         return unsafe UnsafePointer(
           try Kernels.networkBackward(
             part.experts, output: received, order: slice.order, rowWeights: owned[index],
@@ -125,6 +133,11 @@ extension ExpertParallelLayer {
       fill: { index in
         try addOwnGradients(ofSlice: index, to: gradients, execution: execution, workspace: &workspace)
       })
+    if dispatch.returned == .partialSums {
+      let gradients = try dispatch.sendBack(products, communicator: communicator, step: step)
+      unsafe try workspace.local.backward.weightGradients.reserve(choices, of: Float.self)
+        .update(from: gradients, count: choices)
+    }
     try addReplicatedGradients(to: gradients, execution: execution, step: step, workspace: &workspace)
     unsafe try part.gatherBackward(
       returned!, tokens: tokens, branchRows: branchRows, tokenCount: tokenCount, into: inputGradient,
@@ -134,5 +147,25 @@ extension ExpertParallelLayer {
       workspace: &workspace.local)
     try addSharedGradients(
       tokenCount: tokenCount, to: gradients, execution: execution, step: step, workspace: &workspace)
+  }
+
+  /// What each choice's row was multiplied by, `[t, K]`; dL/dweights and dL/dgates stay in the workspace, the former only
+  /// where a choice's own row came back.
+  private func rowFactors(
+    _ output: UnsafePointer<Float>, forwardRows: UnsafePointer<Float>, tokenCount: Int, execution: Execution,
+    workspace: inout ExpertParallelWorkspace
+  ) throws(MoEError) -> [Float] {
+    let dispatch = workspace.kept.dispatch!
+    let rowWeights = unsafe try part.combineBackward(
+      output, forwardRows: forwardRows, rowCount: dispatch.returnedRowCount, tokenCount: tokenCount,
+      execution: execution, workspace: &workspace.local)
+    switch dispatch.returned {
+    case .perChoice:
+      return dispatch.choiceRow.map { unsafe $0 < 0 ? 0 : rowWeights[Int($0)] }
+    case .partialSums:
+      let weights = unsafe try workspace.local.routing.expertWeights.reserve(
+        dispatch.choiceRow.count, of: Float.self)
+      return unsafe Array(UnsafeBufferPointer(start: weights, count: dispatch.choiceRow.count))
+    }
   }
 }

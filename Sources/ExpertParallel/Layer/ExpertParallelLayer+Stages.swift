@@ -83,8 +83,8 @@ extension ExpertParallelLayer {
       communicator: communicator, step: step)
     let tokens = unsafe try TokenDispatch(
       order: order, tokenCount: shape.tokenCount, expertsPerToken: chosen, placement: placement,
-      sliceCount: heads.map { $0[4] }.max()!,
-      weights: configuration.routing.weightPlacement == .input ? UnsafePointer(weights) : nil,
+      sliceCount: heads.map { $0[4] }.max()!, returned: exchange.returned,
+      weights: weighsInput || exchange.returned == .partialSums ? UnsafePointer(weights) : nil,
       communicator: communicator, step: step)
     for choice in 0..<choices where order.experts[choice] < 0 { unsafe weights[choice] = 0 }
     try Self.copy(order.slots, to: &workspace.local.slots)
@@ -94,6 +94,9 @@ extension ExpertParallelLayer {
     workspace.kept.firstTokens = firstTokens
     return scopes.drops ? scopes.capacity(scopes.size == nil ? communicator.rank : 0) : nil
   }
+
+  /// Whether a token is multiplied by a choice's weight before the expert.
+  private var weighsInput: Bool { configuration.routing.weightPlacement == .input }
 
   /// The slices that this rank would have a pass take; ranks take the largest number.
   private func proposedSlices(tokens: Int) -> Int {
@@ -117,18 +120,21 @@ extension ExpertParallelLayer {
     let dispatch = workspace.kept.dispatch!
     let buffers = workspace.tripBuffers(dispatch, width: configuration.hiddenSize, payload: exchange.payload)
     workspace.reserve(slices: dispatch.slices.count)
+    // One slice's activations can take the place of another's where neither a backward pass nor a sum reads them later.
+    let keepsAll = isRecorded || exchange.returned == .partialSums
     return unsafe try dispatch.trip(
       tokens, buffers: buffers, communicator: communicator, step: step, execution: execution,
       meter: OverlapMeter.Reader(meter, .forward, tokens: workspace.kept.tokenCount(of: communicator.rank)),
       before: { try meanwhile(&workspace) },
       compute: { index, received in
         let slice = dispatch.slices[index]
-        // Without a backward pass one slice's activations can take the place of another's.
-        let rows = unsafe try slice.withWeights { weights throws(MoEError) in
+        let rows = unsafe try slice.weights.withUnsafeBufferPointer { weights throws(MoEError) in
           unsafe try Kernels.networkForward(
-            part.experts, tokens: received, order: slice.order, weights: weights, offsets: slice.offsets,
-            rowCount: slice.rowCount, isRecorded: isRecorded, needsRows: needsRows, execution: execution,
-            tiles: &workspace.tiles[isRecorded ? index : 0], scratch: &workspace.local.kernel)
+            part.experts, tokens: received, order: slice.order,
+            weights: weighsInput ? weights.baseAddress : nil,
+            offsets: slice.offsets, rowCount: slice.rowCount, isRecorded: isRecorded, needsRows: needsRows,
+            execution: execution, tiles: &workspace.tiles[keepsAll ? index : 0],
+            scratch: &workspace.local.kernel)
         }
         return unsafe needsRows ? rows : nil
       })

@@ -92,6 +92,14 @@ public struct ExpertParallelLayer {
       throw MoEError.invalidConfiguration(
         "the feed-forward size \(configuration.feedForwardSize) does not divide into \(parts) equal parts")
     }
+    if exchange.returned == .partialSums {
+      guard configuration.routing.weightPlacement == .output, configuration.denseBranch?.gateRows ?? 0 < 2
+      else {
+        throw MoEError.unsupported(
+          "rows cannot be added up before they return where weights multiply the experts' input, or a gate their sum"
+        )
+      }
+    }
     self.configuration = configuration
     self.placement = placement
     self.capacityExtent = capacityExtent
@@ -216,8 +224,8 @@ public struct ExpertParallelLayer {
         gateColumns: columns)
     }
     unsafe try part.combine(
-      rows!, branch: branch, tokenCount: shape.tokenCount, into: output, execution: execution,
-      workspace: &workspace.local)
+      rows!, areWeighted: exchange.returned == .partialSums, branch: branch, tokenCount: shape.tokenCount,
+      into: output, execution: execution, workspace: &workspace.local)
     try part.updateRecord(
       &record, tokenCount: shape.tokenCount, mask: mask, capacity: capacity, workspace: &workspace.local)
   }

@@ -53,7 +53,7 @@ public struct ExpertParallelWorkspace: ~Copyable {
     return TripBuffers(
       width: width, sentTokens: rows(dispatch.tokens.count, payload, &sentTokens),
       receivedTokens: rows(dispatch.receivedTokenCount, &receivedPayload, unpacked: &received),
-      sentRows: rows(dispatch.rowCount, payload, &sentRows),
+      sentRows: rows(dispatch.sentBackCount, payload, &sentRows),
       returnedRows: rows(dispatch.returnedRowCount, &returnedPayload, unpacked: &returned))
   }
 }

@@ -11,15 +11,16 @@ extension TokenDispatch {
   /// - Parameters:
   ///   - values: `[t, width]`.
   ///   - buffers: of ``TripBuffers/init(_:width:payload:in:returned:)``.
+  ///   - weighsSums: whether rows are multiplied by their weights where they are added up before they travel.
   ///   - before: work that needs nothing of the trip.
   ///   - compute: given a slice and all received tokens, of which those of the slice are there, gives its rows
-  ///     `[rows, width]`; nil where nothing travels back.
+  ///     `[rows, width]`, which stay until the trip is over; nil where nothing travels back.
   ///   - fill: work that needs a slice computed, and the slices before it filled in.
   /// - Returns: what came back, `[returned rows, width]`, or nil.
   @discardableResult
   func trip(
     _ values: UnsafePointer<Float>, buffers: TripBuffers, communicator: any Communicator, step: String,
-    execution: Execution, meter: OverlapMeter.Reader, before: () throws -> Void = {},
+    execution: Execution, meter: OverlapMeter.Reader, weighsSums: Bool = true, before: () throws -> Void = {},
     compute: (Int, UnsafePointer<Float>) throws -> UnsafePointer<Float>?,
     fill: (Int) throws -> Void = { _ in }
   ) throws -> UnsafePointer<Float>? {
@@ -43,6 +44,7 @@ extension TokenDispatch {
     try Parallel.polling(poll, during: before)
 
     var homeward: [Request] = []
+    var computed: [UnsafePointer<Float>] = unsafe []
     var filled = 0
     var (receivedTokens, sentRows, returnedRows) = (0, 0, 0)
     for (index, slice) in slices.enumerated() {
@@ -55,14 +57,21 @@ extension TokenDispatch {
       let rows = unsafe try measure {
         buffers.receivedTokens.unpack(
           rows: receivedTokens..<receivedTokens + arrived, width: width, execution)
-        let rows = unsafe try compute(index, buffers.receivedTokens.floats)
-        if let rows = unsafe rows {
-          unsafe buffers.sentRows.gather(rows, slice.rows[...], width: width, at: sentRows, execution)
-        }
-        return unsafe rows
+        return unsafe try compute(index, buffers.receivedTokens.floats)
       }
       receivedTokens += arrived
-      guard unsafe rows != nil else { continue }
+      guard let rows = unsafe rows else { continue }
+      unsafe computed.append(rows)
+      measure {
+        switch returned {
+        case .perChoice:
+          unsafe buffers.sentRows.gather(rows, slice.rows[...], width: width, at: sentRows, execution)
+        case .partialSums:
+          unsafe buffers.sentRows.add(
+            terms, slice.sums, of: computed, weights: weighsSums ? slices.map(\.weights) : nil, width: width,
+            at: sentRows, execution)
+        }
+      }
       homeward.append(
         try communicator.start(
           "all-to-all", from: buffers.sentRows.travelling,
@@ -70,7 +79,7 @@ extension TokenDispatch {
           into: buffers.returnedRows.travelling,
           buffers.returnedRows.blocks(slice.sentRows, from: returnedRows, width: width), step: step,
           place: places + slices.count + index))
-      sentRows += slice.rows.count
+      sentRows += slice.receivedRows.reduce(0, +)
       returnedRows += slice.sentRows.reduce(0, +)
     }
     try measure { for index in filled..<slices.count { try fill(index) } }
@@ -80,61 +89,10 @@ extension TokenDispatch {
       exchange: outward * (1 + Double(sentRows) / Double(max(receivedTokens, 1))),
       computation: computation, slices: slices.count)
     guard homeward.count == slices.count else { return nil }
-    let returned = buffers.returnedRows
-    returned.unpack(rows: 0..<returnedRows, width: width, execution)
-    unsafe add(parts, of: returned.floats, width: width, execution)
-    return unsafe UnsafePointer(returned.floats)
-  }
-
-  /// Sends a number of each returned row `[returned rows]` to the row's owner.
-  ///
-  /// - Returns: the numbers in the order of each slice's rows.
-  func sendRowWeights(
-    _ values: UnsafePointer<Float>, communicator: any Communicator, step: String
-  ) throws(CommunicationError) -> [[Float]] {
-    var values = unsafe Array(UnsafeBufferPointer(start: values, count: returnedRowCount))
-    for part in parts { values[Int(part.row)] = values[Int(part.of)] }
-    let stride = MemoryLayout<Float>.stride
-    // They stand slice by slice, and travel in one message a rank.
-    var list: [Float] = []
-    list.reserveCapacity(returnedRowCount)
-    let size = communicator.size
-    var starts: [[Int]] = []
-    var next = 0
-    for slice in slices {
-      starts.append(
-        slice.sentRows.map { count in
-          defer { next += count }
-          return next
-        })
-    }
-    for rank in 0..<size {
-      for (slice, starts) in zip(slices, starts) {
-        for row in starts[rank]..<starts[rank] + slice.sentRows[rank] { list.append(values[row]) }
-      }
-    }
-    func blocks(_ counts: KeyPath<Slice, [Int]>) -> Blocks {
-      Blocks(
-        rows: (0..<size).map { rank in slices.reduce(0) { $0 + $1[keyPath: counts][rank] } },
-        bytesPerRow: stride)
-    }
-    let incoming = MessageBuffer(byteCount: rowCount * stride)
-    try communicator.startAllToAll(
-      from: MessageBuffer(list), blocks(\.sentRows), into: incoming, blocks(\.receivedRows), step: step
-    ).wait()
-    var ordered = slices.map { [Float](repeating: 0, count: $0.rowCount) }
-    var position = 0
-    var taken = [Int](repeating: 0, count: slices.count)
-    for source in 0..<size {
-      for (index, slice) in slices.enumerated() {
-        for choice in taken[index]..<taken[index] + slice.receivedRows[source] {
-          ordered[index][Int(slice.rows[choice])] = unsafe incoming.floats[position]
-          position += 1
-        }
-        taken[index] += slice.receivedRows[source]
-      }
-    }
-    return ordered
+    let back = buffers.returnedRows
+    back.unpack(rows: 0..<returnedRows, width: width, execution)
+    unsafe add(parts, of: back.floats, width: width, execution)
+    return unsafe UnsafePointer(back.floats)
   }
 
   /// Adds the rows that further ranks made of a choice to its first, in the order of the parts of F.

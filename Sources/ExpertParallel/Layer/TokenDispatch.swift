@@ -5,50 +5,53 @@ internal import MoECore
 ///
 /// A token goes once to each rank that has one of its experts, with the first slice of that rank's rows that needs it.
 /// The rank is told, for each such choice, the row that it takes there, and so has its experts' rows in the order of the
-/// whole batch. What it makes of them comes back as one row a choice, slice by slice.
+/// whole batch. What it makes of them comes back as one row a choice, or one a token, with the last slice it needs.
 struct TokenDispatch {
   /// What travels in one slice, here and there in order of rank.
   struct Slice {
-    /// Tokens and rows for each rank, and from each.
-    var sentTokens: [Int], sentRows: [Int]
-    var receivedTokens: [Int], receivedRows: [Int]
+    /// Tokens for each rank, choices that they have there, and rows that come back.
+    var sentTokens: [Int], sentChoices: [Int], sentRows: [Int]
+    /// The same from each rank.
+    var receivedTokens: [Int] = [], receivedChoices: [Int] = [], receivedRows: [Int] = []
     /// This rank's rows: where those of each of its experts begin, `[local experts + 1]`, from 0.
     var offsets: [Int64] = []
     /// Of each row, among all received tokens.
     var order: [Int32] = []
-    /// What each row is multiplied by, where weights multiply the input.
+    /// What each row's token multiplies it by.
     var weights: [Float] = []
     /// Of each received choice: its row.
     var rows: [Int32] = []
+    /// Of each row that goes back, where it is a sum: its terms among ``TokenDispatch/terms``.
+    var sums: [Range<Int>] = []
 
     var rowCount: Int { order.count }
+  }
 
-    /// Calls `body` with the weights; nil where rows are not multiplied.
-    func withWeights<Result, Failure: Error>(
-      _ body: (UnsafePointer<Float>?) throws(Failure) -> Result
-    ) throws(Failure) -> Result {
-      guard !weights.isEmpty else { return try body(nil) }
-      return try unsafe weights.withUnsafeBufferPointer { weights throws(Failure) in
-        try unsafe body(weights.baseAddress)
-      }
-    }
+  /// A row of a slice that is part of a sum.
+  struct Term {
+    var slice: Int32
+    var row: Int32
   }
 
   /// In the order in which they travel.
   private(set) var slices: [Slice]
   /// The token of each row that is sent, slice by slice and in each by rank.
   private(set) var tokens: [Int32]
-  /// `[t, K]`: where a choice's row stands among those that come back; −1 where it has none.
+  /// The choices as they are announced, rank by rank and for each by slice.
+  private(set) var announced: [Int32] = []
+  /// `[t, K]`: where a choice's row stands among those that come back, or that of the first choice of a sum; −1 elsewhere.
   private(set) var choiceRow: [Int32]
-  /// With tensor parallelism: of each further part of a choice, where it comes back, and the row it is to be added to.
+  /// With tensor parallelism: of each further part of a row, where it comes back, and the row it is to be added to.
   private(set) var parts: [(row: Int32, of: Int32)] = []
+  private(set) var terms: [Term] = []
   /// Where experts' rows are computed.
   let rows: ExpertRows
+  let returned: ReturnedRows
 
   /// The tokens that come to this rank.
   var receivedTokenCount: Int { slices.reduce(0) { $0 + $1.receivedTokens.reduce(0, +) } }
-  /// The rows that this rank computes, and so sends back.
-  var rowCount: Int { slices.reduce(0) { $0 + $1.rowCount } }
+  /// The rows that go back from this rank.
+  var sentBackCount: Int { slices.reduce(0) { $0 + $1.receivedRows.reduce(0, +) } }
   /// The rows that come back to this rank.
   var returnedRowCount: Int { slices.reduce(0) { $0 + $1.sentRows.reduce(0, +) } }
 
@@ -56,91 +59,98 @@ struct TokenDispatch {
   ///
   /// - Parameters:
   ///   - sliceCount: the same on all ranks.
-  ///   - weights: `[t, K]` where they multiply the experts' input; nil elsewhere.
+  ///   - weights: `[t, K]`, what each row's owner is to multiply it by; nil for 1.
   init(
     order: GlobalOrder, tokenCount: Int, expertsPerToken: Int, placement: ExpertPlacement, sliceCount: Int,
-    weights: UnsafePointer<Float>?, communicator: any Communicator, step: String
+    returned: ReturnedRows, weights: UnsafePointer<Float>?, communicator: any Communicator, step: String
   ) throws(CommunicationError) {
     let size = communicator.size
     rows = ExpertRows(placement, rowsByRank: order.rowsByRank, slices: sliceCount)
+    self.returned = returned
     let parcels = Parcels(
       order, rows, size: size, sliceCount: sliceCount, partCount: placement.tensorParallelSize)
     choiceRow = Array(repeating: -1, count: tokenCount * expertsPerToken)
-    slices = (0..<sliceCount).map { slice in
-      Slice(
-        sentTokens: Array(repeating: 0, count: size), sentRows: parcels.counts(slice),
-        receivedTokens: [], receivedRows: [])
-    }
 
-    // Where the parcel of each rank and slice begins among the rows that come back.
-    var nextRow = 0
-    var firstRow = [Int](repeating: 0, count: size * sliceCount)
-    for slice in 0..<sliceCount {
-      for rank in 0..<size {
-        firstRow[rank * sliceCount + slice] = nextRow
-        nextRow += slices[slice].sentRows[rank]
-      }
-    }
     var announcements: [Announcement] = []
-    announcements.reserveCapacity(nextRow)
+    announcements.reserveCapacity(parcels.count)
+    announced.reserveCapacity(parcels.count)
     var tokenLists = [[Int32]](repeating: [], count: size * sliceCount)
+    // Of each parcel: the choices, or the first ones of the sums, of the rows that come back with it.
+    var backLists = [[Parcels.Item]](repeating: [], count: size * sliceCount)
     var lastRank = [Int32](repeating: -1, count: tokenCount)
     var place = [Int32](repeating: 0, count: tokenCount)
     for rank in 0..<size {
-      var count: Int32 = 0
+      // Of each token that goes there: its first choice there, and the slice of its last.
+      var visits: [(first: Parcels.Item, slice: Int)] = []
       for slice in 0..<sliceCount {
         let parcel = rank * sliceCount + slice
-        for (index, item) in parcels.items(rank, slice).enumerated() {
+        for item in parcels.items(rank, slice) {
           let token = Int(item.choice) / expertsPerToken
           if lastRank[token] != rank {
             lastRank[token] = Int32(rank)
-            place[token] = count
-            count += 1
+            place[token] = Int32(visits.count)
+            visits.append((item, slice))
             tokenLists[parcel].append(Int32(token))
+          } else {
+            let visit = Int(place[token])
+            visits[visit].slice = slice
+            if item.choice < visits[visit].first.choice { visits[visit].first = item }
           }
           let weight = unsafe weights == nil ? 1 : weights![Int(item.choice)]
           announcements.append(Announcement(row: item.row, token: place[token], weight: weight))
-          let row = Int32(firstRow[parcel] + index)
-          if item.part == 0 { choiceRow[Int(item.choice)] = row }
-        }
-        slices[slice].sentTokens[rank] = tokenLists[parcel].count
-      }
-    }
-    tokens = (0..<sliceCount).flatMap { slice in
-      (0..<size).flatMap { tokenLists[$0 * sliceCount + slice] }
-    }
-    if placement.tensorParallelSize > 1 {
-      for rank in 0..<size {
-        for slice in 0..<sliceCount {
-          for (index, item) in parcels.items(rank, slice).enumerated() where item.part > 0 {
-            parts.append((Int32(firstRow[rank * sliceCount + slice] + index), choiceRow[Int(item.choice)]))
-          }
+          announced.append(item.choice)
+          if returned == .perChoice { backLists[parcel].append(item) }
         }
       }
+      if returned == .partialSums {
+        for visit in visits { backLists[rank * sliceCount + visit.slice].append(visit.first) }
+      }
+    }
+    slices = (0..<sliceCount).map { slice in
+      Slice(
+        sentTokens: (0..<size).map { tokenLists[$0 * sliceCount + slice].count },
+        sentChoices: (0..<size).map { parcels.items($0, slice).count },
+        sentRows: (0..<size).map { backLists[$0 * sliceCount + slice].count })
+    }
+    func inOrder<Value>(_ lists: [[Value]]) -> [Value] {
+      (0..<sliceCount).flatMap { slice in (0..<size).flatMap { lists[$0 * sliceCount + slice] } }
+    }
+    tokens = inOrder(tokenLists)
+    let back = inOrder(backLists)
+    for (row, item) in back.enumerated() where item.part == 0 { choiceRow[Int(item.choice)] = Int32(row) }
+    for (row, item) in back.enumerated() where item.part > 0 {
+      parts.append((Int32(row), choiceRow[Int(item.choice)]))
     }
 
     let counts = try communicator.exchange(
-      (0..<size).flatMap { rank in slices.flatMap { [$0.sentTokens[rank], $0.sentRows[rank]] } }, step: step)
+      (0..<size).flatMap { rank in
+        slices.flatMap { [$0.sentTokens[rank], $0.sentChoices[rank], $0.sentRows[rank]] }
+      }, step: step)
     for slice in 0..<sliceCount {
-      slices[slice].receivedTokens = (0..<size).map { counts[($0 * sliceCount + slice) * 2] }
-      slices[slice].receivedRows = (0..<size).map { counts[($0 * sliceCount + slice) * 2 + 1] }
+      func received(_ kind: Int) -> [Int] { (0..<size).map { counts[($0 * sliceCount + slice) * 3 + kind] } }
+      slices[slice].receivedTokens = received(0)
+      slices[slice].receivedChoices = received(1)
+      slices[slice].receivedRows = received(2)
     }
     let stride = MemoryLayout<Announcement>.stride
-    func all(_ counts: KeyPath<Slice, [Int]>) -> Blocks {
-      Blocks(
-        rows: (0..<size).map { rank in slices.reduce(0) { $0 + $1[keyPath: counts][rank] } },
-        bytesPerRow: stride)
-    }
-    let incoming = MessageBuffer(byteCount: all(\.receivedRows).counts.reduce(0, +))
+    let incoming = MessageBuffer(byteCount: all(\.receivedChoices, stride).counts.reduce(0, +))
     try communicator.startAllToAll(
-      from: MessageBuffer(announcements), all(\.sentRows), into: incoming, all(\.receivedRows), step: step
+      from: MessageBuffer(announcements), all(\.sentChoices, stride), into: incoming,
+      all(\.receivedChoices, stride), step: step
     ).wait()
-    take(
-      incoming.elements(of: Announcement.self), rank: communicator.rank, weighs: unsafe weights != nil)
+    take(incoming.elements(of: Announcement.self), rank: communicator.rank)
+  }
+
+  /// What travels in all slices together, in one message a rank.
+  private func all(_ counts: KeyPath<Slice, [Int]>, _ bytesPerRow: Int) -> Blocks {
+    Blocks(
+      rows: slices[0][keyPath: counts].indices.map { rank in
+        slices.reduce(0) { $0 + $1[keyPath: counts][rank] }
+      }, bytesPerRow: bytesPerRow)
   }
 
   /// Arranges this rank's rows as they were announced.
-  private mutating func take(_ announcements: [Announcement], rank: Int, weighs: Bool) {
+  private mutating func take(_ announcements: [Announcement], rank: Int) {
     let (offsets, cuts) = (rows.offsets[rank], rows.cuts[rank])
     for index in slices.indices {
       let own = cuts[index]..<cuts[index + 1]
@@ -148,8 +158,8 @@ struct TokenDispatch {
         Int64(min(max($0, own.lowerBound), own.upperBound) - own.lowerBound)
       }
       slices[index].order = Array(repeating: 0, count: own.count)
-      slices[index].weights = Array(repeating: 1, count: weighs ? own.count : 0)
-      slices[index].rows.reserveCapacity(slices[index].receivedRows.reduce(0, +))
+      slices[index].weights = Array(repeating: 1, count: own.count)
+      slices[index].rows.reserveCapacity(slices[index].receivedChoices.reduce(0, +))
     }
     var next = announcements.startIndex
     for source in slices[0].receivedTokens.indices {
@@ -161,15 +171,77 @@ struct TokenDispatch {
         for position in first..<first + slice.receivedTokens[source] { positions.append(Int32(position)) }
         before += slice.receivedTokens.reduce(0, +)
       }
+      var visits = [[Term]](repeating: [], count: returned == .partialSums ? positions.count : 0)
       for index in slices.indices {
         let first = Int32(cuts[index])
-        for announcement in announcements[next..<next + slices[index].receivedRows[source]] {
+        for announcement in announcements[next..<next + slices[index].receivedChoices[source]] {
           let row = announcement.row - first
           slices[index].rows.append(row)
           slices[index].order[Int(row)] = positions[Int(announcement.token)]
-          if weighs { slices[index].weights[Int(row)] = announcement.weight }
+          slices[index].weights[Int(row)] = announcement.weight
+          if !visits.isEmpty { visits[Int(announcement.token)].append(Term(slice: Int32(index), row: row)) }
         }
-        next += slices[index].receivedRows[source]
+        next += slices[index].receivedChoices[source]
+      }
+      for visit in visits {
+        // In the order of this rank's rows, so that the number of slices changes no sum.
+        let start = terms.count
+        terms += visit.sorted { ($0.slice, $0.row) < ($1.slice, $1.row) }
+        slices[Int(terms.last!.slice)].sums.append(start..<terms.count)
+      }
+    }
+  }
+
+  /// Sends a number of each choice `[t, K]` to the owner of its row.
+  ///
+  /// - Returns: the numbers in the order of each slice's rows.
+  func send(
+    _ values: UnsafePointer<Float>, communicator: any Communicator, step: String
+  ) throws(CommunicationError) -> [[Float]] {
+    let stride = MemoryLayout<Float>.stride
+    let (sent, received) = (all(\.sentChoices, stride), all(\.receivedChoices, stride))
+    let incoming = MessageBuffer(byteCount: received.counts.reduce(0, +))
+    try communicator.startAllToAll(
+      from: MessageBuffer(announced.map { unsafe values[Int($0)] }), sent, into: incoming, received,
+      step: step
+    ).wait()
+    var ordered = slices.map { [Float](repeating: 0, count: $0.rowCount) }
+    forEachReceivedChoice { position, slice, row in
+      ordered[slice][row] = unsafe incoming.floats[position]
+    }
+    return ordered
+  }
+
+  /// Sends a number of each row, in the order of each slice's rows, back to its choice, where those of several parts add up.
+  ///
+  /// - Returns: `[t, K]`, 0 for choices without a row.
+  func sendBack(
+    _ values: [[Float]], communicator: any Communicator, step: String
+  ) throws(CommunicationError) -> [Float] {
+    let stride = MemoryLayout<Float>.stride
+    let (sent, received) = (all(\.sentChoices, stride), all(\.receivedChoices, stride))
+    let outgoing = MessageBuffer(byteCount: received.counts.reduce(0, +))
+    forEachReceivedChoice { position, slice, row in
+      unsafe outgoing.floats[position] = values[slice][row]
+    }
+    let incoming = MessageBuffer(byteCount: sent.counts.reduce(0, +))
+    try communicator.startAllToAll(from: outgoing, received, into: incoming, sent, step: step).wait()
+    var sums = [Float](repeating: 0, count: choiceRow.count)
+    for (position, choice) in announced.enumerated() { sums[Int(choice)] += unsafe incoming.floats[position] }
+    return sums
+  }
+
+  /// The choices as they were announced to this rank: their place in a message of all, slice and row.
+  private func forEachReceivedChoice(_ body: (_ position: Int, _ slice: Int, _ row: Int) -> Void) {
+    var position = 0
+    var taken = [Int](repeating: 0, count: slices.count)
+    for source in slices[0].receivedChoices.indices {
+      for (index, slice) in slices.enumerated() {
+        for choice in taken[index]..<taken[index] + slice.receivedChoices[source] {
+          body(position, index, Int(slice.rows[choice]))
+          position += 1
+        }
+        taken[index] += slice.receivedChoices[source]
       }
     }
   }
@@ -192,13 +264,11 @@ private struct Parcels {
   }
 
   private let sliceCount: Int
-  private let size: Int
   private var sorted: [Item]
   private var starts: [Int]
 
   init(_ order: GlobalOrder, _ rows: ExpertRows, size: Int, sliceCount: Int, partCount: Int) {
     self.sliceCount = sliceCount
-    self.size = size
     var items: [(parcel: Int, item: Item)] = []
     items.reserveCapacity(order.experts.count * partCount)
     starts = Array(repeating: 0, count: size * sliceCount + 1)
@@ -226,6 +296,5 @@ private struct Parcels {
     return sorted[starts[parcel]..<starts[parcel + 1]]
   }
 
-  /// The choices for each rank in a slice.
-  func counts(_ slice: Int) -> [Int] { (0..<size).map { items($0, slice).count } }
+  var count: Int { sorted.count }
 }

@@ -45,14 +45,44 @@ struct TravellingRows {
     unsafe order.withUnsafeBufferPointer { order in
       Parallel.forEach((order.count + block - 1) / block, execution) { task in
         for index in task * block..<min((task + 1) * block, order.count) {
-          let (source, place) = unsafe (values + Int(order[index]) * width, (first + index) * width)
-          switch payload {
-          case .float32:
-            unsafe (travelling.floats + place).update(from: source, count: width)
-          case .bfloat16:
-            let target = unsafe travelling.base.assumingMemoryBound(to: UInt16.self) + place
-            for column in 0..<width { unsafe target[column] = source[column].roundedToBFloat16 }
+          unsafe put(values + Int(order[index]) * width, at: first + index, width: width)
+        }
+      }
+    }
+  }
+
+  /// Copies one row, to be sent.
+  private func put(_ source: UnsafePointer<Float>, at row: Int, width: Int) {
+    switch payload {
+    case .float32:
+      unsafe (travelling.floats + row * width).update(from: source, count: width)
+    case .bfloat16:
+      let target = unsafe travelling.base.assumingMemoryBound(to: UInt16.self) + row * width
+      for column in 0..<width { unsafe target[column] = source[column].roundedToBFloat16 }
+    }
+  }
+
+  /// Adds up rows, to be sent, from the `first` row on; blocks of sums are tasks.
+  ///
+  /// - Parameters:
+  ///   - terms: rows of slices, of which each of `sums` takes some.
+  ///   - rows: `[slices]`, the rows of each.
+  ///   - weights: `[slices]`, what rows are multiplied by first; nil for 1.
+  func add(
+    _ terms: [TokenDispatch.Term], _ sums: [Range<Int>], of rows: [UnsafePointer<Float>], weights: [[Float]]?,
+    width: Int, at first: Int, _ execution: Execution
+  ) {
+    let block = 64
+    Parallel.forEach((sums.count + block - 1) / block, execution) { task in
+      unsafe withUnsafeTemporaryAllocation(of: Float.self, capacity: width) { sum in
+        for index in task * block..<min((task + 1) * block, sums.count) {
+          unsafe sum.update(repeating: 0)
+          for term in terms[sums[index]] {
+            let row = unsafe rows[Int(term.slice)] + Int(term.row) * width
+            let weight = weights.map { $0[Int(term.slice)][Int(term.row)] } ?? 1
+            for column in 0..<width { unsafe sum[column] += weight * row[column] }
           }
+          unsafe put(sum.baseAddress!, at: first + index, width: width)
         }
       }
     }
