@@ -54,7 +54,8 @@ let package = Package(
     .target(name: "MoEReport", swiftSettings: swiftSettings),
     .systemLibrary(name: "COpenBLAS", path: "Sources/COpenBLAS", providers: [.apt(["libopenblas-dev"])]),
     .target(
-      name: "MoETraining", dependencies: ["MoE", "MoECore", "MoECheckpoints", "CKernels", "COpenBLAS"],
+      name: "MoETraining",
+      dependencies: ["ExpertParallel", "MoE", "MoECore", "MoECheckpoints", "CKernels", "COpenBLAS"],
       swiftSettings: swiftSettings),
     .executableTarget(
       name: "moe",
@@ -85,12 +86,15 @@ let package = Package(
       swiftSettings: swiftSettings),
     .testTarget(
       name: "MoETrainingTests",
-      dependencies: ["MoETraining", "MoE", "MoECore", "MoEReference", "TestSupport"],
+      dependencies: [
+        "MoETraining", "ExpertParallel", "MoE", "MoECheckpoints", "MoECore", "MoEReference", "TestSupport",
+      ],
       swiftSettings: swiftSettings),
     .testTarget(
       name: "MoEReportTests", dependencies: ["MoEReport", "MoECore", "moe"], swiftSettings: swiftSettings),
     .testTarget(
-      name: "MoECommandTests", dependencies: ["moe", "MoECheckpoints"], swiftSettings: swiftSettings),
+      name: "MoECommandTests", dependencies: ["moe", "MoECheckpoints", "MoETraining", "ExpertParallel"],
+      swiftSettings: swiftSettings),
     .target(
       name: "CommunicatorProperties", dependencies: ["ExpertParallel", "MoECore"],
       path: "Tests/CommunicatorProperties", swiftSettings: swiftSettings),

@@ -47,11 +47,11 @@ public struct ExpertParallelLayer {
   /// Whose tokens compete for a capacity of the batch.
   public let capacityExtent: Extent
   /// The layer with this rank's experts alone, for its stages.
-  let part: MoELayer
+  package internal(set) var part: MoELayer
   let meter = OverlapMeter()
 
   /// What the layer computes.
-  public let configuration: MoEConfiguration
+  public internal(set) var configuration: MoEConfiguration
   /// The experts of this rank.
   public var localExperts: [Int] { placement.experts[communicator.rank] }
 
@@ -282,7 +282,7 @@ public struct ExpertParallelLayer {
 
 extension MoEConfiguration {
   /// The same with another F.
-  fileprivate func withFeedForwardSize(_ size: Int) throws(MoEError) -> MoEConfiguration {
+  func withFeedForwardSize(_ size: Int) throws(MoEError) -> MoEConfiguration {
     try MoEConfiguration(
       hiddenSize: hiddenSize, feedForwardSize: size, expertCount: expertCount,
       expertsPerToken: expertsPerToken,
