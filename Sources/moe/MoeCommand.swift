@@ -22,6 +22,6 @@ struct MoeCommand: ParsableCommand {
     version: version,
     subcommands: [
       InfoCommand.self, ApplyCommand.self, RouteCommand.self, TrainCommand.self, GenerateCommand.self,
-      ReportCommand.self, CheckCommand.self,
+      ReportCommand.self, PlanCommand.self, CheckCommand.self,
     ])
 }
