@@ -22,17 +22,19 @@ struct PlanCalibration {
       print("cluster → \(output)")
     }
     print()
-    var table = TextTable("E", "K", "D", "F", "tokens", "ranks", "load", "predicted", "measured", "error")
+    var table = TextTable("E", "K", "D", "F", "tokens", "ranks", "load", "predicted", "measured", "error",
+      "rounds differ by")
     var errors: [Double] = []
-    for problem in Trial.problems {
-      let trial = try Trial.run(problem, on: host, execution: execution)
+    for trial in try Trial.run(Trial.problems, on: host, execution: execution) {
+      let problem = trial.problem
       errors.append(abs(trial.error))
       table.add(
         "\(problem.expertCount)", "\(problem.expertsPerToken)", "\(problem.hiddenSize)",
         "\(problem.feedForwardSize)\(problem.isGated ? "" : ", no gate")", "\(problem.tokenCount)",
         "\(problem.rankCount)", problem.skew > 0 ? "skewed" : "even", "\(fixed(trial.predicted * 1e3, 2)) ms",
         "\(fixed(trial.measured * 1e3, 2)) ms",
-        "\(trial.error < 0 ? "−" : "+")\(fixed(abs(trial.error) * 100, 1)) %")
+        "\(trial.error < 0 ? "−" : "+")\(fixed(abs(trial.error) * 100, 1)) %",
+        "\(fixed(trial.spread * 100, 0)) %")
     }
     table.print()
     print(

@@ -11,9 +11,18 @@ struct LayerMeasurement: Sendable {
 
   var step: Double { forward + backward }
 
+  /// Seconds in the middle of several measurements.
+  static func median(_ measurements: [LayerMeasurement]) -> LayerMeasurement {
+    LayerMeasurement(
+      forward: Stopwatch.median(measurements.map(\.forward)),
+      backward: Stopwatch.median(measurements.map(\.backward)), load: measurements[0].load)
+  }
+
   /// `MoELayer` in this process.
-  static func single(_ problem: LayerProblem, execution: Execution, seconds: Double) throws -> LayerMeasurement {
-    let layer = try MoELayer(problem.configuration(), weights: problem.weights(seed: 1), execution: execution)
+  static func single(
+    _ problem: LayerProblem, weights: MoEWeights, execution: Execution, seconds: Double
+  ) throws -> LayerMeasurement {
+    let layer = try MoELayer(problem.configuration(), weights: weights, execution: execution)
     let input = Activations.random([problem.tokenCount, problem.hiddenSize], seed: 2)
     let gradient = Activations.random([problem.tokenCount, problem.hiddenSize], seed: 3)
     let gradients = try MoEGradients(for: layer)
@@ -39,11 +48,12 @@ struct LayerMeasurement: Sendable {
   /// `ExpertParallelLayer` over the ranks of a communicator, each with its part of the tokens. A collective; all ranks
   /// make as many steps, and rank 0's times are returned, from one barrier to the next.
   static func spread(
-    _ problem: LayerProblem, over communicator: any Communicator, execution: Execution, steps: Int
+    _ problem: LayerProblem, weights: MoEWeights, over communicator: any Communicator, execution: Execution,
+    steps: Int
   ) throws -> LayerMeasurement {
     let (rank, size) = (communicator.rank, communicator.size)
     let layer = try ExpertParallelLayer(
-      problem.configuration(), weights: problem.weights(seed: 1), over: communicator, execution: execution)
+      problem.configuration(), weights: weights, over: communicator, execution: execution)
     let tokens = rank * problem.tokenCount / size..<(rank + 1) * problem.tokenCount / size
     let shape = [tokens.count, problem.hiddenSize]
     let input = Activations.random(shape, seed: 100 + UInt64(rank))

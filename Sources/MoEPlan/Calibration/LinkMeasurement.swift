@@ -7,10 +7,8 @@ enum LinkMeasurement {
   ///
   /// - Returns: seconds a message of a rank, and bytes a second of all ranks together; the same on all ranks. With one
   ///   rank there is no link, and it copies to itself.
-  static func measure(
-    over communicator: any Communicator, bytesPerRank: Int, repetitions: Int
-  ) throws -> (latency: Double, bandwidth: Double) {
-    let size = communicator.size
+  static func measure(over communicator: any Communicator) throws -> Link {
+    let (size, bytesPerRank, repetitions) = (communicator.size, 8 << 20, 10)
     func exchange(_ bytes: Int, count: Int) throws -> Double {
       let blocks = Blocks(rows: [Int](repeating: bytes, count: size), bytesPerRow: 1)
       let source = MessageBuffer(byteCount: bytes * size)
@@ -32,6 +30,7 @@ enum LinkMeasurement {
     let empty = try exchange(0, count: 50 * repetitions) / 2
     let block = bytesPerRank / size
     let full = try exchange(block, count: repetitions) - 2 * empty
-    return (empty / Double(max(size - 1, 1)), Double(block * size * size) / max(full, 1e-9))
+    return Link(
+      latency: empty / Double(max(size - 1, 1)), bandwidth: Double(block * size * size) / max(full, 1e-9))
   }
 }

@@ -6,8 +6,10 @@ import MoECore
 public struct Trial: Sendable, Codable {
   /// What was measured.
   public var problem: LayerProblem
-  /// Seconds of a forward and a backward pass.
+  /// Seconds of a forward and a backward pass: the median of rounds.
   public var measured: Double
+  /// The slowest round less the fastest, over the median.
+  public var spread: Double
   /// The same as predicted.
   public var predicted: Double
   /// (predicted − measured)/measured.
@@ -27,17 +29,27 @@ public struct Trial: Sendable, Codable {
     LayerProblem(experts: 16, top: 1, hidden: 384, inner: 512, tokens: 3000, ranks: 4, skew: 0.7),
   ]
 
-  /// Measures a layer over local ranks, which divide the threads, and predicts it from the load that was seen.
-  public static func run(_ problem: LayerProblem, on host: Cluster, execution: Execution) throws -> Trial {
-    let ranks = problem.rankCount
-    let threads = try Execution(
-      instructionSet: execution.instructionSet, threadCount: max(execution.threadCount / ranks, 1))
-    let measured = try LocalCommunicator.run(ranks: ranks) {
-      try LayerMeasurement.spread(problem, over: $0, execution: threads, steps: 15)
-    }[0]
-    return Trial(
-      problem: problem, measured: measured.step,
-      predicted: try predict(problem, load: measured.load, on: host).seconds)
+  /// Measures layers over local ranks, which divide the threads, in rounds, and predicts them from the loads that were
+  /// seen.
+  public static func run(_ problems: [LayerProblem], on host: Cluster, execution: Execution) throws -> [Trial] {
+    let weights = try problems.map { try $0.weights(seed: 1) }
+    let rounds = try (0..<Calibration.rounds).map { _ in
+      try zip(problems, weights).map { problem, weights in
+        let threads = try Execution(
+          instructionSet: execution.instructionSet,
+          threadCount: max(execution.threadCount / problem.rankCount, 1))
+        return try LocalCommunicator.run(ranks: problem.rankCount) {
+          try LayerMeasurement.spread(problem, weights: weights, over: $0, execution: threads, steps: 9)
+        }[0]
+      }
+    }
+    return try problems.enumerated().map { index, problem in
+      let steps = rounds.map { $0[index].step }
+      return Trial(
+        problem: problem, measured: Stopwatch.median(steps),
+        spread: (steps.max()! - steps.min()!) / Stopwatch.median(steps),
+        predicted: try predict(problem, load: rounds[0][index].load, on: host).seconds)
+    }
   }
 
   /// The prediction alone.

@@ -1,6 +1,6 @@
 /// A way between ranks in the α–β model: n messages of together b bytes take n·α + b/β (Hockney 1994, *The communication
 /// challenge for MPP*).
-public struct Link: Sendable, Equatable, Codable {
+public struct Link: Sendable, Equatable, Codable, CustomStringConvertible {
   /// α: seconds for each message of a rank.
   public var latency: Double
   /// β: bytes a second of a host, in each direction at once, shared by its ranks.
@@ -25,6 +25,9 @@ public struct Link: Sendable, Equatable, Codable {
     self.init(latency: latency, bandwidth: bandwidth)
     try validate(name)
   }
+
+  /// `α 30.0 µs, β 1.16 GiB/s`.
+  public var description: String { "α \(Format.seconds(latency)), β \(Format.bytes(bandwidth))/s" }
 
   func validate(_ name: String) throws(PlanError) {
     try require(
