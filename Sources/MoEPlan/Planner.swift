@@ -62,6 +62,7 @@ public struct Planner: Sendable {
     stages.add("dense, back", dense.backward)
     if workload.trains {
       let sums = GradientSumCost(model: model, workload: workload, topology: topology, routes: routes)
+      stages.add("shared gradients", sums.products)
       stages.add("gradient sums", sums.seconds)
       traffic.add(sums.bytes)
     }
@@ -81,10 +82,13 @@ extension LayerCost {
   /// See ``Prediction/overlapEfficiency``.
   fileprivate var overlapEfficiency: Double? {
     var (shorter, hidden) = (0.0, 0.0)
+    // With one slice nothing is hidden but rounding.
+    let isOverlapped = forward.sliceCount > 1
     for pipeline in [forward, backward].compactMap({ $0 }) {
       let less = min(pipeline.compute, pipeline.communication)
       shorter += less
-      hidden += min(max(pipeline.compute + pipeline.communication - pipeline.duration, 0), less)
+      hidden +=
+        !isOverlapped ? 0 : min(max(pipeline.compute + pipeline.communication - pipeline.duration, 0), less)
     }
     return shorter > 0 ? hidden / shorter : nil
   }

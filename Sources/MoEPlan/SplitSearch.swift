@@ -5,6 +5,14 @@ extension Planner {
     public var ranked: [Prediction]
     /// The others, with why; those that need least memory first.
     public var rejected: [(prediction: Prediction, reason: String)]
+
+    /// The fastest number of slices for each EP × DP × TP, fastest first.
+    public var best: [Prediction] {
+      var seen: Set<[Int]> = []
+      return ranked.filter {
+        seen.insert([$0.split.expertParallel, $0.split.dataParallel, $0.split.tensorParallel]).inserted
+      }
+    }
   }
 
   /// Predicts EP × DP × TP = R for all divisors with EP ≤ E and TP that divide F, and each in 1, 2, 4 and 8 slices as far
@@ -45,7 +53,8 @@ extension Planner {
       let prediction = try predict(split)
       if prediction.fits {
         outcome.ranked.append(prediction)
-      } else {
+      } else if split.overlap == overlap ?? 1 {
+        // Slices change no memory.
         outcome.rejected.append((prediction, prediction.memoryComplaint))
       }
     }

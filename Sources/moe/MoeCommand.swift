@@ -17,6 +17,7 @@ struct MoeCommand: ParsableCommand {
         moe train --text books --out run
         moe generate run --prompt "Once upon a time"
         moe report run
+        moe plan --experts 64 --hidden 1024 --ffn 2048 --hosts 4
         moe check
       """,
     version: version,

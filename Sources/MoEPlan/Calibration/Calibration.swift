@@ -101,7 +101,8 @@ public struct Calibration {
     return problems.enumerated().map { index, problem in
       let time = LayerMeasurement.median(rounds.map { $0[index] })
       let point = CurvePoint(
-        hiddenSize: problem.hiddenSize, feedForwardSize: problem.feedForwardSize, rows: problem.tokenCount / 4,
+        hiddenSize: problem.hiddenSize, feedForwardSize: problem.feedForwardSize,
+        rows: problem.tokenCount / 4,
         forward: problem.operations / time.forward, backward: 2 * problem.operations / time.backward)
       report(
         "D \(point.hiddenSize), F \(point.feedForwardSize), \(point.rows) rows an expert: forward "
@@ -118,7 +119,9 @@ public struct Calibration {
       try communicator.barrier(step: "calibration")
       return Stopwatch.median(seconds: 0.5) {
         unsafe source.withUnsafeMutableBytes { from in
-          unsafe target.withUnsafeMutableBytes { to in unsafe to.copyMemory(from: UnsafeRawBufferPointer(from)) }
+          unsafe target.withUnsafeMutableBytes { to in
+            unsafe to.copyMemory(from: UnsafeRawBufferPointer(from))
+          }
         }
       }
     }
@@ -132,7 +135,8 @@ public struct Calibration {
       let problem = LayerProblem(experts: 8, top: 4, hidden: 32, inner: 32, tokens: tokens, ranks: 1)
       let weights = try problem.weights(seed: 1)
       let rounds = try (0..<Self.rounds).map { _ in
-        let alone = try LayerMeasurement.single(problem, weights: weights, execution: execution, seconds: 0.15)
+        let alone = try LayerMeasurement.single(
+          problem, weights: weights, execution: execution, seconds: 0.15)
         let spread = try LocalCommunicator.run(ranks: 1) {
           try LayerMeasurement.spread(problem, weights: weights, over: $0, execution: execution, steps: 30)
         }[0]

@@ -33,7 +33,8 @@ struct LayerMeasurement: Sendable {
     let end = Stopwatch.now() + seconds
     while forward.count < 4 || Stopwatch.now() < end {
       let start = Stopwatch.now()
-      try layer.forward(input, recording: &recording, into: &output, workspace: &workspace, execution: execution)
+      try layer.forward(
+        input, recording: &recording, into: &output, workspace: &workspace, execution: execution)
       let middle = Stopwatch.now()
       try layer.backward(
         gradient, input: input, recording: &recording, into: &inputGradient, gradients: gradients,
@@ -42,7 +43,8 @@ struct LayerMeasurement: Sendable {
       backward.append(Stopwatch.now() - middle)
     }
     return LayerMeasurement(
-      forward: Stopwatch.median(Array(forward.dropFirst())), backward: Stopwatch.median(Array(backward.dropFirst())))
+      forward: Stopwatch.median(Array(forward.dropFirst())),
+      backward: Stopwatch.median(Array(backward.dropFirst())))
   }
 
   /// `ExpertParallelLayer` over the ranks of a communicator, each with its part of the tokens. A collective; all ranks

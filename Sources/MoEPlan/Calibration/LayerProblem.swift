@@ -23,7 +23,8 @@ public struct LayerProblem: Sendable, Equatable, Codable {
 
   /// Makes a problem.
   public init(
-    experts: Int, top: Int, hidden: Int, inner: Int, tokens: Int, ranks: Int, isGated: Bool = true, skew: Float = 0
+    experts: Int, top: Int, hidden: Int, inner: Int, tokens: Int, ranks: Int, isGated: Bool = true,
+    skew: Float = 0
   ) {
     (expertCount, expertsPerToken, hiddenSize, feedForwardSize) = (experts, top, hidden, inner)
     (tokenCount, rankCount, self.isGated, self.skew) = (tokens, ranks, isGated, skew)

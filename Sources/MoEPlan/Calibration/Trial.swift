@@ -1,4 +1,4 @@
-import ExpertParallel
+public import ExpertParallel
 public import MoE
 import MoECore
 
@@ -31,7 +31,8 @@ public struct Trial: Sendable, Codable {
 
   /// Measures layers over local ranks, which divide the threads, in rounds, and predicts them from the loads that were
   /// seen.
-  public static func run(_ problems: [LayerProblem], on host: Cluster, execution: Execution) throws -> [Trial] {
+  public static func run(_ problems: [LayerProblem], on host: Cluster, execution: Execution) throws -> [Trial]
+  {
     let weights = try problems.map { try $0.weights(seed: 1) }
     let rounds = try (0..<Calibration.rounds).map { _ in
       try zip(problems, weights).map { problem, weights in
@@ -45,6 +46,8 @@ public struct Trial: Sendable, Codable {
     }
     return try problems.enumerated().map { index, problem in
       let steps = rounds.map { $0[index].step }
+      var host = host
+      host.ranksPerHost = problem.rankCount
       return Trial(
         problem: problem, measured: Stopwatch.median(steps),
         spread: (steps.max()! - steps.min()!) / Stopwatch.median(steps),
@@ -52,10 +55,30 @@ public struct Trial: Sendable, Codable {
     }
   }
 
+  /// Measures the same layers over the ranks of a job. A collective; every rank gets the same.
+  public static func run(
+    _ problems: [LayerProblem], over communicator: any Communicator, on cluster: Cluster, execution: Execution
+  ) throws -> [Trial] {
+    try problems.filter { $0.expertCount >= communicator.size }.map { problem in
+      var problem = problem
+      problem.rankCount = communicator.size
+      let weights = try problem.weights(seed: 1)
+      let rounds = try (0..<Calibration.rounds).map { _ in
+        try LayerMeasurement.spread(
+          problem, weights: weights, over: communicator, execution: execution, steps: 9)
+      }
+      let steps = try communicator.broadcast(rounds.map(\.step), root: 0, step: "a measured step")
+      return Trial(
+        problem: problem, measured: Stopwatch.median(steps),
+        spread: (steps.max()! - steps.min()!) / Stopwatch.median(steps),
+        predicted: try predict(problem, load: rounds[0].load, on: cluster).seconds)
+    }
+  }
+
   /// The prediction alone.
-  static func predict(_ problem: LayerProblem, load: [Double], on host: Cluster) throws(PlanError) -> Prediction {
-    var host = host
-    (host.hostCount, host.ranksPerHost) = (1, problem.rankCount)
+  static func predict(_ problem: LayerProblem, load: [Double], on cluster: Cluster) throws(PlanError)
+    -> Prediction
+  {
     let model = try ModelShape(
       expertCount: problem.expertCount, expertsPerToken: problem.expertsPerToken,
       hiddenSize: problem.hiddenSize, feedForwardSize: problem.feedForwardSize, isGated: problem.isGated,
@@ -64,7 +87,7 @@ public struct Trial: Sendable, Codable {
     workload.optimizer = .none
     workload.gradientSum = .exact
     workload.seed = nil
-    return try Planner(model: model, workload: workload, cluster: host, load: .measured([load])).predict(
+    return try Planner(model: model, workload: workload, cluster: cluster, load: .measured([load])).predict(
       Split(expertParallel: problem.rankCount))
   }
 }

@@ -11,9 +11,11 @@ struct DenseCost {
   /// forward pass's, those of scores twice. The optimizer reads and writes at the rate of memory.
   init(model: ModelShape, workload: Workload, topology: Topology) {
     let tokens = Double(workload.tokenCount) / Double(topology.rankCount)
-    let products = 2 * Double(model.layerCount * model.denseParameters + model.vocabularySize * model.hiddenSize)
+    let products =
+      2 * Double(model.layerCount * model.denseParameters + model.vocabularySize * model.hiddenSize)
     let scores =
-      model.hasAttention ? Double(model.layerCount) * 2 * Double(workload.sequenceLength * model.hiddenSize) : 0
+      model.hasAttention
+      ? Double(model.layerCount) * 2 * Double(workload.sequenceLength * model.hiddenSize) : 0
     let rates = topology.cluster.rates
     forward = topology.elapsed(tokens * (products + scores) / rates.flops)
     backward = workload.trains ? topology.elapsed(tokens * (products + 2 * scores) / rates.flops) : 0

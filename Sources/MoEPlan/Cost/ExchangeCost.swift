@@ -19,7 +19,9 @@ struct ExchangeCost {
   let copies: [Double]
 
   /// The faster of the routes that `routes` allows.
-  static func fastest(_ traffic: Traffic, _ topology: Topology, routes: [Route] = Route.allCases) -> (ExchangeCost, Route) {
+  static func fastest(_ traffic: Traffic, _ topology: Topology, routes: [Route] = Route.allCases) -> (
+    ExchangeCost, Route
+  ) {
     let costs = routes.map { (ExchangeCost(traffic, topology, route: $0), $0) }
     return costs.min { $0.0.longest < $1.0.longest }!
   }

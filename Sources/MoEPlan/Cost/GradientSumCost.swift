@@ -3,6 +3,9 @@
 /// Products of the gradients of shared parameters are counted here: 2·T·P over ranks that compute at once where sums
 /// are reduced, one rank after another where they are exact.
 struct GradientSumCost {
+  /// Seconds of the products, where no rank waits for another's.
+  private(set) var products = 0.0
+  /// Seconds of the sums, and of products that wait for one another.
   private(set) var seconds = 0.0
   private(set) var bytes = TrafficSummary()
 
@@ -10,23 +13,28 @@ struct GradientSumCost {
     let (split, rates) = (topology.split, topology.cluster.rates)
     let embedding = model.vocabularySize * model.hiddenSize
     let products =
-      2 * Double(workload.tokenCount) / Double(topology.rankCount) * Double(model.sharedParameters) / rates.flops
+      2 * Double(workload.tokenCount) / Double(topology.rankCount) * Double(model.sharedParameters)
+      / rates.flops
     let experts = (model.expertCount + split.expertParallel - 1) / split.expertParallel
     let replicated = Double(
       model.layerCount * experts * model.expertParameters / split.tensorParallel)
     switch workload.gradientSum {
     case .reduced:
-      seconds += topology.elapsed(products)
+      self.products = topology.elapsed(products)
       reduce(Double(model.sharedParameters), count: topology.rankCount, distance: 1, topology, routes)
       reduce(replicated, count: split.dataParallel, distance: split.groupSize, topology, routes)
     case .exact:
       // One rank computes while the others wait.
-      seconds += Double(topology.rankCount) * products * Double(topology.cluster.coresPerHost) / topology.cluster.threadsPerRank
+      seconds +=
+        Double(topology.rankCount) * products * Double(topology.cluster.coresPerHost)
+        / topology.cluster.threadsPerRank
       // A layer at a time: router and dense branch, attention, and once the embedding.
       let messages = Double(model.layerCount * 2 + (embedding > 0 ? 1 : 0))
-      chain(Double(model.sharedParameters), messages: messages, count: topology.rankCount, distance: 1, topology)
       chain(
-        replicated, messages: Double(2 * model.layerCount), count: split.dataParallel, distance: split.groupSize,
+        Double(model.sharedParameters), messages: messages, count: topology.rankCount, distance: 1, topology)
+      chain(
+        replicated, messages: Double(2 * model.layerCount), count: split.dataParallel,
+        distance: split.groupSize,
         topology)
     }
   }

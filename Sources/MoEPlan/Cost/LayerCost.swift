@@ -17,7 +17,9 @@ struct LayerCost {
   private let routes: [Route]
 
   init(model: ModelShape, workload: Workload, topology: Topology, load: GroupLoad, routes: [Route]) {
-    (self.topology, self.model, self.workload, self.load, self.routes) = (topology, model, workload, load, routes)
+    (self.topology, self.model, self.workload, self.load, self.routes) = (
+      topology, model, workload, load, routes
+    )
     addForward()
     if workload.trains { addBackward() }
   }
@@ -104,7 +106,10 @@ struct LayerCost {
       }
       let work = zip(compute[slice], gathered).map(+)
       slices.append(
-        (out, returning, topology.elapsed(work), filler.map { topology.elapsed($0[slice]) } ?? work.map { _ in 0 }))
+        (
+          out, returning, topology.elapsed(work),
+          filler.map { topology.elapsed($0[slice]) } ?? work.map { _ in 0 }
+        ))
     }
     var longest: Pipeline?
     for group in 0..<topology.split.dataParallel {
@@ -119,7 +124,8 @@ struct LayerCost {
       if pipeline.duration > longest?.duration ?? -1 { longest = pipeline }
     }
     stages.add("pack", packing)
-    stages.add(name, longest!.duration)
+    stages.add(name, longest!.compute)
+    stages.add("exchange", longest!.duration - longest!.compute)
     return longest!
   }
 }

@@ -38,9 +38,10 @@ public struct MemoryEstimate: Sendable, Equatable, Codable {
     optimizer = workload.trains ? count * Double(workload.optimizer.stateBytes) : 0
     let kept = rows * (2 * hidden + (model.isGated ? 3 : 2) * inner) + tokens * chosen * hidden
     let routing = tokens * (chosen + Double(model.expertCount))
-    let dense = tokens * (
-      hidden * (model.hasAttention ? 7 : 0)
-      + Double(model.sharedFeedForwardSize * (model.isGated ? 3 : 2)))
+    let dense =
+      tokens
+      * (hidden * (model.hasAttention ? 7 : 0)
+        + Double(model.sharedFeedForwardSize * (model.isGated ? 3 : 2)))
     let layers = Double(model.layerCount)
     if !workload.trains {
       activations = 4 * (kept + routing + dense)

@@ -15,6 +15,8 @@ struct Pipeline {
     var filler: [Double]
   }
 
+  /// n.
+  let sliceCount: Int
   /// Seconds until the last rank has everything.
   private(set) var duration = 0.0
   /// Seconds of the busiest rank's cores, and of the exchanges.
@@ -24,14 +26,19 @@ struct Pipeline {
   private(set) var spans: [TimelineSpan] = []
 
   init(_ slices: [Slice]) {
+    sliceCount = slices.count
     let ranks = slices[0].compute.indices
     let work = ranks.map { rank in slices.reduce(0) { $0 + $1.compute[rank] + $1.filler[rank] } }
     let shown = ranks.max { work[$0] < work[$1] }!
     var cores = [Double](repeating: 0, count: ranks.count)
     var pending = cores
     var link = 0.0
-    func record(_ lane: TimelineSpan.Lane, _ kind: TimelineSpan.Kind, _ slice: Int, _ start: Double, _ end: Double) {
-      if end > start { spans.append(TimelineSpan(lane: lane, kind: kind, slice: slice, start: start, end: end)) }
+    func record(
+      _ lane: TimelineSpan.Lane, _ kind: TimelineSpan.Kind, _ slice: Int, _ start: Double, _ end: Double
+    ) {
+      if end > start {
+        spans.append(TimelineSpan(lane: lane, kind: kind, slice: slice, start: start, end: end))
+      }
     }
     /// Lets a rank's cores do waiting work until `time`, and then wait.
     func wait(_ rank: Int, until time: Double, _ slice: Int) {

@@ -16,7 +16,9 @@ struct Topology {
   /// The ranks of a group on one host, for each of its hosts.
   func segments(ofGroup group: Int) -> [Range<Int>] {
     let (ranks, width) = (ranks(ofGroup: group), cluster.ranksPerHost)
-    return hosts(ofGroup: group).map { max(ranks.lowerBound, $0 * width)..<min(ranks.upperBound, ($0 + 1) * width) }
+    return hosts(ofGroup: group).map {
+      max(ranks.lowerBound, $0 * width)..<min(ranks.upperBound, ($0 + 1) * width)
+    }
   }
 
   /// How long ranks take that all compute at once, from the seconds that each one's work takes on all cores of a host.

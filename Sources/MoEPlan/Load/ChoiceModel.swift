@@ -71,8 +71,9 @@ struct ChoiceModel {
     return chosen
   }
 
-  private static func tables(_ probabilities: [Double], _ chosen: Int) -> (before: [[Double]], after: [[Double]])
-  {
+  private static func tables(_ probabilities: [Double], _ chosen: Int) -> (
+    before: [[Double]], after: [[Double]]
+  ) {
     let none = [1.0] + Array(repeating: 0, count: chosen)
     var before = [none]
     for probability in probabilities {

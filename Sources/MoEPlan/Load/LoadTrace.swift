@@ -31,7 +31,8 @@ public enum LoadTrace: Sendable, Equatable {
       return try layers.enumerated().map { index, loads throws(PlanError) in
         let name = "layer \(index) of the measured load"
         try require(
-          loads.count == expertCount, "\(name) has \(loads.count) experts, expected the model's \(expertCount)")
+          loads.count == expertCount,
+          "\(name) has \(loads.count) experts, expected the model's \(expertCount)")
         if let bad = loads.first(where: { !($0 >= 0 && $0.isFinite) }) {
           throw PlanError("\(name) has \(bad) choices of an expert, expected 0 or more")
         }

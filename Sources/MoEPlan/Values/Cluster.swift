@@ -53,7 +53,8 @@ public struct Cluster: Sendable, Equatable, Codable {
       try require((1...1 << 16).contains(count), "there are \(count) \(name), expected 1 to 65536")
     }
     try require(
-      rankCount <= 1 << 17, "\(hostCount) hosts of \(ranksPerHost) ranks are \(rankCount) ranks, expected at most 131072")
+      rankCount <= 1 << 17,
+      "\(hostCount) hosts of \(ranksPerHost) ranks are \(rankCount) ranks, expected at most 131072")
     try require(memory > 0 && memory.isFinite, "a host has \(memory) bytes of memory, expected more than 0")
     try link.validate("the link between hosts")
     try intra.validate("the link inside a host")

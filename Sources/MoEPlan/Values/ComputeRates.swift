@@ -59,7 +59,8 @@ public struct CurvePoint: Sendable, Equatable, Codable {
   func validate() throws(PlanError) {
     try require(
       hiddenSize > 0 && feedForwardSize > 0 && rows > 0,
-      "a point of the curve has \(rows) rows of \(hiddenSize) × \(feedForwardSize), expected at least 1 of each")
+      "a point of the curve has \(rows) rows of \(hiddenSize) × \(feedForwardSize), expected at least 1 of each"
+    )
     try require(
       forward > 0 && backward > 0 && forward.isFinite && backward.isFinite,
       "a point of the curve has rates of \(forward) and \(backward), expected more than 0")

@@ -20,7 +20,8 @@ public struct Link: Sendable, Equatable, Codable, CustomStringConvertible {
     guard parts.count == 2, let bandwidth = Quantity.bandwidth(String(parts[0])),
       let latency = Quantity.seconds(String(parts[1]))
     else {
-      throw PlanError("\(name) is “\(text)”, expected a bandwidth and a latency such as 1gbit:50us or 10GB/s:2us")
+      throw PlanError(
+        "\(name) is “\(text)”, expected a bandwidth and a latency such as 1gbit:50us or 10GB/s:2us")
     }
     self.init(latency: latency, bandwidth: bandwidth)
     try validate(name)

@@ -37,11 +37,13 @@ public struct ModelShape: Sendable, Equatable, Codable {
     self.vocabularySize = vocabularySize
     for (name, size, range) in [
       ("the number of experts", expertCount, 1...1 << 16), ("the hidden size", hiddenSize, 1...1 << 20),
-      ("the feed-forward size", feedForwardSize, 1...1 << 20), ("the number of layers", layerCount, 1...1 << 12),
+      ("the feed-forward size", feedForwardSize, 1...1 << 20),
+      ("the number of layers", layerCount, 1...1 << 12),
       ("the dense branch's feed-forward size", sharedFeedForwardSize, 0...1 << 20),
       ("the vocabulary", vocabularySize, 0...1 << 24),
     ] {
-      try require(range.contains(size), "\(name) is \(size), expected \(range.lowerBound) to \(range.upperBound)")
+      try require(
+        range.contains(size), "\(name) is \(size), expected \(range.lowerBound) to \(range.upperBound)")
     }
     try require(
       (1...expertCount).contains(expertsPerToken),

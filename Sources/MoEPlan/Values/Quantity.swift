@@ -11,7 +11,8 @@ public enum Quantity {
   /// Bytes a second: `1gbit`, `200mbit`, `10GB/s`.
   public static func bandwidth(_ text: String) -> Double? {
     let bits = [("kbit", 1e3 / 8), ("mbit", 1e6 / 8), ("gbit", 1e9 / 8), ("tbit", 1e12 / 8)]
-    return amount(text.lowercased(), bits) ?? amount(text, byteUnits.map { ("\($0.0)/s", $0.1) } + [("B/s", 1)])
+    return amount(text.lowercased(), bits)
+      ?? amount(text, byteUnits.map { ("\($0.0)/s", $0.1) } + [("B/s", 1)])
   }
 
   /// Floating-point operations a second, a multiply-add being two: `250G`, `1.2T`.

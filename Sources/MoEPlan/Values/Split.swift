@@ -53,6 +53,7 @@ public struct Split: Sendable, Hashable, Codable, CustomStringConvertible {
     let experts = model.expertCount / expertParallel
     try require(
       overlap <= experts,
-      "the overlap degree is \(overlap), but a rank has \(experts) experts to make slices of; expected 1 to \(experts)")
+      "the overlap degree is \(overlap), but a rank has \(experts) experts to make slices of; expected 1 to \(experts)"
+    )
   }
 }
