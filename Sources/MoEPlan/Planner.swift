@@ -82,13 +82,10 @@ extension LayerCost {
   /// See ``Prediction/overlapEfficiency``.
   fileprivate var overlapEfficiency: Double? {
     var (shorter, hidden) = (0.0, 0.0)
-    // With one slice nothing is hidden but rounding.
-    let isOverlapped = forward.sliceCount > 1
     for pipeline in [forward, backward].compactMap({ $0 }) {
       let less = min(pipeline.compute, pipeline.communication)
       shorter += less
-      hidden +=
-        !isOverlapped ? 0 : min(max(pipeline.compute + pipeline.communication - pipeline.duration, 0), less)
+      hidden += min(max(pipeline.compute + pipeline.communication - pipeline.duration, 0), less)
     }
     return shorter > 0 ? hidden / shorter : nil
   }

@@ -15,8 +15,8 @@ extension Planner {
     }
   }
 
-  /// Predicts EP × DP × TP = R for all divisors with EP ≤ E and TP that divide F, and each in 1, 2, 4 and 8 slices as far
-  /// as a rank has experts.
+  /// Predicts EP × DP × TP = R for all divisors with EP ≤ E and TP that divide F, and each in 1, 2, 4, 8 and 16
+  /// slices.
   ///
   /// - Parameters:
   ///   - expertParallel: only this EP; nil for all.
@@ -34,7 +34,7 @@ extension Planner {
       where ranks / tensor % expert == 0 && expertParallel ?? expert == expert {
         let data = ranks / tensor / expert
         if dataParallel ?? data != data { continue }
-        for slices in overlap.map({ [$0] }) ?? [1, 2, 4, 8] where slices <= model.expertCount / expert {
+        for slices in overlap.map({ [$0] }) ?? [1, 2, 4, 8, 16] {
           splits.append(
             Split(expertParallel: expert, dataParallel: data, tensorParallel: tensor, overlap: slices))
         }
@@ -46,7 +46,7 @@ extension Planner {
       throw PlanError(
         "no split of \(ranks) ranks has \(asked.isEmpty ? "EP up to \(model.expertCount)" : asked.joined(separator: ", ")): "
           + "EP × DP × TP is \(ranks), EP is at most the \(model.expertCount) experts, TP divides "
-          + "F = \(model.feedForwardSize) and slices are at most a rank's experts")
+          + "F = \(model.feedForwardSize)")
     }
     var outcome = Outcome(ranked: [], rejected: [])
     for split in splits {

@@ -9,7 +9,7 @@ struct PlanCommand: ParsableCommand {
     commandName: "plan", abstract: "Predict memory, traffic and step time of a model on a cluster.",
     discussion: """
       Tries every split of the ranks into expert (EP), data (DP) and tensor parallelism (TP), and exchanges \
-      in 1, 2, 4 and 8 slices, and ranks those that fit memory by step time. Loads are uniform, Zipf's, or \
+      in 1, 2, 4, 8 and 16 slices, and ranks those that fit memory by step time. Loads are uniform, Zipf's, or \
       those of a run of moe train or of moe route --output.
 
       With --calibrate it measures this machine instead, writes the description that --cluster reads, and \
@@ -34,6 +34,11 @@ struct PlanCommand: ParsableCommand {
       "Experts in order, or by load.",
       valueName: PlacementRule.allCases.map(\.rawValue).joined(separator: "|")))
   var placement: PlacementRule = .contiguous
+  @Option(
+    help: ArgumentHelp(
+      "Only this way between hosts; the faster one without it.",
+      valueName: Route.allCases.map(\.rawValue).joined(separator: "|")))
+  var route: Route?
   @Option(help: "The seed of loads.") var seed: UInt64 = 1
   @Option(help: "Only this EP.") var ep: Int?
   @Option(help: "Only this DP.") var dp: Int?
@@ -72,6 +77,7 @@ struct PlanCommand: ParsableCommand {
     var planner = try Planner(
       model: model, workload: workload, cluster: cluster, load: LoadTrace.read(load, seed: seed))
     planner.placement = placement
+    if let route { planner.routes = [route] }
     let outcome = try planner.search(
       expertParallel: ep, dataParallel: dp, tensorParallel: tp, overlap: overlap)
     guard let best = outcome.ranked.first else {

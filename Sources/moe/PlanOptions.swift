@@ -8,6 +8,7 @@ import MoEReport
 extension Workload.Optimizer: ExpressibleByArgument {}
 extension Workload.GradientSum: ExpressibleByArgument {}
 extension PlacementRule: ExpressibleByArgument {}
+extension Route: ExpressibleByArgument {}
 
 /// The model and the step of `moe plan`.
 struct PlannedModelOptions: ParsableArguments {

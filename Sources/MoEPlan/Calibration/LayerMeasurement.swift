@@ -55,7 +55,8 @@ struct LayerMeasurement: Sendable {
   ) throws -> LayerMeasurement {
     let (rank, size) = (communicator.rank, communicator.size)
     let layer = try ExpertParallelLayer(
-      problem.configuration(), weights: weights, over: communicator, execution: execution)
+      problem.configuration(), weights: weights, over: communicator,
+      exchange: ExchangeOptions(overlap: .slices(1)), execution: execution)
     let tokens = rank * problem.tokenCount / size..<(rank + 1) * problem.tokenCount / size
     let shape = [tokens.count, problem.hiddenSize]
     let input = Activations.random(shape, seed: 100 + UInt64(rank))

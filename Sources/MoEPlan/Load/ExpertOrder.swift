@@ -26,13 +26,6 @@ struct ExpertOrder {
       experts = Array(held.joined())
     }
   }
-
-  /// The experts of slice `index` of `count` of a part.
-  func slice(_ index: Int, of count: Int, part: Int) -> Range<Int> {
-    let range = parts[part]
-    return range.lowerBound + index * range.count / count..<range.lowerBound + (index + 1) * range.count
-      / count
-  }
 }
 
 /// Which part of a group holds which experts.

@@ -25,6 +25,6 @@ package enum Format {
   /// Three significant digits or so.
   package static func digits(_ value: Double) -> String {
     let size = abs(value)
-    return String(format: size >= 99.95 || size == 0 ? "%.0f" : size >= 9.995 ? "%.1f" : "%.2f", value)
+    return String(format: size >= 99.95 || size < 0.005 ? "%.0f" : size >= 9.995 ? "%.1f" : "%.2f", value)
   }
 }
