@@ -14,7 +14,7 @@ public struct Calibration {
   public init(execution: Execution) { self.execution = execution }
 
   /// D and F of the layers that the curve is measured on.
-  static let shapes = [(128, 256), (256, 512), (512, 512), (512, 1024)]
+  package static let shapes = [(128, 256), (256, 512), (512, 512), (512, 1024)]
   /// Rows of an expert that it is measured at.
   static let rows = [8, 32, 128, 512]
   /// A machine's speed comes and goes, so everything is measured as often, in turn, and the median is taken.

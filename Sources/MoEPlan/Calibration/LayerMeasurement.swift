@@ -1,13 +1,13 @@
-import ExpertParallel
-import MoE
-import MoECore
+package import ExpertParallel
+package import MoE
+package import MoECore
 
 /// Measured seconds of the passes of one layer.
-struct LayerMeasurement: Sendable {
-  var forward: Double
-  var backward: Double
+package struct LayerMeasurement: Sendable {
+  package var forward: Double
+  package var backward: Double
   /// Choices of each expert.
-  var load: [Double] = []
+  package var load: [Double] = []
 
   var step: Double { forward + backward }
 
@@ -19,7 +19,7 @@ struct LayerMeasurement: Sendable {
   }
 
   /// `MoELayer` in this process.
-  static func single(
+  package static func single(
     _ problem: LayerProblem, weights: MoEWeights, execution: Execution, seconds: Double
   ) throws -> LayerMeasurement {
     let layer = try MoELayer(problem.configuration(), weights: weights, execution: execution)
@@ -49,7 +49,7 @@ struct LayerMeasurement: Sendable {
 
   /// `ExpertParallelLayer` over the ranks of a communicator, each with its part of the tokens. A collective; all ranks
   /// make as many steps, and rank 0's times are returned, from one barrier to the next.
-  static func spread(
+  package static func spread(
     _ problem: LayerProblem, weights: MoEWeights, over communicator: any Communicator, execution: Execution,
     steps: Int
   ) throws -> LayerMeasurement {

@@ -1,6 +1,6 @@
 import Foundation
 import MoE
-import MoECore
+package import MoECore
 
 /// A random layer and its size, measured by forward and backward passes.
 public struct LayerProblem: Sendable, Equatable, Codable {
@@ -36,7 +36,7 @@ public struct LayerProblem: Sendable, Equatable, Codable {
       expertsPerToken: expertsPerToken, activation: isGated ? .swiGLU : .relu)
   }
 
-  func weights(seed: UInt64) throws(MoEError) -> MoEWeights {
+  package func weights(seed: UInt64) throws(MoEError) -> MoEWeights {
     var weights = MoEWeights.random(for: try configuration(), seed: seed)
     if skew > 0 { weights.routerWeights.bias = (0..<expertCount).map { -skew * Float(log(Double($0 + 1))) } }
     return weights

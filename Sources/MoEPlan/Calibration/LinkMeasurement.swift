@@ -1,13 +1,13 @@
-import ExpertParallel
+package import ExpertParallel
 
 /// α and β of the links between the ranks of a communicator.
-enum LinkMeasurement {
+package enum LinkMeasurement {
   /// Exchanges in which every rank sends as many bytes to every other: α from empty ones, β from ones of so many bytes
   /// a rank. A collective.
   ///
   /// - Returns: seconds a message of a rank, and bytes a second of all ranks together; the same on all ranks. With one
   ///   rank there is no link, and it copies to itself.
-  static func measure(over communicator: any Communicator) throws -> Link {
+  package static func measure(over communicator: any Communicator) throws -> Link {
     let (size, bytesPerRank, repetitions) = (communicator.size, 8 << 20, 10)
     func exchange(_ bytes: Int, count: Int) throws -> Double {
       let blocks = Blocks(rows: [Int](repeating: bytes, count: size), bytesPerRow: 1)

@@ -76,7 +76,7 @@ public struct Trial: Sendable, Codable {
   }
 
   /// The prediction alone.
-  static func predict(_ problem: LayerProblem, load: [Double], on cluster: Cluster) throws(PlanError)
+  package static func predict(_ problem: LayerProblem, load: [Double], on cluster: Cluster) throws(PlanError)
     -> Prediction
   {
     let model = try ModelShape(

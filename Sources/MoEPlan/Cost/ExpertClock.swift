@@ -1,7 +1,7 @@
 import Foundation
 
 /// How long an expert takes for so many rows, on all cores of a host.
-struct ExpertClock {
+package struct ExpertClock {
   /// Ascending rows, and seconds of the forward and of the backward pass there.
   private let nodes: [(rows: Double, forward: Double, backward: Double)]
 
@@ -11,7 +11,7 @@ struct ExpertClock {
   /// With one, at each measured number of rows the rate is the mean of the measured shapes' weighted by
   /// 1/distance² in (ln D, ln F) (Shepard 1968); between them the time is linear. With fewer rows than were measured
   /// the time falls by half of the share of the rows, with more it is proportional to them.
-  init(_ rates: ComputeRates, model: ModelShape, feedForwardSize: Int, parameterBytes: Int) {
+  package init(_ rates: ComputeRates, model: ModelShape, feedForwardSize: Int, parameterBytes: Int) {
     let products = Double(2 * model.matrixCount * model.hiddenSize * feedForwardSize)
     let counts = Set(rates.curve.map(\.rows)).sorted()
     guard !counts.isEmpty else {
@@ -47,7 +47,7 @@ struct ExpertClock {
   }
 
   /// Seconds of both passes; none for no rows.
-  func seconds(rows: Double) -> (forward: Double, backward: Double) {
+  package func seconds(rows: Double) -> (forward: Double, backward: Double) {
     if rows <= 0 { return (0, 0) }
     let upper = nodes.firstIndex { $0.rows >= rows } ?? nodes.count - 1
     let (a, b) = (nodes[max(upper, 1) - 1], nodes[max(upper, 1)])

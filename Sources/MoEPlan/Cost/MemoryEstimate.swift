@@ -17,7 +17,7 @@ public struct MemoryEstimate: Sendable, Equatable, Codable {
   public var total: Double { parameters + masters + gradients + optimizer + activations + buffers }
 
   /// Parameters that a rank holds: ⌈E/EP⌉ experts of each layer, a TP-th of each, and what all ranks hold.
-  static func parameterCount(_ model: ModelShape, _ split: Split) -> Int {
+  package static func parameterCount(_ model: ModelShape, _ split: Split) -> Int {
     let experts = (model.expertCount + split.expertParallel - 1) / split.expertParallel
     return model.layerCount * experts * model.expertParameters / split.tensorParallel + model.sharedParameters
   }

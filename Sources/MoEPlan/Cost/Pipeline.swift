@@ -4,26 +4,31 @@
 /// The link carries one slice of tokens after another; a rank's cores copy what comes from their own host and compute the
 /// slices in order as they arrive. A slice returns when all ranks have computed it. Work that needs all slices, as the
 /// gradients of the experts' weights, goes on beside the last returns.
-struct Pipeline {
+package struct Pipeline {
   /// One slice: seconds of the link out and back, and of each rank's cores, `[ranks]`.
-  struct Slice {
+  package struct Slice {
     var out: Double
     var back: Double
     var copyOut: [Double]
     var compute: [Double]
     var copyBack: [Double]
+
+    package init(out: Double, back: Double, copyOut: [Double], compute: [Double], copyBack: [Double]) {
+      (self.out, self.back) = (out, back)
+      (self.copyOut, self.compute, self.copyBack) = (copyOut, compute, copyBack)
+    }
   }
 
   /// Seconds until the last rank has everything.
-  let duration: Double
+  package let duration: Double
   /// Seconds of the cores of the rank that computes longest, and of the link.
-  let compute: Double
-  let communication: Double
+  package let compute: Double
+  package let communication: Double
   /// The stretches of that rank.
-  let spans: [TimelineSpan]
+  package let spans: [TimelineSpan]
 
   /// - Parameter after: seconds of each rank's work that needs all slices, `[ranks]`.
-  init(_ slices: [Slice], after: [Double]) {
+  package init(_ slices: [Slice], after: [Double]) {
     let work = after.indices.map { rank in slices.reduce(after[rank]) { $0 + $1.compute[rank] } }
     let shown = work.indices.max { work[$0] < work[$1] }!
     var lanes = Lanes(rankCount: after.count, shown: shown)

@@ -1,12 +1,17 @@
 /// Where the ranks of a split are: on which host, in which group, and with which part of the experts.
-struct Topology {
+package struct Topology {
   let cluster: Cluster
   let split: Split
 
+  package init(cluster: Cluster, split: Split) {
+    self.cluster = cluster
+    self.split = split
+  }
+
   var rankCount: Int { cluster.rankCount }
-  func host(_ rank: Int) -> Int { rank / cluster.ranksPerHost }
-  func group(_ rank: Int) -> Int { rank / split.groupSize }
-  func part(_ rank: Int) -> Int { rank % split.groupSize / split.tensorParallel }
+  package func host(_ rank: Int) -> Int { rank / cluster.ranksPerHost }
+  package func group(_ rank: Int) -> Int { rank / split.groupSize }
+  package func part(_ rank: Int) -> Int { rank % split.groupSize / split.tensorParallel }
   func ranks(ofGroup group: Int) -> Range<Int> { group * split.groupSize..<(group + 1) * split.groupSize }
   func hosts(ofGroup group: Int) -> ClosedRange<Int> {
     let ranks = ranks(ofGroup: group)
@@ -25,7 +30,7 @@ struct Topology {
   ///
   /// A rank has `threadsPerRank` of the cores, and no host finishes before all its work divided by all its cores: the
   /// bound that taking turns reaches (McNaughton 1959).
-  func elapsed(_ works: [Double]) -> [Double] {
+  package func elapsed(_ works: [Double]) -> [Double] {
     let (width, stretch) = (cluster.ranksPerHost, Double(cluster.coresPerHost) / cluster.threadsPerRank)
     var times = works
     for first in stride(from: 0, to: works.count, by: width) {
@@ -38,12 +43,12 @@ struct Topology {
   }
 
   /// The same where every rank has this work.
-  func elapsed(_ work: Double) -> Double {
+  package func elapsed(_ work: Double) -> Double {
     max(work * Double(cluster.coresPerHost) / cluster.threadsPerRank, work * Double(cluster.ranksPerHost))
   }
 
   /// How long ranks take that each do so many seconds of work on one thread.
-  func serial(_ seconds: Double) -> Double {
+  package func serial(_ seconds: Double) -> Double {
     seconds * max(1, Double(cluster.ranksPerHost) / Double(cluster.coresPerHost))
   }
 }

@@ -1,4 +1,4 @@
-import MoECore
+package import MoECore
 
 /// A token's K experts at random: of all distributions over sets of K experts in which each expert has its chance, the
 /// one of most entropy, the conditional Poisson distribution (Chen, Dempster and Liu 1994, *Weighted finite population
@@ -7,9 +7,9 @@ import MoECore
 /// Each expert is drawn by itself, e with probability p_e, on the condition that K are drawn. Chances of sets of experts
 /// are then quotients of Poisson binomial probabilities, exact up to rounding: nothing is simulated. Where all chances
 /// are equal these are the hypergeometric ones.
-struct ChoiceModel {
+package struct ChoiceModel {
   /// K.
-  let expertsPerToken: Int
+  package let expertsPerToken: Int
   /// `[E]`, in an order in which what is asked for together stands together.
   private let probabilities: [Double]
   /// `[E + 1][K + 1]`: the probability that so many of the experts before (of those from there on) are drawn.
@@ -19,7 +19,7 @@ struct ChoiceModel {
   private let whole: Double
 
   /// - Parameter chances: of each expert, 0 to 1, together K.
-  init(chances: [Double], expertsPerToken: Int) {
+  package init(chances: [Double], expertsPerToken: Int) {
     self.expertsPerToken = expertsPerToken
     var probabilities = chances
     var tables = Self.tables(probabilities, expertsPerToken)
@@ -44,7 +44,7 @@ struct ChoiceModel {
   }
 
   /// The chance that a token has at least one of these experts, of which e keeps the token with probability `kept[e]`.
-  func chance(ofAny experts: Range<Int>, kept: [Double]) -> Double {
+  package func chance(ofAny experts: Range<Int>, kept: [Double]) -> Double {
     // Of the experts in the range, those that are drawn and drop the token.
     var inside = [1.0] + Array(repeating: 0, count: expertsPerToken)
     for expert in experts {
@@ -60,7 +60,7 @@ struct ChoiceModel {
   }
 
   /// The experts of one token, ascending.
-  func draw(using generator: inout SeededGenerator) -> [Int] {
+  package func draw(using generator: inout SeededGenerator) -> [Int] {
     var chosen: [Int] = []
     for expert in probabilities.indices {
       let left = expertsPerToken - chosen.count

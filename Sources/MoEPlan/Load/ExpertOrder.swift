@@ -1,12 +1,12 @@
 /// The experts in order of the part of a group that holds them: part p has those at `parts[p]`.
-struct ExpertOrder {
+package struct ExpertOrder {
   /// `[E]`: experts, part after part.
-  let experts: [Int]
+  package let experts: [Int]
   /// `[EP]`.
-  let parts: [Range<Int>]
+  package let parts: [Range<Int>]
 
   /// ⌊E/EP⌋ or ⌈E/EP⌉ experts each, as `ExpertPlacement` has them.
-  init(_ placement: PlacementRule, chances: [Double], partCount: Int) {
+  package init(_ placement: PlacementRule, chances: [Double], partCount: Int) {
     let count = chances.count
     let parts = (0..<partCount).map { $0 * count / partCount..<($0 + 1) * count / partCount }
     self.parts = parts

@@ -1,17 +1,17 @@
 import MoECore
 
 /// The rows of each expert in each group of a split, drawn or expected, and what a capacity drops of them.
-struct ExpertRows {
+package struct ExpertRows {
   /// `[DP][E]`: kept rows, in the order of the experts that the chances came in.
-  private(set) var rows: [[Double]]
+  package private(set) var rows: [[Double]]
   /// `[E]`: the share of an expert's choices that is kept.
-  let kept: [Double]
+  package let kept: [Double]
   /// The share of all choices that is dropped.
-  let dropRate: Double
+  package let dropRate: Double
 
   /// With a seed, each group's count of an expert is drawn from the normal distribution that the binomial one of its
   /// tokens tends to, and a group's counts are made to add up to its choices; without one they are expected counts.
-  init(_ workload: Workload, chances: [Double], expertsPerToken: Int, groupCount: Int) {
+  package init(_ workload: Workload, chances: [Double], expertsPerToken: Int, groupCount: Int) {
     let tokens = Double(workload.tokenCount) / Double(groupCount)
     let choices = tokens * Double(expertsPerToken)
     var rows: [[Double]] = []

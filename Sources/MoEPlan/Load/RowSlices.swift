@@ -1,10 +1,10 @@
 /// A rank's rows in slices, cut as `ExpertParallelLayer` cuts them: about equal, between two experts where that is near.
-struct RowSlices {
+package struct RowSlices {
   /// `[n][experts of the rank]`: the share of an expert's rows that is in the slice.
-  let shares: [[Double]]
+  package let shares: [[Double]]
 
   /// - Parameter rows: of each expert of the rank.
-  init(_ rows: [Double], count: Int) {
+  package init(_ rows: [Double], count: Int) {
     let total = rows.reduce(0, +)
     var starts = [0.0]
     for count in rows { starts.append(starts.last! + count) }
