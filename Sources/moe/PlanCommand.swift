@@ -22,7 +22,8 @@ struct PlanCommand: ParsableCommand {
         moe plan --calibrate --output host.json
         moe plan --cluster host.json --hosts 8 --link 10gbit:20us \\
           --experts 128 --top-k 8 --hidden 2048 --ffn 768 --layers 48 --load zipf:0.8 --svg plan.svg
-        moe plan --cluster host.json --experts 8 --hidden 256 --ffn 1024 --load runs/switch --json
+        moe plan --cluster host.json --experts 8 --top-k 1 --hidden 256 \\
+          --ffn 1024 --load runs/switch --json
       """)
 
   @OptionGroup(title: "Model and step") var shape: PlannedModelOptions

@@ -8,7 +8,7 @@ import Testing
   struct Plan: Decodable {
     struct Entry: Decodable {
       struct Prediction: Decodable {
-        struct Split: Decodable { var expert_parallel, data_parallel, tensor_parallel, overlap: Int }
+        struct Split: Decodable { var expertParallel, dataParallel, tensorParallel, overlap: Int }
         struct Stages: Decodable {
           struct Stage: Decodable { var seconds: Double }
           var stages: [Stage]
@@ -17,7 +17,7 @@ import Testing
         var stages: Stages
       }
       var seconds: Double
-      var tokens_per_second: Double
+      var tokensPerSecond: Double
       var prediction: Prediction
     }
     var splits: [Entry]
@@ -43,13 +43,15 @@ import Testing
   @Test func json() throws {
     let run = try moe(Self.model + ["--hosts", "2", "--ranks-per-host", "4", "--load", "zipf:1", "--json"])
     expectSuccess(run)
-    let plan = try JSONDecoder().decode(Plan.self, from: Data(run.output.utf8))
+    let decoder = JSONDecoder()
+    decoder.keyDecodingStrategy = .convertFromSnakeCase
+    let plan = try decoder.decode(Plan.self, from: Data(run.output.utf8))
     #expect(plan.splits.count > 3)
     for entry in plan.splits {
       let split = entry.prediction.split
-      #expect(split.expert_parallel * split.data_parallel * split.tensor_parallel == 8)
+      #expect(split.expertParallel * split.dataParallel * split.tensorParallel == 8)
       #expect(abs(entry.seconds - entry.prediction.stages.stages.reduce(0) { $0 + $1.seconds }) < 1e-9)
-      #expect(abs(entry.tokens_per_second * entry.seconds - 4096 * 8) < 1)
+      #expect(abs(entry.tokensPerSecond * entry.seconds - 4096 * 8) < 1)
     }
   }
 
@@ -59,7 +61,7 @@ import Testing
       let load = Array(repeating: "10", count: 15).joined(separator: ",")
       try Data(
         """
-        {"step":1,"tokens":8,"loss":5.5,"learning_rate":0.1,"seconds":0.1,"tokens_per_second":80,"stages":{},\
+        {"step":1,"tokens":8,"loss":5.5,"learning_rate":0.1,"seconds":0.1,"tokensPerSecond":80,"stages":{},\
         "layers":[{"layer":1,"load":[90,\(load)],"dropped":0,"entropy":1}]}
 
         """.utf8

@@ -40,9 +40,9 @@ import Testing
     let whole = Pipeline.Slice(out: 2, back: 2, copyOut: [0], compute: [6], copyBack: [0])
     #expect(Pipeline([whole], after: [0]).duration == 10)
     #expect(Pipeline([whole], after: [1]).duration == 10)
-    // The link is busy with the second slice's tokens until 10; then both ways back.
+    // The link is busy with the second slice's tokens until 10; the first slice's rows follow, then the second's.
     let slow = Pipeline.Slice(out: 5, back: 1, copyOut: [0], compute: [1], copyBack: [0])
-    #expect(Pipeline([slow, slow], after: [0]).duration == 13)
+    #expect(Pipeline([slow, slow], after: [0]).duration == 12)
     // The slower rank holds up the way back; copies take the cores' time.
     let uneven = Pipeline.Slice(
       out: 1, back: 1, copyOut: [0.5, 0.5], compute: [3, 5], copyBack: [0.25, 0.25])

@@ -44,7 +44,7 @@ import Testing
       ("\"flops\" : 1000000000", "\"flops\" : -1", "-1.0 operations"),
       ("\"rows\" : 3", "\"rows\" : 0", "0 rows"),
       ("\"forward\" : 4", "\"forward\" : 0", "rates of 0.0"),
-      ("\"latency\" : 0,", "\"latency\" : -1,", "latency of -1.0"),
+      ("\"latency\" : 0\n", "\"latency\" : -1\n", "latency of -1.0"),
       ("\"memory_bandwidth\"", "\"memory\"", "is missing"),
     ] {
       do {

@@ -136,7 +136,7 @@ import Testing
     #expect(all.rejected.isEmpty && all.ranked.allSatisfy { $0.split.rankCount == 12 })
     #expect(zip(all.ranked, all.ranked.dropFirst()).allSatisfy { $0.seconds <= $1.seconds })
     #expect(try search(machines, ep: 3).ranked.allSatisfy { $0.split.expertParallel == 3 })
-    #expect(try search(machines, ep: 2, overlap: nil).best.count == 3)
+    #expect(try search(machines, ep: 2, overlap: nil).best.count == 4)
     machines.memory = all.ranked.map(\.memory.total).sorted()[7]
     let some = try search(machines)
     #expect(some.ranked.count + some.rejected.count == 14 && some.ranked.count >= 8)

@@ -23,7 +23,7 @@ public struct Trial: Sendable, Codable {
     LayerProblem(experts: 16, top: 4, hidden: 256, inner: 384, tokens: 1024, ranks: 2),
     LayerProblem(experts: 8, top: 1, hidden: 640, inner: 1280, tokens: 1024, ranks: 2, isGated: false),
     LayerProblem(experts: 12, top: 3, hidden: 320, inner: 448, tokens: 1200, ranks: 4),
-    LayerProblem(experts: 32, top: 2, hidden: 256, inner: 512, tokens: 2048, ranks: 4),
+    LayerProblem(experts: 32, top: 2, hidden: 288, inner: 576, tokens: 2048, ranks: 4),
     LayerProblem(experts: 4, top: 2, hidden: 448, inner: 896, tokens: 768, ranks: 4),
     LayerProblem(experts: 8, top: 2, hidden: 320, inner: 640, tokens: 2048, ranks: 2, skew: 1),
     LayerProblem(experts: 16, top: 1, hidden: 384, inner: 512, tokens: 3000, ranks: 4, skew: 0.7),

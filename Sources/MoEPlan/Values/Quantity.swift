@@ -31,6 +31,7 @@ public enum Quantity {
     guard let unit = units.first(where: { $0.0 == text.dropFirst(digits.count) }), digits.count <= 18,
       let number = Double(digits)
     else { return nil }
-    return number * unit.1
+    // Tenths and thousandths have no exact double, their inverses have: 50us is 50/10⁶.
+    return unit.1 < 1 ? number / (1 / unit.1).rounded() : number * unit.1
   }
 }
