@@ -15,7 +15,7 @@ TEXT := $(foreach l,de es it pl cs ru,$l=$(FORTUNES)/$l) $(foreach f,$(ENGLISH),
 TRAIN := --text $(TEXT) --hidden 128 --ffn 512 --context 128 --batch 32 --steps 1400 --learning-rate 0.003
 RUNS := runs
 
-.PHONY: setup demo test mpi-properties mpi-test downstream portable bench fuzz sanitize tsan format lint docs clean
+.PHONY: setup demo test mpi-test downstream portable bench fuzz sanitize tsan format lint docs clean
 ASAN := -c release --sanitize=address -Xcc -fsanitize=undefined -Xcc -fno-sanitize-recover=undefined --scratch-path .build-asan
 TSAN := -c release --sanitize=thread --scratch-path .build-tsan
 MPI := -c release --traits MPI --scratch-path .build-mpi
@@ -46,21 +46,15 @@ demo: setup
 test: setup
 	swift build --build-tests -c release
 	swift test -c release --skip-build
-	$(MAKE) --no-print-directory portable mpi-properties downstream
+	$(MAKE) --no-print-directory portable mpi-test downstream
 
-# Ranks as processes of Open MPI: every property of the communicators with the bits of threads.
-mpi-properties: setup
-	swift build $(MPI) --product moe-mpi-probe
-	Tests/MPI/check.sh .build-mpi/release/moe-mpi-probe properties
-
-# And what the others say of a rank that is late, dies or is cut off, also over several hosts of network namespaces: it
-# depends on clocks, so it is not part of `make test`.
+# Ranks as processes of Open MPI: properties and layers with the bits of threads, the bytes they put on the wire, and what
+# the others say of a rank that is late, dies or is cut off. Several hosts are network namespaces, which take root.
 mpi-test: setup
-	swift build $(MPI) --product moe-mpi-probe
-	swift build $(MPI) --product moe
-	Tests/MPI/check.sh .build-mpi/release/moe-mpi-probe
+	swift build $(MPI)
+	Tests/MPI/check.sh .build-mpi/release
 	Tests/MPI/train.sh .build-mpi/release/moe $(FORTUNES)/de
-	$(SUDO) Tests/MPI/hosts.sh .build-mpi/release/moe-mpi-probe
+	Tests/MPI/hosts.sh .build-mpi/release
 
 # A package that depends on this one by version builds with plain `swift build` and uses all cores.
 downstream: setup

@@ -21,6 +21,7 @@ let package = Package(
     .library(name: "MoETraining", targets: ["MoETraining"]),
     .library(name: "ExpertParallel", targets: ["ExpertParallel"]),
     .library(name: "MoEReport", targets: ["MoEReport"]),
+    .library(name: "MoEPlan", targets: ["MoEPlan"]),
     .library(name: "MoEReference", targets: ["MoEReference"]),
     .library(name: "COpenBLAS", targets: ["COpenBLAS"]),
     .executable(name: "moe", targets: ["moe"]),
@@ -52,6 +53,9 @@ let package = Package(
     .target(
       name: "ExpertParallel", dependencies: ["CCommunicator", "MoE", "MoECore"], swiftSettings: swiftSettings),
     .target(name: "MoEReport", swiftSettings: swiftSettings),
+    .target(
+      name: "MoEPlan", dependencies: ["MoE", "MoECore", "ExpertParallel", "MoEReport"],
+      swiftSettings: swiftSettings),
     .systemLibrary(name: "COpenBLAS", path: "Sources/COpenBLAS", providers: [.apt(["libopenblas-dev"])]),
     .target(
       name: "MoETraining",
@@ -60,7 +64,8 @@ let package = Package(
     .executableTarget(
       name: "moe",
       dependencies: [
-        "MoE", "MoECheckpoints", "MoETraining", "ExpertParallel", "MoEReference", "MoEReport", "COpenBLAS",
+        "MoE", "MoECheckpoints", "MoETraining", "ExpertParallel", "MoEPlan", "MoEReference", "MoEReport",
+        "COpenBLAS",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: swiftSettings),
@@ -69,7 +74,10 @@ let package = Package(
 
     // Tests: a folder a module, and what they share.
     .target(
-      name: "TestSupport", dependencies: ["MoECore"], path: "Tests/Support", swiftSettings: swiftSettings),
+      name: "LayerCases", dependencies: ["MoECore"], path: "Tests/LayerCases", swiftSettings: swiftSettings),
+    .target(
+      name: "TestSupport", dependencies: ["LayerCases", "MoECore"], path: "Tests/Support",
+      swiftSettings: swiftSettings),
     .target(name: "AllocationCounter", dependencies: ["CKernels"], path: "Tests/AllocationCounter"),
     .testTarget(
       name: "MoEReferenceTests", dependencies: ["MoECore", "MoEReference", "TestSupport"],
@@ -90,17 +98,30 @@ let package = Package(
     .testTarget(
       name: "MoEReportTests", dependencies: ["MoEReport", "MoECore", "moe"], swiftSettings: swiftSettings),
     .testTarget(
+      name: "MoEPlanTests", dependencies: ["MoEPlan", "MoECore", "MoE", "ExpertParallel"],
+      swiftSettings: swiftSettings),
+    .testTarget(
       name: "MoECommandTests", dependencies: ["moe", "MoECheckpoints", "MoETraining", "ExpertParallel"],
       swiftSettings: swiftSettings),
     .target(
       name: "CommunicatorProperties", dependencies: ["ExpertParallel", "MoECore"],
       path: "Tests/CommunicatorProperties", swiftSettings: swiftSettings),
+    .target(
+      name: "SpreadPasses",
+      dependencies: ["ExpertParallel", "CommunicatorProperties", "LayerCases", "MoE", "MoECore"],
+      path: "Tests/SpreadPasses", swiftSettings: swiftSettings),
     .testTarget(
       name: "ExpertParallelTests",
-      dependencies: ["ExpertParallel", "CommunicatorProperties", "MoE", "MoECore", "TestSupport"],
+      dependencies: [
+        "ExpertParallel", "CommunicatorProperties", "SpreadPasses", "LayerCases", "MoE", "MoECore",
+        "TestSupport",
+      ],
       swiftSettings: swiftSettings),
     .executableTarget(
-      name: "moe-mpi-probe", dependencies: ["ExpertParallel", "CommunicatorProperties"],
+      name: "moe-mpi-probe",
+      dependencies: [
+        "ExpertParallel", "CommunicatorProperties", "SpreadPasses", "LayerCases", "MoE", "MoECore",
+      ],
       path: "Tests/CommunicatorProbe", swiftSettings: swiftSettings),
     .executableTarget(
       name: "moe-fuzz", dependencies: ["MoECheckpoints", "MoECore"], path: "Tests/Fuzz",

@@ -5,14 +5,25 @@ import PackageDescription
 // `strictMemorySafety` is left out: a bench talks to the C kernels directly, and every line would say `unsafe`.
 let package = Package(
   name: "moe-bench",
+  traits: [.trait(name: "MPI", description: "moe-bench exchange, by Open MPI (libopenmpi-dev)")],
   dependencies: [
-    .package(name: "swift-moe", path: ".."),
+    .package(
+      name: "swift-moe", path: "..", traits: [.trait(name: "MPI", condition: .when(traits: ["MPI"]))]),
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
   ],
   targets: [
+    .systemLibrary(
+      name: "CSystemMPI", path: "Sources/CSystemMPI", pkgConfig: "ompi-c", providers: [.apt(["libopenmpi-dev"])]
+    ),
+    .target(
+      name: "CBlockingAllToAll",
+      dependencies: [.target(name: "CSystemMPI", condition: .when(traits: ["MPI"]))],
+      cSettings: [.define("MOE_MPI", .when(traits: ["MPI"]))]),
     .executableTarget(
       name: "moe-bench",
       dependencies: [
+        "CBlockingAllToAll",
+        .product(name: "ExpertParallel", package: "swift-moe"),
         .product(name: "MoE", package: "swift-moe"),
         .product(name: "MoETraining", package: "swift-moe"),
         .product(name: "MoEReport", package: "swift-moe"),

@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static MPI_Comm communicator = MPI_COMM_NULL;
 static bool willNotFinalize = false;
@@ -39,17 +40,25 @@ static void note(int signal) {
   toldToEnd = 1;
 }
 
-/* Notes SIGTERM in place of ending by it, unless the program has a use for the signal. */
-static void note_the_end(void) {
+/* Handles a signal, unless the program has a use for it. */
+static void handle(int signal, void (*handler)(int)) {
   struct sigaction present;
-  if (moe_mpi_size() == 1 || sigaction(SIGTERM, NULL, &present) || present.sa_handler != SIG_DFL) return;
-  struct sigaction action = {.sa_handler = note, .sa_flags = SA_RESTART};
+  if (sigaction(signal, NULL, &present) || present.sa_handler != SIG_DFL) return;
+  struct sigaction action = {.sa_handler = handler, .sa_flags = SA_RESTART};
   sigemptyset(&action.sa_mask);
-  sigaction(SIGTERM, &action, NULL);
+  sigaction(signal, &action, NULL);
 }
 
 bool moe_mpi_is_built_in(void) { return true; }
 bool moe_mpi_is_told_to_end(void) { return toldToEnd; }
+
+void moe_mpi_version(char *text, size_t capacity) {
+  char full[MPI_MAX_LIBRARY_VERSION_STRING + 1] = {0};
+  int length = 0;
+  MPI_Get_library_version(full, &length);
+  /* What follows the first comma tells who packed it. */
+  snprintf(text, capacity, "%.*s", (int)strcspn(full, ","), full);
+}
 
 int moe_mpi_initialize(void) {
   if (communicator != MPI_COMM_NULL) return MPI_SUCCESS;
@@ -66,7 +75,11 @@ int moe_mpi_initialize(void) {
   MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
   if ((code = MPI_Comm_dup(MPI_COMM_WORLD, &communicator))) return code;
   if ((code = MPI_Comm_set_errhandler(communicator, MPI_ERRORS_RETURN))) return code;
-  if (!initialized) note_the_end();
+  if (!initialized && moe_mpi_size() > 1) {
+    handle(SIGTERM, note);
+    /* Open MPI writes to the sockets of ranks that have gone. */
+    handle(SIGPIPE, SIG_IGN);
+  }
   return MPI_SUCCESS;
 }
 
@@ -89,6 +102,22 @@ int64_t moe_mpi_largest_tag(void) {
   return found ? *(int *)value : 32767;
 }
 
+int moe_mpi_hosts(int32_t *hosts) {
+  const int size = moe_mpi_size();
+  char own[MPI_MAX_PROCESSOR_NAME + 1] = {0};
+  int length = 0;
+  char(*names)[sizeof own] = calloc((size_t)size, sizeof own);
+  if (!names) return MPI_ERR_NO_MEM;
+  int code = MPI_Get_processor_name(own, &length);
+  if (!code) code = MPI_Allgather(own, sizeof own, MPI_CHAR, names, sizeof own, MPI_CHAR, communicator);
+  for (int rank = 0; !code && rank < size; rank++) {
+    hosts[rank] = 0;
+    while (strcmp(names[hosts[rank]], names[rank])) hosts[rank]++;
+  }
+  free(names);
+  return code;
+}
+
 static int64_t piece_count(const moe_message *messages, int count, int64_t piece) {
   int64_t pieces = 0;
   for (int i = 0; i < count; i++)
@@ -98,7 +127,7 @@ static int64_t piece_count(const moe_message *messages, int count, int64_t piece
 
 /* Posts the pieces of messages after those posted so far. */
 static int post(moe_mpi_exchange *exchange, const moe_message *messages, int count, bool receives,
-                int32_t tag, int64_t piece) {
+                int32_t tag, int64_t piece, int32_t *peer) {
   for (int i = 0; i < count; i++) {
     const moe_message *m = &messages[i];
     for (int64_t start = 0; start == 0 || start < m->count; start += piece) {
@@ -107,7 +136,10 @@ static int post(moe_mpi_exchange *exchange, const moe_message *messages, int cou
       MPI_Request *request = &exchange->requests[exchange->count];
       const int code = receives ? MPI_Irecv(at, (int)bytes, MPI_BYTE, m->rank, tag, communicator, request)
                                 : MPI_Isend(at, (int)bytes, MPI_BYTE, m->rank, tag, communicator, request);
-      if (code) return code;
+      if (code) {
+        *peer = m->rank;
+        return code;
+      }
       exchange->pieces[exchange->count++] = (piece_info){bytes, m->rank, receives};
     }
   }
@@ -115,8 +147,9 @@ static int post(moe_mpi_exchange *exchange, const moe_message *messages, int cou
 }
 
 int moe_mpi_start(const moe_message *sends, int sendCount, const moe_message *receives, int receiveCount,
-                  int32_t tag, int64_t piece, moe_mpi_exchange **result) {
+                  int32_t tag, int64_t piece, moe_mpi_exchange **result, int32_t *peer) {
   *result = NULL;
+  *peer = -1;
   const int64_t pieces = piece_count(sends, sendCount, piece) + piece_count(receives, receiveCount, piece);
   if (pieces > INT32_MAX) return MPI_ERR_COUNT;
   moe_mpi_exchange *exchange = calloc(1, sizeof *exchange);
@@ -134,8 +167,8 @@ int moe_mpi_start(const moe_message *sends, int sendCount, const moe_message *re
     return code;
   }
   /* Receives first, so that what arrives finds its place. After a failure the pieces posted stay with MPI. */
-  code = post(exchange, receives, receiveCount, true, tag, piece);
-  if (!code) code = post(exchange, sends, sendCount, false, tag, piece);
+  code = post(exchange, receives, receiveCount, true, tag, piece, peer);
+  if (!code) code = post(exchange, sends, sendCount, false, tag, piece, peer);
   exchange->remaining = exchange->count;
   if (!code) *result = exchange;
   return code;

@@ -25,6 +25,8 @@ extension Communicator {
   public var rank: Int { group.rank }
   /// The number of ranks.
   public var size: Int { group.members.count }
+  /// The number of this group's ranks that are on the host of this one.
+  public var ranksOnThisHost: Int { group.hosts.count { $0 == group.hosts[rank] } }
   /// How long an operation waits for other ranks before it throws; 60 s unless set. Requests keep what was set when
   /// they were started.
   public var timeout: Duration {

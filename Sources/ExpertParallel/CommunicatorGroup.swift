@@ -4,6 +4,8 @@ public final class CommunicatorGroup {
   public let members: [Int]
   /// This rank within the group.
   public let rank: Int
+  /// The hosts of the ranks, by their rank in the group: numbered from 0 in the order in which ranks are first on them.
+  public let hosts: [Int]
   /// How long operations wait.
   public var timeout: Duration
   let engine: ProgressEngine
@@ -18,6 +20,13 @@ public final class CommunicatorGroup {
     self.members = members
     self.rank = rank
     self.timeout = timeout
+    var numbers: [Int: Int] = [:]
+    hosts = members.map { member in
+      let host = engine.transport.hosts[member]
+      let number = numbers[host] ?? numbers.count
+      numbers[host] = number
+      return number
+    }
     self.sequence = sequence
     engine.nextContext = max(engine.nextContext, context + 1)
   }
@@ -81,15 +90,18 @@ public final class CommunicatorGroup {
     }
 
     /// The exchange of a stage; its blocks have been checked.
+    ///
+    /// - Parameter isPeer: whether this rank exchanges with another, which has to agree; only blocks of peers travel.
     func exchange(
       _ stage: Int, from source: MessageBuffer, _ sent: Blocks, into destination: MessageBuffer,
-      _ received: Blocks
+      _ received: Blocks, with isPeer: (Int) -> Bool = { _ in true }
     ) -> Exchange {
       precondition(stage < ExchangeID.stageLimit)
       return Exchange(
         operation: operation, id: ExchangeID(context: context, sequence: sequence, stage: stage),
-        members: members, rank: rank, source: source, sent: sent, destination: destination, received: received
-      )
+        members: members, rank: rank, source: source, sent: sent, destination: destination,
+        received: received,
+        peers: (1..<max(members.count, 1)).map { (rank + $0) % members.count }.filter(isPeer))
     }
   }
 }

@@ -2,45 +2,78 @@ import Foundation
 import MoE
 import MoECheckpoints
 
-/// Activations of a safetensors file.
+/// Activations `[…, D]` of a safetensors file, of which each rank reads its part.
 struct ActivationFile {
-  let activations: Activations
-  private let path: String
+  /// `[…, D]`.
+  let shape: [Int]
+  /// D.
+  let hiddenSize: Int
+  /// T, the product of the other extents.
+  let tokenCount: Int
+  private let file: SafetensorsFile
   private let name: String
 
-  /// Reads the tensor `name`, or the one tensor of the file.
+  /// Finds the tensor `name`, or the one tensor of the file.
   ///
-  /// - Throws: `CheckpointError` where it is missing, ambiguous, not of floats or not finite.
+  /// - Throws: `CheckpointError` where it is missing, ambiguous or without columns.
   init(path: String, tensor name: String?) throws {
-    let file = try SafetensorsFile(path: path)
-    let chosen = try Self.choose(name, of: file)
-    let shape = try file.tensor(chosen).shape
-    let values = try file.floats(named: chosen)
-    (self.path, self.name) = (path, chosen)
+    file = try SafetensorsFile(path: path)
+    self.name = try Self.choose(name, of: file)
+    let tensor = try file.tensor(self.name)
+    shape = tensor.shape
     guard let columns = shape.last, columns > 0 else {
-      throw CheckpointError(path, "tensor \(quoted(chosen)) has shape \(shape), expected […, D]")
+      throw CheckpointError(path, "tensor \(quoted(self.name)) has shape \(shape), expected […, D]")
     }
-    if let place = values.firstIndex(where: { !$0.isFinite }) {
-      throw CheckpointError(
-        path,
-        "tensor \(quoted(chosen)) has \(values[place]) in column \(place % columns) of token "
-          + "\(place / columns), expected finite numbers")
+    hiddenSize = columns
+    tokenCount = tensor.count / columns
+  }
+
+  /// All of them.
+  ///
+  /// - Throws: `CheckpointError` where they are not floats or not finite.
+  func activations() throws -> Activations {
+    let tokens = try tokens(0..<tokenCount)
+    if let fault = fault(of: tokens) { throw error(fault.description(firstToken: 0)) }
+    return try Activations(shape: shape, tokens: tokens)
+  }
+
+  /// Some tokens `[t, D]`; nothing else of the tensor is read.
+  ///
+  /// - Throws: `CheckpointError` where they are not floats.
+  func tokens(_ range: Range<Int>) throws(CheckpointError) -> Matrix {
+    try file.rows(range, named: name, columns: hiddenSize)
+  }
+
+  /// The first number of some tokens that is not finite.
+  func fault(of tokens: Matrix) -> Fault? {
+    unsafe tokens.withUnsafeBufferPointer { values in
+      guard let place = unsafe values.firstIndex(where: { !$0.isFinite }) else { return nil }
+      return unsafe Fault(token: place / hiddenSize, column: place % hiddenSize, value: values[place])
     }
-    let tokens = try Matrix(rows: values.count / columns, columns: columns, elements: values)
-    activations = try Activations(shape: shape, tokens: tokens)
+  }
+
+  /// A number that is not finite, and where it is among some tokens.
+  struct Fault: BitwiseCopyable {
+    var token: Int
+    var column: Int
+    var value: Float
+
+    func description(firstToken: Int) -> String {
+      "has \(value) in column \(column) of token \(firstToken + token), expected finite numbers"
+    }
   }
 
   /// Checks that the tokens fit the layers of `checkpoint`, before one of them is read.
   func require(hiddenSize: Int, of checkpoint: String) throws(CheckpointError) {
-    if activations.tokens.columns != hiddenSize {
+    if self.hiddenSize != hiddenSize {
       throw error(
-        "has shape \(activations.shape), expected […, \(hiddenSize)], the hidden size of \(checkpoint)")
+        "has shape \(shape), expected […, \(hiddenSize)], the hidden size of \(checkpoint)")
     }
   }
 
   /// A complaint about the tensor.
   func error(_ complaint: String) -> CheckpointError {
-    CheckpointError(path, "tensor \(quoted(name)) \(complaint)")
+    CheckpointError(file.path, "tensor \(quoted(name)) \(complaint)")
   }
 
   private static func choose(_ name: String?, of file: SafetensorsFile) throws(CheckpointError) -> String {

@@ -21,6 +21,8 @@ struct ApplyCommand: ParsableCommand {
           --tensor hidden --output y.safetensors
         moe apply Qwen3-30B-A3B --layer 7 --input x.safetensors \\
           --output y.safetensors --ranks 4
+        mpirun -n 4 moe apply Qwen3-30B-A3B --layer 7 --input x.safetensors \\
+          --output y.safetensors --mpi
       """)
 
   @Argument(help: "A folder with config.json and safetensors files.") var checkpoint: String
@@ -37,40 +39,65 @@ struct ApplyCommand: ParsableCommand {
   @Option(
     help: "Ranks of this process that share the experts, each with a part of the tokens and of the threads.")
   var ranks = 1
+  @Flag(help: "The ranks are those of mpirun, on one host or many; rank 0 writes the file.")
+  var mpi = false
   @OptionGroup var options: ExecutionOptions
 
   func validate() throws {
     if !(1...1024).contains(ranks) { throw ValidationError("--ranks is \(ranks), expected 1 to 1024") }
+    if mpi, ranks != 1 {
+      throw ValidationError("--ranks is of one process, and --mpi of many: give one of both")
+    }
   }
 
   func run() throws {
     let execution = try options.execution()
-    try SafetensorsWriter.check(path: output)
+    if mpi {
+      try onMPIRanks { communicator in
+        let own = try execution.divided(among: communicator.ranksOnThisHost, of: options.threads)
+        try run(own, ", \(communicator.size) ranks", isWriter: communicator.rank == 0) { block, file in
+          try block.applied(to: file, name: name, dtype, own, over: communicator)
+        }
+        // Nobody succeeds before the file is there.
+        try communicator.barrier(step: "writing \(output)")
+      }
+    } else if ranks > 1 {
+      let own = try execution.divided(among: ranks)
+      try run(execution, ", \(ranks) ranks") { block, file in
+        try LocalCommunicator.run(ranks: ranks) {
+          try block.applied(to: file, name: name, dtype, own, over: $0)
+        }[0]
+      }
+    } else {
+      try run(execution) { block, file in
+        try block.applied(to: file, name: name, dtype, execution)
+      }
+    }
+  }
+
+  /// What errors call the layer.
+  private var name: String { "layer \(layer) of \(checkpoint)" }
+
+  /// Reads the header of the input and the layer, applies it by `apply`, and writes what comes of it, if anything.
+  private func run(
+    _ execution: Execution, _ ranks: String = "", isWriter: Bool = true,
+    by apply: (CheckpointLayer, ActivationFile) throws -> AppliedLayer?
+  ) throws {
+    if isWriter { try SafetensorsWriter.check(path: output) }
     let file = try ActivationFile(path: input, tensor: tensor)
     let model = try Checkpoint(folder: checkpoint)
     let block = try model.layer(layer)
     try file.require(hiddenSize: block.configuration.hiddenSize, of: checkpoint)
-    let result: (output: Activations, record: RoutingRecord, seconds: Double)
-    do {
-      result =
-        ranks == 1
-        ? try block.applied(to: file.activations, dtype, execution)
-        : try block.applied(to: file.activations, dtype, execution, ranks: ranks)
-    } catch let error as PassError {
-      throw file.error("cannot pass layer \(layer) of \(checkpoint): \(error)")
-    }
-    let milliseconds = result.seconds * 1000
-    let record = result.record
+    guard let result = try apply(block, file) else { return }
+    let (chosen, experts) = (block.configuration.expertsPerToken, block.configuration.expertCount)
     var writer = SafetensorsWriter()
-    try writer.add("output", result.output.tokens.elements, shape: result.output.shape)
-    try writer.add("expert_ids", record.expertIDs, shape: [record.tokenCount, record.expertsPerToken])
-    try writer.add(
-      "expert_weights", record.expertWeights, shape: [record.tokenCount, record.expertsPerToken])
+    try writer.add("output", result.output.elements, shape: file.shape)
+    try writer.add("expert_ids", result.expertIDs, shape: [file.tokenCount, chosen])
+    try writer.add("expert_weights", result.expertWeights, shape: [file.tokenCount, chosen])
     try writer.write(to: output)
     print(
-      "\(model.modelType) layer \(layer): \(record.tokenCount) tokens, top-\(record.expertsPerToken) of "
-        + "\(record.expertCount) experts, \(record.droppedCount) choices dropped, \(fixed(milliseconds, 1)) ms "
-        + "(\(dtype), \(execution.instructionSet), \(execution.threadCount) threads"
-        + (ranks == 1 ? "" : ", \(ranks) ranks") + ") → \(output)")
+      "\(model.modelType) layer \(layer): \(file.tokenCount) tokens, top-\(chosen) of \(experts) experts, "
+        + "\(result.droppedCount) choices dropped, \(fixed(result.seconds * 1000, 1)) ms "
+        + "(\(dtype), \(execution.instructionSet), \(execution.threadCount) threads\(ranks)) → \(output)")
   }
 }

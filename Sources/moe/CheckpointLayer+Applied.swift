@@ -3,54 +3,102 @@ import Foundation
 import MoE
 import MoECheckpoints
 
-/// A pass that failed, unlike the packing before it.
-struct PassError: Error, CustomStringConvertible {
-  let description: String
+/// What a layer made of all tokens, and how long the pass took.
+struct AppliedLayer: Sendable {
+  /// `[T, D]`.
+  var output: Matrix
+  /// `[T, K]`.
+  var expertIDs: [Int32]
+  /// `[T, K]`.
+  var expertWeights: [Float]
+  var droppedCount: Int
+  var seconds: Double
 }
 
 extension CheckpointLayer {
-  /// The block's output, what happened to the tokens, and how long the pass took.
+  /// The block applied by the layer that knows of no ranks.
+  ///
+  /// - Parameter name: what errors call the layer.
   func applied(
-    to input: Activations, _ precision: Precision, _ execution: Execution
-  ) throws -> (output: Activations, record: RoutingRecord, seconds: Double) {
+    to file: ActivationFile, name: String, _ precision: Precision, _ execution: Execution
+  ) throws -> AppliedLayer {
+    let input = try file.activations()
     let layer = try packed(precision, execution)
     let start = Date()
     do {
       let (output, record) = try layer(input, execution: execution)
-      return (output, record, Date().timeIntervalSince(start))
+      return AppliedLayer(
+        output: output.tokens, expertIDs: record.expertIDs, expertWeights: record.expertWeights,
+        droppedCount: record.droppedCount, seconds: Date().timeIntervalSince(start))
     } catch {
-      throw PassError(description: "\(error)")
+      throw file.error("cannot pass \(name): \(error)")
     }
   }
 
-  /// The same over local ranks, which divide tokens, experts and threads; the time is that of the slowest.
+  /// The same by ranks that divide tokens and experts, each of which reads its part of both. A collective; the time is
+  /// that of the slowest.
+  ///
+  /// - Returns: on rank 0, nil on the others.
   func applied(
-    to input: Activations, _ precision: Precision, _ execution: Execution, ranks: Int
-  ) throws -> (output: Activations, record: RoutingRecord, seconds: Double) {
-    let threads = try Execution(
-      instructionSet: execution.instructionSet, threadCount: max(execution.threadCount / ranks, 1))
-    let (count, hidden) = (input.tokenCount, input.tokens.columns)
-    let parts = try LocalCommunicator.run(ranks: ranks) { communicator in
-      let layer = try ExpertParallelLayer(
-        configuration, weights: self, over: communicator, precision: precision, execution: threads)
-      let tokens = communicator.rank * count / ranks..<(communicator.rank + 1) * count / ranks
-      let part = try Activations(
-        shape: [tokens.count, hidden], tokens: input.tokens.rows(tokens))
-      try communicator.barrier(step: "packing")
-      let start = Date()
-      do {
-        let (output, record) = try layer(
-          part, sequenceLength: input.sequenceLength, execution: threads)
-        return (output, record, Date().timeIntervalSince(start))
-      } catch {
-        throw PassError(description: "\(error)")
-      }
+    to file: ActivationFile, name: String, _ precision: Precision, _ execution: Execution,
+    over communicator: any Communicator
+  ) throws -> AppliedLayer? {
+    let (rank, size) = (communicator.rank, communicator.size)
+    try requireOneInstructionSet(execution, communicator)
+    let cuts = (0...size).map { $0 * file.tokenCount / size }
+    let tokens = try file.tokens(cuts[rank]..<cuts[rank + 1])
+    try requireFinite(tokens, of: file, cuts: cuts, communicator)
+    let layer = try ExpertParallelLayer(
+      configuration, weights: self, over: communicator, precision: precision, execution: execution)
+    let input = try Activations(shape: [tokens.rows, tokens.columns], tokens: tokens)
+    let sequenceLength = file.shape.count >= 2 ? file.shape[file.shape.count - 2] : file.tokenCount
+    try communicator.barrier(step: "packing")
+    let start = Date()
+    let pass: (output: Activations, record: RoutingRecord)
+    do {
+      pass = try layer(input, sequenceLength: sequenceLength, execution: execution)
+    } catch let error as MoEError {
+      throw file.error("cannot pass \(name): \(error)")
     }
-    let output = try Activations(
-      shape: input.shape,
-      tokens: Matrix(rows: count, columns: hidden, elements: parts.flatMap { $0.0.tokens.elements }))
-    return (
-      output, parts.map(\.1).dropFirst().reduce(parts[0].1) { $0.followed(by: $1) }, parts.map(\.2).max()!
-    )
+    let seconds = Date().timeIntervalSince(start)
+
+    func gather<Element: BitwiseCopyable>(
+      _ values: [Element], width: Int, _ what: String
+    ) throws -> [Element]? {
+      try communicator.gather(
+        values, counts: (0..<size).map { (cuts[$0 + 1] - cuts[$0]) * width }, root: 0, step: what)
+    }
+    let choices = configuration.expertsPerToken
+    let output = try gather(pass.output.tokens.elements, width: file.hiddenSize, "the output")
+    let expertIDs = try gather(pass.record.expertIDs, width: choices, "the experts' ids")
+    let expertWeights = try gather(pass.record.expertWeights, width: choices, "the experts' weights")
+    let droppedCount = try communicator.allReduce(pass.record.droppedCount, .sum, step: "dropped choices")
+    let slowest = try communicator.allReduce(seconds, .maximum, step: "the time of the pass")
+    guard let output, let expertIDs, let expertWeights else { return nil }
+    return AppliedLayer(
+      output: try Matrix(rows: file.tokenCount, columns: file.hiddenSize, elements: output),
+      expertIDs: expertIDs, expertWeights: expertWeights, droppedCount: droppedCount, seconds: slowest)
+  }
+
+  /// Checks that the bits are those of one machine: hosts may have different processors.
+  private func requireOneInstructionSet(_ execution: Execution, _ communicator: any Communicator) throws {
+    let own = InstructionSet.allCases.firstIndex(of: execution.instructionSet)!
+    let all = try communicator.allGather([own], step: "comparing instruction sets")
+    if let rank = all.firstIndex(where: { $0 != all[0] }) {
+      throw MoEError.unsupported(
+        "rank 0 runs \(InstructionSet.allCases[all[0]]) and rank \(rank) \(InstructionSet.allCases[all[rank]]), "
+          + "expected one instruction set; choose it by --isa")
+    }
+  }
+
+  /// Checks the tokens of all ranks; the first that is not finite is named on each.
+  private func requireFinite(
+    _ tokens: Matrix, of file: ActivationFile, cuts: [Int], _ communicator: any Communicator
+  ) throws {
+    let fault = file.fault(of: tokens)
+    let faults = try communicator.allGatherLists(fault.map { [$0] } ?? [], step: "checking the input")
+    for (rank, faults) in faults.enumerated() where !faults.isEmpty {
+      throw file.error(faults[0].description(firstToken: cuts[rank]))
+    }
   }
 }

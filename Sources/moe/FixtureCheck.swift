@@ -32,7 +32,7 @@ struct FixtureCheck {
       var configuration: MoEConfiguration?
       for layer in checkpoint.moeLayers {
         let prefix = layer.contains(".") ? layer : "layers.\(layer)"
-        let input = try ActivationFile(path: expected.path, tensor: "\(prefix).input").activations
+        let input = try ActivationFile(path: expected.path, tensor: "\(prefix).input").activations()
         let block = try checkpoint.layer(layer).packed(.float32, execution)
         let (output, record) = try block(input, execution: execution)
         configuration = block.configuration

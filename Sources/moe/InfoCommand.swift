@@ -1,4 +1,5 @@
 import ArgumentParser
+import ExpertParallel
 import Foundation
 import MoE
 import MoETraining
@@ -30,7 +31,7 @@ struct InfoCommand: ParsableCommand {
       supportedISAs: InstructionSet.supported.map(\.rawValue), threads: execution.threadCount,
       openMP: "libomp",
       blas: OpenBLAS.description,
-      mpi: "not in this build")
+      mpi: libraryVersionOfMPI ?? "not in this build")
     if json {
       let encoder = JSONEncoder()
       encoder.outputFormatting = [.prettyPrinted, .sortedKeys]

@@ -156,8 +156,7 @@ struct RankOptions: ParsableArguments {
       _ execution: Execution, _ body: @escaping @Sendable (Ranks?, Execution) throws -> Void
     ) throws {
       throw CommunicationError.unavailable(
-        "--mpi needs a moe with MPI: install libopenmpi-dev and build with swift build -c release --traits MPI"
-      )
+        "this moe was built without MPI; build it with: swift build -c release --traits MPI")
     }
   #endif
 }

@@ -16,8 +16,9 @@ struct TrainCommand: ParsableCommand {
       bits; only --steps may then be raised. Linear and cosine schedules stretch to the new last step.
 
       Several ranks, threads of this process or processes of mpirun on machines that share RUN and the text, train the \
-      same model: batches are dealt to them sequence by sequence, experts spread over them. The number of ranks \
-      changes no bit and may be another one after --resume.
+      same model: batches are dealt to them sequence by sequence, experts spread over them. With exact sums the \
+      number of ranks changes no bit, and it may be another one after --resume. Their checkpoints are folders, \
+      checkpoint-STEP, with a file of each rank.
 
       Examples:
         moe train --text books/de books/en --out run

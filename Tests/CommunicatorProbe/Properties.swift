@@ -1,6 +1,7 @@
 import CommunicatorProperties
 import ExpertParallel
-import Glibc
+import LayerCases
+import SpreadPasses
 
 /// A line for each property with the hash of what all ranks received.
 func propertyLines(_ communicator: any Communicator) throws -> [String] {
@@ -10,30 +11,24 @@ func propertyLines(_ communicator: any Communicator) throws -> [String] {
   }
 }
 
-func runPropertiesOverMPI() throws {
-  #if MPI
-    // Messages of MPI so short that most blocks are cut.
-    let communicator = try MPICommunicator.world(pieceBytes: 5000)
-    do {
-      let lines = try propertyLines(communicator)
-      if communicator.rank == 0 { for line in lines { print(line) } }
-    } catch {
-      report("rank \(communicator.rank): \(error)", to: .error)
-      communicator.abort(code: 1)
+/// A line for each layer with the hashes of its passes, forward and backward.
+func layerLines(_ communicator: any Communicator) throws -> [String] {
+  try LayerCase.ofProbe.map { layerCase in
+    var pass = try SpreadPass(layerCase, ranks: communicator.size)
+    if layerCase.seed % 3 == 2 {
+      pass.placement = try .random(
+        expertCount: layerCase.expertCount, rankCount: communicator.size, seed: layerCase.seed)
     }
-  #else
-    throw CommunicationError.unavailable("built without the package trait MPI")
-  #endif
+    return "seed \(layerCase.seed): \(try PassHashes(of: pass.rank(communicator), over: communicator))"
+  }
 }
 
-enum Stream {
-  case output, error
+/// The same by the layer that knows of no ranks.
+func layerLinesOfOne() throws -> [String] {
+  try LayerCase.ofProbe.map { layerCase in
+    let one = try SpreadPass(layerCase, ranks: 1).one()
+    let part = (experts: Array(0..<layerCase.expertCount), result: one)
+    let hashes = try LocalCommunicator.run(ranks: 1) { try PassHashes(of: part, over: $0) }
+    return "seed \(layerCase.seed): \(hashes[0])"
+  }
 }
-
-/// One line at once, so that those of several ranks do not mix.
-func report(_ line: String, to stream: Stream) {
-  let bytes = Array((line + "\n").utf8)
-  _ = unsafe write(stream == .output ? STDOUT_FILENO : STDERR_FILENO, bytes, bytes.count)
-}
-
-func exitProcess(_ code: Int32) -> Never { exit(code) }

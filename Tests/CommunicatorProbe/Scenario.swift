@@ -1,13 +1,16 @@
 import ExpertParallel
 import Glibc
+import LayerCases
+import MoE
+import MoECore
 
-/// A failure of the last rank, as the others must see it.
+/// What the last rank does to the others.
 enum Scenario: String, CaseIterable {
   /// It computes for longer than the others wait.
   case late
-  /// It is killed while an exchange is under way.
+  /// The script kills it.
   case killed
-  /// Its link is cut by the script, once rank 0 has said that it started.
+  /// The script cuts its link.
   case cut
   /// It sends less than the others expect.
   case less
@@ -15,63 +18,91 @@ enum Scenario: String, CaseIterable {
   case more
 }
 
-/// Runs an exchange that the last rank spoils. The others print the error and the time it took, in seconds, and exit
-/// with code 3.
-func runScenario(_ scenario: Scenario) {
-  #if MPI
-    do {
-      let communicator = try MPICommunicator.world()
-      communicator.timeout = .seconds(20)
-      try communicator.barrier(step: "start")
-      communicator.timeout = .seconds(2)
-      let start = ContinuousClock.now
-      do {
-        try spoil(scenario, communicator)
-        report("rank \(communicator.rank): no error", to: .output)
-      } catch {
-        let seconds = (ContinuousClock.now - start).components.seconds
-        report("rank \(communicator.rank): \(error) [\(seconds) s]", to: .output)
-        communicator.abort(code: 3, after: .seconds(2))
-      }
-    } catch {
-      report("\(error)", to: .error)
-      exitProcess(1)
-    }
-  #else
-    fail("built without the package trait MPI")
-  #endif
+/// What the ranks repeat until it fails.
+enum Subject: String, CaseIterable {
+  /// An all-to-all, with the number of the repetition as its step.
+  case exchange
+  /// The forward pass of a layer.
+  case layer
 }
 
-private func spoil(_ scenario: Scenario, _ communicator: any Communicator) throws {
-  let (size, isLast) = (communicator.size, communicator.rank == communicator.size - 1)
-  let bytes = 1 << 20
-  func rows(_ count: Int) -> Blocks { Blocks(rows: [Int](repeating: count, count: size), bytesPerRow: 1) }
-  func exchange(_ sent: Blocks, _ received: Blocks, step: String) throws -> Request {
-    try communicator.startAllToAll(
-      from: MessageBuffer(byteCount: 2 * size * bytes), sent, into: MessageBuffer(byteCount: size * bytes),
-      received,
-      step: step)
+/// Repeats a subject that the last rank spoils.
+///
+/// In the folder are the process of the last rank as `pid`, `started` once the subject has been repeated a few times,
+/// and what each of the others reports as `rank-N`. They end the job with exit code 3 when all of them have reported.
+/// Nothing waits for a time but for the deadline.
+struct Failure {
+  let scenario: Scenario
+  let subject: Subject
+  let folder: String
+  private static let deadline = Duration.seconds(4)
+  private static let stepsBefore = 10
+
+  func run(_ communicator: any Communicator) throws -> [String] {
+    let (rank, last) = (communicator.rank, communicator.size - 1)
+    if rank == last { leave("pid", "\(getpid())") }
+    let step = try makeStep(communicator)
+    try communicator.barrier(step: "start")
+    communicator.timeout = Self.deadline
+    let start = ContinuousClock.now
+    do {
+      for number in 0..<1_000_000 {
+        if number == Self.stepsBefore {
+          if rank == 0 { leave("started", "") }
+          if rank == last, scenario == .late { awaitReports(from: 0..<last) }
+        }
+        try step(number)
+      }
+      leave("rank-\(rank)", "no error")
+    } catch {
+      let time = (ContinuousClock.now - start).components.seconds
+      leave("rank-\(rank)", "\(error), \(time) s after the start")
+    }
+    awaitReports(from: 0..<last)
+    communicator.abort(code: 3, after: .zero)
   }
-  switch scenario {
-  case .late:
-    if isLast { sleep(6) }
-    try exchange(rows(bytes), rows(bytes), step: "layer 3, forward").wait()
-  case .killed:
-    for step in 0..<1000 {
-      let request = try exchange(rows(bytes), rows(bytes), step: "step \(step)")
-      if isLast, step == 5 { kill(getpid(), SIGKILL) }
-      try request.wait()
+
+  private func makeStep(_ communicator: any Communicator) throws -> (Int) throws -> Void {
+    switch subject {
+    case .exchange: { try exchange($0, communicator) }
+    case .layer: try layerStep(communicator)
     }
-  case .cut:
-    for step in 0..<100_000 {
-      try exchange(rows(bytes), rows(bytes), step: "step \(step)").wait()
-      if step == 10, communicator.rank == 0 { report("rank 0: started", to: .output) }
+  }
+
+  private func exchange(_ number: Int, _ communicator: any Communicator) throws {
+    let (rank, size) = (communicator.rank, communicator.size)
+    let bytes = 1 << 20
+    var sent = [Int](repeating: bytes, count: size)
+    if rank == size - 1, number == Self.stepsBefore {
+      for other in 0..<rank { sent[other] += scenario == .less ? -16 : scenario == .more ? 16 : 0 }
     }
-  case .less, .more:
-    let spoiled = scenario == .less ? bytes - 16 : bytes + 16
-    let sent = (0..<size).map { isLast && $0 != communicator.rank ? spoiled : bytes }
-    try exchange(Blocks(rows: sent, bytesPerRow: 1), rows(bytes), step: "uneven").wait()
-    // Those who got what they expected miss the others in the next step.
-    try exchange(rows(bytes), rows(bytes), step: "after it").wait()
+    try communicator.startAllToAll(
+      from: MessageBuffer(byteCount: 2 * size * bytes), Blocks(rows: sent, bytesPerRow: 1),
+      into: MessageBuffer(byteCount: size * bytes),
+      Blocks(rows: [Int](repeating: bytes, count: size), bytesPerRow: 1), step: "step \(number)"
+    ).wait()
+  }
+
+  private func layerStep(_ communicator: any Communicator) throws -> (Int) throws -> Void {
+    let problem = try LayerCase(
+      seed: 1, tokenCount: 1, expertCount: 8, expertsPerToken: 2, hiddenSize: 512, feedForwardSize: 64
+    ).problem()
+    let execution = try Execution(threadCount: 1)
+    let layer = try ExpertParallelLayer(
+      problem.configuration, weights: problem.weights, over: communicator, execution: execution)
+    let input = Activations.random([256, 512], seed: UInt64(communicator.rank))
+    return { _ in _ = try layer(input, execution: execution) }
+  }
+
+  /// Writes a file that nobody sees before it is whole.
+  private func leave(_ name: String, _ text: String) {
+    guard let file = unsafe fopen("\(folder)/.\(name)", "w") else { fail("cannot write to \(folder)") }
+    unsafe fputs(text + "\n", file)
+    unsafe fclose(file)
+    unsafe rename("\(folder)/.\(name)", "\(folder)/\(name)")
+  }
+
+  private func awaitReports(from ranks: Range<Int>) {
+    while !ranks.allSatisfy({ unsafe access("\(folder)/rank-\($0)", F_OK) == 0 }) { usleep(10_000) }
   }
 }

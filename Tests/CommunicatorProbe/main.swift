@@ -1,24 +1,47 @@
 import CommunicatorProperties
 import ExpertParallel
 
-// The ranks of `make mpi-test`: checks the properties, or brings about a failure and reports what it looks like.
+// The ranks of `make mpi-test`: over MPI they print what threads print by `local`, or bring about a failure and report
+// what it looks like; see `Tests/MPI/`.
 
 func fail(_ message: String) -> Never {
   report("moe-mpi-probe: \(message)", to: .error)
   exitProcess(64)
 }
 
-let arguments = CommandLine.arguments.dropFirst()
+func ranks(_ text: String?) -> Int {
+  guard let count = text.flatMap({ Int($0) }) else { fail("local-properties|local-layer RANKS") }
+  return count
+}
+
+let arguments = Array(CommandLine.arguments.dropFirst())
+let argument = arguments.dropFirst().first
 switch arguments.first {
-case "local":
-  guard let count = arguments.dropFirst().first.flatMap({ Int($0) }) else { fail("local RANKS") }
-  let lines = try LocalCommunicator.run(ranks: count) { try propertyLines($0) }
-  for line in lines[0] { print(line) }
-case "fail":
-  guard let name = arguments.dropFirst().first, let scenario = Scenario(rawValue: name) else {
-    fail("fail " + Scenario.allCases.map(\.rawValue).joined(separator: "|"))
+case "local-properties":
+  for line in try LocalCommunicator.run(ranks: ranks(argument), propertyLines)[0] { print(line) }
+case "local-layer":
+  for line in try LocalCommunicator.run(ranks: ranks(argument), layerLines)[0] { print(line) }
+case "one-layer": for line in try layerLinesOfOne() { print(line) }
+// Messages of MPI so short that most blocks are cut.
+case "properties": try overMPI(pieceBytes: 5000, propertyLines)
+case "layer": try overMPI(layerLines)
+case "traffic": try overMPI(trafficLines)
+case "crossing":
+  guard let crossing = argument.flatMap(Crossing.init) else {
+    fail("crossing " + Crossing.allCases.map(\.rawValue).joined(separator: "|"))
   }
-  runScenario(scenario)
-case "mpi": try runPropertiesOverMPI()
-default: fail("local RANKS, mpi, or fail SCENARIO")
+  try overMPI(crossing.lines)
+case "fail":
+  guard arguments.count == 4, let subject = Subject(rawValue: arguments[1]),
+    let scenario = Scenario(rawValue: arguments[2])
+  else {
+    fail(
+      "fail " + Subject.allCases.map(\.rawValue).joined(separator: "|") + " "
+        + Scenario.allCases.map(\.rawValue).joined(separator: "|") + " FOLDER")
+  }
+  try overMPI(Failure(scenario: scenario, subject: subject, folder: arguments[3]).run)
+default:
+  fail(
+    "local-properties RANKS, local-layer RANKS, one-layer, properties, layer, traffic, crossing WAY, or "
+      + "fail SUBJECT SCENARIO FOLDER")
 }

@@ -51,10 +51,15 @@ func ensure(_ condition: Bool, _ reason: @autoclosure () -> String) throws {
 }
 
 /// FNV-1a over the bytes of what was received.
-struct Hash {
-  private(set) var value: UInt64 = 0xCBF2_9CE4_8422_2325
+public struct Hash {
+  /// Of all that was added.
+  public private(set) var value: UInt64 = 0xCBF2_9CE4_8422_2325
 
-  mutating func add<Element: BitwiseCopyable>(_ values: [Element]) {
+  /// Of nothing.
+  public init() {}
+
+  /// Adds the bytes of values.
+  public mutating func add<Element: BitwiseCopyable>(_ values: [Element]) {
     value = unsafe values.withUnsafeBytes { bytes in
       unsafe bytes.reduce(value) { ($0 ^ UInt64($1)) &* 0x100_0000_01B3 }
     }

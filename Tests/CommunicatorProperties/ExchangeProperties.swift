@@ -2,7 +2,7 @@ import ExpertParallel
 import MoECore
 
 extension CommunicatorProperty {
-  static let exchanges = [allToAll, emptyRanks, manyRequests, gathers, broadcasts]
+  static let exchanges = [allToAll, emptyRanks, hierarchical, manyRequests, gathers, broadcasts]
 
   static let allToAll = CommunicatorProperty("all-to-all brings each block to its rank") {
     communicator, generator, hash in
@@ -39,6 +39,42 @@ extension CommunicatorProperty {
     ).rows
     try ensure(nothing.isEmpty, "something came of nothing")
     try communicator.barrier(step: "after the empty ones")
+  }
+
+  /// Any number of ranks on each host, and blocks anywhere in the buffers; two are under way at once.
+  static let hierarchical = CommunicatorProperty("hierarchical all-to-all brings what all-to-all brings") {
+    communicator, generator, hash in
+    let (rank, size) = (communicator.rank, communicator.size)
+    for hostCount in 1...size {
+      let seed = generator.next()
+      let hosts = (0..<size).map { _ in generator.below(hostCount) * 7 }
+      let counts = (0..<size * size).map { _ in generator.rowCount() }
+      let sent = Blocks(rows: (0..<size).map { counts[rank * size + $0] }, bytesPerRow: 1)
+      let own = (0..<size).map { counts[$0 * size + rank] }
+      // From the last rank to the first, with gaps.
+      let offsets = (0..<size).map { other in own[(other + 1)...].reduce(0) { $0 + $1 + 3 } }
+      let received = Blocks(offsets: offsets, counts: own)
+      let source = MessageBuffer(
+        (0..<size).flatMap { payload(sent.counts[$0], from: rank, to: $0, case: seed) })
+      let results = (0..<3).map { _ in MessageBuffer(byteCount: own.reduce(0) { $0 + $1 + 3 }) }
+      let requests = try [
+        communicator.startHierarchicalAllToAll(
+          from: source, sent, into: results[0], received, counts: counts, hosts: hosts, step: "random hosts"),
+        communicator.startHierarchicalAllToAll(
+          from: source, sent, into: results[1], received, counts: counts, step: "its hosts"),
+        communicator.startAllToAll(from: source, sent, into: results[2], received, step: "direct"),
+      ]
+      for request in requests.reversed() { try request.wait() }
+      let bytes = results.map { $0.elements(of: UInt8.self) }
+      try ensure(bytes[0] == bytes[2] && bytes[1] == bytes[2], "hosts \(hosts) and counts \(counts)")
+      for other in 0..<size {
+        let block = bytes[0][offsets[other]..<offsets[other] + own[other]]
+        try ensure(
+          Array(block) == payload(own[other], from: other, to: rank, case: seed), "the block of rank \(other)"
+        )
+      }
+      hash.add(bytes[0])
+    }
   }
 
   /// Many requests are under way at once, and every rank waits for them in an order of its own.

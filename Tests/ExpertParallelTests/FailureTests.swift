@@ -7,10 +7,10 @@ import Testing
 
   /// What each rank's operation threw, where rank `ranks - 1` behaves differently.
   static func errors(
-    ranks: Int, timeout: Duration = .seconds(60),
+    ranks: Int, hosts: [Int]? = nil, timeout: Duration = .seconds(60),
     _ body: @escaping @Sendable (LocalCommunicator) throws -> Void
   ) throws -> [CommunicationError?] {
-    try LocalCommunicator.run(ranks: ranks, timeout: timeout) { communicator in
+    try LocalCommunicator.run(ranks: ranks, hosts: hosts, timeout: timeout) { communicator in
       do {
         try body(communicator)
         return nil

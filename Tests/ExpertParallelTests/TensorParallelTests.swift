@@ -1,6 +1,7 @@
 import ExpertParallel
 import MoE
 import MoECore
+import SpreadPasses
 import TestSupport
 import Testing
 

@@ -1,51 +1,60 @@
 #!/usr/bin/env bash
-# Real ranks over Open MPI: every property of the communicators with the bits that threads give, and what the other
-# ranks say of one that is late, killed, or sends what nobody expects.
+# Real ranks over Open MPI on this machine: the communicators' properties and layers with the bits of threads and of one
+# rank, `moe apply --mpi` with the bytes of one rank, and what the others say of a rank that fails.
 set -euo pipefail
-probe=${1:?"usage: check.sh moe-mpi-probe [properties]"}
+cd "$(dirname "$0")/../.."
+build=${1:?"usage: check.sh FOLDER-OF-THE-BUILD"}
+probe=$build/moe-mpi-probe
+suite=mpi-test
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+source Tests/MPI/failures.sh
 
 # Ranks that wait give their processor away.
 run() {
-  timeout -k 5 60 mpirun.openmpi --oversubscribe --bind-to none --mca mpi_yield_when_idle 1 "$@"
+  timeout -k 5 100 mpirun.openmpi --oversubscribe --bind-to none --mca mpi_yield_when_idle 1 "$@"
 }
 
-failed() {
-  echo "mpi-test: $1"
-  cat "$work/output" "$work/errors"
-  exit 1
-}
-
+"$probe" one-layer >"$work/one"
 for ranks in 1 2 3 4; do
-  "$probe" local $ranks >"$work/local"
-  run -n $ranks "$probe" mpi >"$work/output" 2>"$work/errors" || failed "$ranks ranks end with $?"
-  diff "$work/local" "$work/output" || failed "$ranks ranks do not give the bits of $ranks threads"
-  echo "mpi-test: $ranks ranks, $(wc -l <"$work/output") properties hold with the bits of threads"
+  for subject in properties layer; do
+    "$probe" local-$subject $ranks >"$work/local"
+    run -n $ranks "$probe" $subject >"$work/output" 2>"$work/errors" ||
+      failed "$subject over $ranks ranks ends with $?"
+    diff "$work/local" "$work/output" || failed "$subject: $ranks ranks do not give the bits of $ranks threads"
+  done
+  diff "$work/one" "$work/output" || failed "layers over $ranks ranks do not give the bits of one"
+  echo "$suite: $ranks ranks, properties hold and $(wc -l <"$work/one") layers pass with the bits of threads and of one rank"
 done
 
-if [[ ${2:-} == properties ]]; then exit; fi
-
-# expect SCENARIO TEXT [MPIRUN-OPTION…]: three ranks, of which 0 and 1 report TEXT before 4 s have passed, and an exit
-# code that is not 0, unless mpirun was told to let the job survive, for which it gives 0.
-expect() {
-  local scenario=$1 text=$2 code=0 rank
-  shift 2
-  run "$@" -n 3 "$probe" fail "$scenario" >"$work/output" 2>&1 || code=$?
-  [[ $code -ne 0 || "$*" == *recovery* ]] || failed "$scenario: mpirun ends with 0"
-  [[ $code -ne 124 ]] || failed "$scenario: it hangs"
-  for rank in 0 1; do
-    grep -qE "^rank $rank: $text \[[0-3] s\]$" "$work/output" || failed "$scenario: rank $rank does not report '$text'"
+for block in mixtral:1:layers.1 switch_transformers:encoder.1:encoder.1; do
+  IFS=: read -r fixture layer tensor <<<"$block"
+  arguments=(apply Tests/Fixtures/$fixture --layer "$layer" --input Tests/Fixtures/$fixture/expected.safetensors
+    --tensor "$tensor.input")
+  "$build/moe" "${arguments[@]}" --output "$work/one" >"$work/output"
+  for ranks in 2 3; do
+    rm -f "$work/ranks"
+    run -n $ranks "$build/moe" "${arguments[@]}" --mpi --output "$work/ranks" >"$work/output" 2>"$work/errors" ||
+      failed "apply --mpi over $ranks ranks ends with $?"
+    cmp "$work/one" "$work/ranks" || failed "apply --mpi over $ranks ranks writes another file for $fixture"
   done
-  echo "mpi-test: $scenario $*: $(grep -m1 "^rank 0:" "$work/output")"
-}
+  echo "$suite: apply --mpi writes the file of one rank for $fixture"
+done
 
-expect late "all-to-all of layer 3, forward: rank 2 missing after 2 s"
-expect less "all-to-all of uneven: rank 2 sent 1048560 bytes, where 1048576 were expected"
-expect more "all-to-all of uneven: rank 2 sent more than the 1048576 bytes expected"
-# A rank that got the last one's rows before it died is a step ahead of the other, and misses that one too.
-missing="(rank 2|ranks [01] and 2) missing"
-# Where mpirun tells them to end, the others do not wait for their deadline.
-expect killed "all-to-all of step [56]: (the job was told to end, )?$missing( after 2 s)?"
-expect killed "all-to-all of step [56]: $missing after 2 s" --enable-recovery
+# An error on one rank, which cannot write, ends them all.
+code=0
+run -n 2 "$build/moe" "${arguments[@]}" --mpi --output "$work/none/y" >"$work/output" 2>"$work/errors" || code=$?
+[[ $code -eq 1 && ! -s $work/output ]] || failed "apply --mpi to a folder that is not there ends with $code"
+grep -q "^rank 0: $work/none/y: cannot be created" "$work/errors" || failed "apply --mpi does not name the folder"
+echo "$suite: $(grep "^rank 0:" "$work/errors" | sed "s|$work|FOLDER|g")"
+
+expect exchange late 3 "all-to-all of step 10: rank 2 missing after 4 s"
+expect exchange less 3 "all-to-all of step 10: rank 2 sent 1048560 bytes, where 1048576 were expected"
+expect exchange more 3 "all-to-all of step 10: rank 2 sent more than the 1048576 bytes expected"
+# Where mpirun tells them to end, the others do not wait for their deadline; here it leaves them 2 s to say so.
+kindly="--mca odls_base_sigkill_timeout 2"
+expect exchange killed 3 "all-to-all of step [0-9]+: $(missing 3 4)" $kindly
+expect exchange killed 3 "all-to-all of step [0-9]+: $(missing 3 4)" --enable-recovery
+expect layer late 3 "[a-z-]+ of the forward pass: $(missing 3 4)"
+expect layer killed 3 "[a-z-]+ of the forward pass: $(missing 3 4)" $kindly

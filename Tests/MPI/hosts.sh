@@ -1,87 +1,72 @@
 #!/usr/bin/env bash
-# Ranks on several hosts: network namespaces with a host name and a 1 Gbit/s link each, joined by a bridge in one more.
-# The properties hold over TCP with the bits of threads, and a link that is cut is reported at the deadline.
+# Ranks on several hosts with a shaped link each: the properties and layers of `check.sh` over TCP, the bytes that a
+# forward pass puts on the wire beside those it cannot do without, and a link that is cut, a rank that is killed and one
+# that is slow while a layer runs.
 set -euo pipefail
-probe=$(readlink -f "${1:?"usage: hosts.sh moe-mpi-probe"}")
-hosts=3
-tag=moe$$
+cd "$(dirname "$0")/../.."
+build=$(readlink -f "${1:?"usage: hosts.sh FOLDER-OF-THE-BUILD"}")
+probe=$build/moe-mpi-probe
+suite="mpi-test on hosts"
 work=$(mktemp -d)
-
-remove() {
-  local host
-  for host in $(seq 0 $hosts); do
-    for process in $(ip netns pids $tag-$host 2>/dev/null); do kill -9 "$process" 2>/dev/null || true; done
-    ip netns delete $tag-$host 2>/dev/null || true
-  done
-  rm -rf "$work"
-}
-trap remove EXIT
-
-# The last namespace has the bridge.
-if ! command -v tc >/dev/null || ! ip netns add $tag-$hosts 2>/dev/null; then
-  echo "mpi-test: network namespaces are not permitted here, so several hosts are not tested"
+source Tests/MPI/failures.sh
+source Tests/MPI/namespaces.sh
+trap 'remove_hosts; rm -rf "$work"' EXIT
+reason=$(why_no_hosts)
+if [[ -n $reason ]]; then
+  echo "mpi-test: SKIPPED several hosts: $reason"
   exit 0
 fi
-bridge="ip -n $tag-$hosts"
-$bridge link add bridge type bridge
-$bridge link set bridge up
-for host in $(seq 0 $((hosts - 1))); do
-  ip netns add $tag-$host
-  ip -n $tag-$host link add eth0 type veth peer name port$host netns $tag-$hosts
-  $bridge link set port$host master bridge up
-  ip -n $tag-$host addr add 10.77.0.$((host + 1))/24 dev eth0
-  ip -n $tag-$host link set lo up
-  ip -n $tag-$host link set eth0 up
-  ip netns exec $tag-$host tc qdisc add dev eth0 root tbf rate 1gbit burst 256kb latency 20ms
-  echo "10.77.0.$((host + 1)) slots=2" >>"$work/hosts"
+make_hosts 4
+set_rate 1gbit
+
+for subject in properties layer; do
+  "$probe" local-$subject 3 >"$work/local"
+  run_on 3 1 "$probe" $subject >"$work/output" 2>"$work/errors" || failed "$subject on 3 hosts ends with $?"
+  diff "$work/local" "$work/output" || failed "$subject: 3 hosts do not give the bits of 3 threads"
+done
+echo "$suite: 3 hosts, properties hold and layers pass with the bits of threads"
+
+# From below nothing can be missing of what has to travel, from above 3 % are for headers, acknowledgements, the
+# places of rows, and the start of the job.
+for count in 2 4; do
+  for rate in 200mbit 1gbit; do
+    set_rate $rate
+    run_on $count 1 "$probe" traffic >"$work/output" 2>"$work/errors" || failed "traffic on $count hosts ends with $?"
+    shares=
+    for rank in $(seq 0 $((count - 1))); do
+      bound=$(sed -n "s/^rank $rank: //p" "$work/output")
+      sent=$(sent_bytes "$rank")
+      ((bound > 0 && sent >= bound && sent * 100 <= bound * 103)) ||
+        failed "rank $rank of $count sent $sent bytes at $rate, expected $bound to 3 % more"
+      shares+=" $(((sent - bound) * 10000 / bound))"
+    done
+    echo "$suite: $count hosts at $rate, over the bound of the routing by$shares hundredths of a per cent"
+  done
 done
 
-# What mpirun uses in place of ssh: [OPTION…] ADDRESS COMMAND…
-cat >"$work/agent" <<AGENT
-#!/bin/bash
-while [[ \$1 == -* ]]; do shift; done
-host=$tag-\$((\${1##*.} - 1))
-shift
-exec ip netns exec \$host unshare --uts /bin/sh -c "hostname \$host; \$*"
-AGENT
-chmod +x "$work/agent"
-
-run() {
-  ip netns exec $tag-0 unshare --uts sh -c "hostname $tag-0; exec \"\$@\"" sh timeout -k 5 60 mpirun.openmpi \
-    --allow-run-as-root --hostfile "$work/hosts" --map-by node --bind-to none --mca plm rsh \
-    --mca plm_rsh_agent "$work/agent" --mca plm_rsh_no_tree_spawn 1 --mca pml ob1 --mca btl tcp,self \
-    --mca btl_tcp_if_include 10.77.0.0/24 --mca oob_tcp_if_include 10.77.0.0/24 --mca mpi_yield_when_idle 1 "$@"
-}
-
-failed() {
-  echo "mpi-test: $1"
-  cat "$work/output" "$work/errors"
-  exit 1
-}
-
-"$probe" local $hosts >"$work/local"
-run -n $hosts "$probe" mpi >"$work/output" 2>"$work/errors" || failed "$hosts hosts end with $?"
-diff "$work/local" "$work/output" || failed "$hosts hosts do not give the bits of $hosts threads"
-echo "mpi-test: $hosts hosts, $(wc -l <"$work/output") properties hold with the bits of threads"
-
-# The last host's link is cut while rows are under way, until the others have reported: mpirun cannot end before it
-# reaches its daemon there.
-code=0
-: >"$work/output"
-(
-  wait_for() { until [[ $(grep -cE "$1" "$work/output") -ge $2 ]]; do sleep 0.1; done; }
-  wait_for "^rank 0: started" 1
-  $bridge link set port$((hosts - 1)) down
-  wait_for "^rank [01]: all-to-all" 2
-  $bridge link set port$((hosts - 1)) up
-) &
-cutter=$!
-run -n $hosts "$probe" fail cut >"$work/output" 2>"$work/errors" || code=$?
-kill $cutter 2>/dev/null || true
-[[ $code -ne 0 && $code -ne 124 ]] || failed "with a link cut, mpirun ends with $code"
-# A rank that got the last host's rows just before is a step ahead of the other, and misses that one too.
-for rank in 0 1; do
-  grep -qE "^rank $rank: all-to-all of step [0-9]+: (rank|ranks [01] and) $((hosts - 1)) missing after 2 s \[" "$work/output" ||
-    failed "with a link cut, rank $rank does not report rank $((hosts - 1))"
+# Two ranks on each of two hosts: in place of the four messages from host to host, one, in which the others' bytes are.
+declare -A packets bytes
+for way in nothing direct hierarchical; do
+  set_rate 1gbit
+  run_on 2 2 "$probe" crossing $way >"$work/output" 2>"$work/errors" || failed "crossing $way ends with $?"
+  read -r bytes[$way] packets[$way] < <(sent_bytes 0 packets)
 done
-echo "mpi-test: link cut: $(grep -m1 "^rank 0: all" "$work/output")"
+for way in direct hierarchical; do
+  packets[$way]=$((packets[$way] - packets[nothing]))
+  bytes[$way]=$((bytes[$way] - bytes[nothing]))
+done
+((packets[hierarchical] > 0 && packets[hierarchical] * 2 < packets[direct] && bytes[hierarchical] < bytes[direct])) ||
+  failed "hierarchical all-to-all: ${packets[hierarchical]} packets of ${bytes[hierarchical]} bytes, direct ${packets[direct]} of ${bytes[direct]}"
+echo "$suite: 500 all-to-alls of 2 x 2 ranks, hierarchical ${packets[hierarchical]} packets of ${bytes[hierarchical]} bytes from a host, direct ${packets[direct]} of ${bytes[direct]}"
+
+# `expect` gives the number of ranks too, which is that of the hosts.
+run() { run_on 4 1 "$@"; }
+cut_link() { $bridge link set port3 down; }
+restore_link() { $bridge link set port3 up; }
+set_rate 1gbit
+expect exchange cut 4 "all-to-all of step [0-9]+: $(missing 4 4)"
+expect layer cut 4 "[a-z-]+ of the forward pass: $(missing 4 4)"
+expect layer late 4 "[a-z-]+ of the forward pass: $(missing 4 4)"
+# Left alone, mpirun ends the others while those on its own host may wait for it to print Open MPI's message about the
+# lost connection, so that they never come to say theirs.
+expect layer killed 4 "[a-z-]+ of the forward pass: $(missing 4 4)" --enable-recovery

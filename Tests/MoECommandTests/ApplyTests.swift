@@ -133,6 +133,27 @@ import Testing
     }
   }
 
+  /// Ranks of other processes are for builds with MPI, which these tests are not of.
+  @Test func ranksOfMPIAreRefusedWithoutIt() throws {
+    try withTemporaryFolder { folder in
+      let block = try #require(try Block.all(of: "mixtral").first)
+      let arguments = [
+        "apply", block.checkpoint, "--layer", block.name, "--input", block.expected.path, "--tensor",
+        "layers.\(block.name).input", "--output", folder.appending(path: "y").path, "--mpi",
+      ]
+      let information = try moe("info").output
+      #if !MPI
+        expectFailure(
+          try moe(arguments), saying: ["without MPI", "build it with: swift build -c release --traits MPI"])
+        #expect(information.contains("MPI      not in this build"))
+      #else
+        #expect(information.contains("MPI      Open MPI v"))
+      #endif
+      expectUsageError(try moe(arguments + ["--ranks", "2"]), saying: "--ranks is of one process")
+      #expect(try names(in: folder).isEmpty)
+    }
+  }
+
   // MARK: Shapes
 
   /// A file with a lone tensor needs no `--tensor`, and its shape is the output's.

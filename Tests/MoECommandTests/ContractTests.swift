@@ -3,7 +3,10 @@ import Testing
 
 /// What scripts rely on in every command: help, exit codes, what goes to which stream.
 @Suite struct ContractTests {
-  @Test(arguments: [[], ["info"], ["apply"], ["route"], ["train"], ["generate"], ["report"], ["check"]])
+  @Test(arguments: [
+    [], ["info"], ["apply"], ["route"], ["train"], ["generate"], ["report"], ["plan"],
+    ["check"],
+  ])
   func helpHasExamples(_ command: [String]) throws {
     let help = try moe(command + ["--help"])
     expectSuccess(help)

@@ -154,7 +154,7 @@ import Testing
       #if !MPI
         expectFailure(
           try training.train("run", "--mpi"),
-          saying: ["a moe with MPI", "swift build -c release --traits MPI"])
+          saying: ["built without MPI", "swift build -c release --traits MPI"])
       #endif
       #expect(!FileManager.default.fileExists(atPath: training.path("run")))
     }

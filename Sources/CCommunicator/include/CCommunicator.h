@@ -38,8 +38,14 @@ typedef struct moe_mpi_exchange moe_mpi_exchange;
 /* Whether MPI is built in. */
 bool moe_mpi_is_built_in(void);
 
+/* The library's name and version, such as "Open MPI v4.1.4", up to `capacity` bytes with the closing 0; it need not
+ * have been started. Empty where MPI is not built in. */
+void moe_mpi_version(char *text, size_t capacity);
+
 /* Starts MPI, unless the process has done so, and makes a communicator of its own from MPI_COMM_WORLD. Whoever has
- * started MPI also ends it: here at exit, by MPI_Finalize, or after moe_mpi_will_not_finalize by MPI_Abort. */
+ * started MPI also ends it: here at exit, by MPI_Finalize, or after moe_mpi_will_not_finalize by MPI_Abort. Where this
+ * starts MPI for more than one rank, SIGPIPE is ignored unless somebody handles it, for the end of another rank would
+ * end this one without a word. */
 int moe_mpi_initialize(void);
 
 /* Whether the process was told to end (SIGTERM), which is how mpirun ends the ranks that outlive another one. Where
@@ -52,11 +58,15 @@ int moe_mpi_rank(void);
 int moe_mpi_size(void);
 int64_t moe_mpi_largest_tag(void);
 
+/* Writes for each of moe_mpi_size() ranks the lowest rank on the same host, by the hosts' names. All ranks call it. */
+int moe_mpi_hosts(int32_t *hosts);
+
 /* Starts to send and to receive messages of one tag. Each is cut into messages of MPI of at most `piece` bytes (at
  * least 1, at most INT32_MAX, for MPI counts in int); one of 0 bytes is sent too. The bytes must stay where they
- * are until moe_mpi_test has said that all is done. `*exchange` is to be freed after that. */
+ * are until moe_mpi_test has said that all is done. `*exchange` is to be freed after that. Where it fails, `*peer` is
+ * the rank of the message that could not be started, −1 where there is none. */
 int moe_mpi_start(const moe_message *sends, int sendCount, const moe_message *receives, int receiveCount,
-                  int32_t tag, int64_t piece, moe_mpi_exchange **exchange);
+                  int32_t tag, int64_t piece, moe_mpi_exchange **exchange, int32_t *peer);
 
 /* Makes progress and says whether all messages have been sent and received. */
 bool moe_mpi_test(moe_mpi_exchange *exchange, moe_mpi_fault *fault);

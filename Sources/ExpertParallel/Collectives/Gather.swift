@@ -63,6 +63,34 @@ extension Communicator {
     }
   }
 
+  /// Brings the values of each rank to one, where all know how many each has.
+  ///
+  /// - Parameters:
+  ///   - values: this rank's, `[counts[rank]]`.
+  ///   - counts: how many each rank has, `[size]`.
+  ///   - root: the rank that gets them.
+  ///   - step: the label of errors.
+  /// - Returns: the values in order of rank on the root, nil elsewhere.
+  /// - Throws: `CommunicationError`, `.mismatch` where a rank gives another number.
+  public func gather<Element: BitwiseCopyable>(
+    _ values: [Element], counts: [Int], root: Int, step: String
+  ) throws(CommunicationError) -> [Element]? {
+    guard counts.count == size, counts.allSatisfy({ $0 >= 0 }), (0..<size).contains(root) else {
+      throw .invalid(
+        operation: "gather", step: step,
+        "the counts are \(counts) and the root \(root), expected \(size) of at least 0 and one of the ranks")
+    }
+    let stride = MemoryLayout<Element>.stride
+    let (isRoot, source) = (rank == root, MessageBuffer(values))
+    let all = Blocks(rows: isRoot ? counts : counts.map { _ in 0 }, bytesPerRow: stride)
+    let destination = MessageBuffer(byteCount: all.counts.reduce(0, +))
+    try start(
+      "gather", from: source, .same(source.byteCount, for: size).only { $0 == root }, into: destination, all,
+      step: step
+    ).wait()
+    return isRoot ? destination.elements(of: Element.self) : nil
+  }
+
   /// Returns when all ranks have entered it.
   ///
   /// - Throws: `CommunicationError`.

@@ -65,6 +65,8 @@ public struct ExpertParallelRecording: ~Copyable {
   /// The activations of a full recording.
   var tiles: [TileScratch] = []
   var returned = ExchangeBuffer()
+  /// The routes of a pass that has not begun.
+  var routed: ExpertParallelLayer.Routed?
 
   /// Makes an empty recording.
   ///

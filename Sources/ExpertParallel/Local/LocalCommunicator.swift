@@ -32,22 +32,30 @@ public final class LocalCommunicator: Communicator {
   ///
   /// - Parameters:
   ///   - ranks: the number of ranks, at least 1. More than the processors are fine: ranks that wait sleep.
+  ///   - hosts: a number for each rank, the same for those that are to be taken as of one host, `[ranks]`; nil for one
+  ///     host, which is what they are of.
   ///   - timeout: how long operations wait for other ranks.
   ///   - body: what a rank does. Computations in it take as many threads as they are told to; with `ranks` at work at
   ///     once, the processors divided by `ranks`.
   /// - Returns: what the ranks returned, in order of rank.
-  /// - Throws: the error that was first in time; `CommunicationError.invalid` for fewer ranks than 1, `.transport`
+  /// - Throws: the error that was first in time; `CommunicationError.invalid` for fewer ranks than 1 or other than
+  ///   `ranks` numbers of hosts, `.transport`
   ///   where the system has no thread left.
   @discardableResult
   public static func run<Result: Sendable>(
-    ranks: Int, timeout: Duration = .seconds(60),
+    ranks: Int, hosts: [Int]? = nil, timeout: Duration = .seconds(60),
     _ body: @escaping @Sendable (LocalCommunicator) throws -> Result
   ) throws -> [Result] {
     guard ranks > 0 else {
       throw CommunicationError.invalid(
         operation: "start", step: "local ranks", "there are \(ranks) ranks, expected at least 1")
     }
-    let world = LocalWorld(size: ranks)
+    let hosts = hosts ?? Array(repeating: 0, count: ranks)
+    guard hosts.count == ranks else {
+      throw CommunicationError.invalid(
+        operation: "start", step: "local ranks", "there are hosts of \(hosts.count) ranks, expected \(ranks)")
+    }
+    let world = LocalWorld(hosts: hosts)
     let runs = (0..<ranks).map { rank in
       RankRun<Result> {
         let transport = LocalTransport(rank: rank, world: world)

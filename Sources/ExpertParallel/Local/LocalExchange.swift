@@ -15,8 +15,8 @@ final class LocalExchange: ExchangeInFlight, @unchecked Sendable {
     self.content = content
     self.world = world
     member = content.members[content.rank]
-    unreceived = content.others
-    untaken = content.others
+    unreceived = content.peers
+    untaken = content.peers
   }
 
   var missing: [Int] {
@@ -60,6 +60,7 @@ final class LocalTransport: Transport {
   }
 
   var size: Int { world.size }
+  var hosts: [Int] { world.hosts }
 
   func start(_ exchange: Exchange) throws(TransportFault) -> any ExchangeInFlight {
     try exchange.copyOwnBlock()

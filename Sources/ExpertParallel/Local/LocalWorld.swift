@@ -10,6 +10,7 @@
 /// an exchange touch: a sender's are read between its start and its last receiver's mark, both under the lock.
 @safe final class LocalWorld: @unchecked Sendable {
   let size: Int
+  let hosts: [Int]
   private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
   private let conditions: UnsafeMutablePointer<pthread_cond_t>
   /// Counts what has happened to each rank.
@@ -24,8 +25,9 @@
     let rank: Int
   }
 
-  init(size: Int) {
-    self.size = size
+  init(hosts: [Int]) {
+    self.hosts = hosts
+    size = hosts.count
     events = [UInt64](repeating: 0, count: size)
     unsafe conditions = .allocate(capacity: size)
     unsafe pthread_mutex_init(mutex, nil)
@@ -81,7 +83,7 @@
   func start(_ exchange: LocalExchange) {
     locked {
       started[Key(id: exchange.content.id, rank: exchange.member)] = exchange
-      for other in exchange.content.others { wake(exchange.content.members[other]) }
+      for other in exchange.content.peers { wake(exchange.content.members[other]) }
     }
   }
 

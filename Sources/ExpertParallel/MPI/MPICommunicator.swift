@@ -28,7 +28,7 @@
       guard code == 0 else {
         throw .transport(operation: "start", step: "MPI", errorText(of: code))
       }
-      let transport = MPITransport(piece: pieceBytes)
+      let transport = try MPITransport(piece: pieceBytes)
       let world = MPICommunicator(group: CommunicatorGroup(transport: transport, timeout: .seconds(60)))
       unsafe shared = world
       return world

@@ -11,7 +11,7 @@
     init(_ content: Exchange, tag: Int32, piece: Int64, transport: MPITransport) throws(TransportFault) {
       self.content = content
       self.transport = transport
-      let others = content.others
+      let others = content.peers
       func messages(_ buffer: MessageBuffer, _ blocks: Blocks) -> [moe_message] {
         unsafe others.map { other in
           unsafe moe_message(
@@ -20,10 +20,11 @@
         }
       }
       var started: OpaquePointer?
+      var peer: Int32 = -1
       let code = unsafe moe_mpi_start(
         messages(content.source, content.sent), Int32(others.count),
-        messages(content.destination, content.received), Int32(others.count), tag, piece, &started)
-      guard let started = unsafe started else { throw .failed(errorText(of: code)) }
+        messages(content.destination, content.received), Int32(others.count), tag, piece, &started, &peer)
+      guard let started = unsafe started else { throw .failed(Self.text(of: code, peer: peer)) }
       unsafe handle = started
     }
 
@@ -43,8 +44,13 @@
           rank: Int(fault.rank), "sent \(fault.actual) bytes, where \(fault.expected) were expected")
       case MOE_MPI_TOO_MANY:
         throw .mismatch(rank: Int(fault.rank), "sent more than the \(fault.expected) bytes expected")
-      default: throw .failed(errorText(of: fault.code))
+      default: throw .failed(Self.text(of: fault.code, peer: fault.rank))
       }
+    }
+
+    /// Names the rank, if there is one, whose message failed: a rank that has gone can be noticed in this way too.
+    private static func text(of code: Int32, peer: Int32) -> String {
+      (peer < 0 ? "" : "the messages with rank \(peer) fail: ") + errorText(of: code)
     }
 
     var missing: [Int] {

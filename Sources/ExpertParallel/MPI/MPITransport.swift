@@ -6,6 +6,7 @@
   final class MPITransport: Transport {
     let rank: Int
     let size: Int
+    let hosts: [Int]
     /// The largest message of MPI, whose counts are `int`: longer blocks are cut.
     let piece: Int64
     private let tags: TagLayout
@@ -14,9 +15,13 @@
     private var idleCount = 0
 
     /// - Precondition: MPI has been initialised.
-    init(piece: Int64 = 1 << 30) {
+    init(piece: Int64 = 1 << 30) throws(CommunicationError) {
       rank = Int(moe_mpi_rank())
       size = Int(moe_mpi_size())
+      var hosts = [Int32](repeating: 0, count: size)
+      let code = unsafe hosts.withUnsafeMutableBufferPointer { unsafe moe_mpi_hosts($0.baseAddress) }
+      guard code == 0 else { throw .transport(operation: "start", step: "MPI", errorText(of: code)) }
+      self.hosts = hosts.map(Int.init)
       self.piece = piece
       tags = TagLayout(largestTag: Int(moe_mpi_largest_tag()))
     }

@@ -6,6 +6,8 @@ protocol Transport: AnyObject {
   var rank: Int { get }
   /// The number of ranks of the job.
   var size: Int { get }
+  /// `[size]`: a number for each rank, the same for those on one host.
+  var hosts: [Int] { get }
 
   /// Starts an exchange.
   func start(_ exchange: Exchange) throws(TransportFault) -> any ExchangeInFlight
@@ -25,9 +27,9 @@ protocol Transport: AnyObject {
 
 /// Bytes to and from each rank of a group.
 ///
-/// A message goes from each to each other, empty ones too. So an exchange completes on a rank only when all others
+/// A message goes from each to each of its peers, empty ones too. So an exchange completes on a rank only when all of them
 /// have entered it: a rank that is missing is noticed in the step in which it is missing, and a count that differs
-/// is noticed too. The price is R − 1 messages an exchange.
+/// is noticed too. The price is R − 1 messages an exchange where all others are peers.
 struct Exchange {
   let operation: String
   let id: ExchangeID
@@ -39,9 +41,9 @@ struct Exchange {
   let sent: Blocks
   let destination: MessageBuffer
   let received: Blocks
-
-  /// The other members, the next one first, so that not all turn to rank 0 at once.
-  var others: [Int] { (1..<max(members.count, 1)).map { (rank + $0) % members.count } }
+  /// The other members that this one exchanges with, as all of them know; the next one first, so that not all turn to
+  /// rank 0 at once.
+  let peers: [Int]
 }
 
 /// What tells exchanges apart: no two under way between the same ranks have the same.

@@ -99,6 +99,19 @@ public struct SafetensorsFile: Sendable {
     }
   }
 
+  /// Some rows of a tensor taken as `[count / columns, columns]`, converted to `Float`; nothing else of it is read.
+  ///
+  /// - Precondition: the rows lie within the tensor.
+  /// - Throws: ``CheckpointError`` where there is none, or it is not F32, F16 or BF16.
+  public func rows(
+    _ range: Range<Int>, named name: String, columns: Int
+  ) throws(CheckpointError) -> Matrix {
+    try matrix(
+      named: name,
+      StridedView(
+        start: range.lowerBound * columns, rows: range.count, columns: columns, rowStride: columns))
+  }
+
   /// The elements of an I32 tensor of any shape, slowest dimension first.
   ///
   /// - Throws: ``CheckpointError`` where there is none, or it is not I32.

@@ -13,6 +13,7 @@ struct MoEBench: ParsableCommand {
       Example: moe-bench kernels --filter router
       """,
     subcommands: [
-      KernelsCommand.self, LayerCommand.self, ModelCommand.self, WorkerCommand.self, HeadlineCommand.self,
+      KernelsCommand.self, LayerCommand.self, ModelCommand.self, ExchangeCommand.self, WorkerCommand.self,
+      HeadlineCommand.self,
     ])
 }

@@ -1,19 +1,27 @@
-import ExpertParallel
-import MoE
-import MoECore
-import TestSupport
+public import ExpertParallel
+public import LayerCases
+public import MoE
+public import MoECore
 
 /// What two passes of a layer, forward and backward, leave: all that has to be the same for any number of ranks.
-struct PassResult: Sendable {
-  var output: [UInt32] = []
-  var inputGradient: [UInt32] = []
-  var record = RoutingRecord()
-  var statistics: [RouterStatistics] = []
-  var lossValue = 0.0
-  var gradients: MoEWeights
+public struct PassResult: Sendable {
+  /// The bits of all tokens' output.
+  public var output: [UInt32] = []
+  /// The bits of dL/dinput.
+  public var inputGradient: [UInt32] = []
+  /// What happened to the tokens.
+  public var record = RoutingRecord()
+  /// By each grouping.
+  public var statistics: [RouterStatistics] = []
+  /// Of the losses taken of them.
+  public var lossValue = 0.0
+  /// Of the parameters.
+  public var gradients: MoEWeights
+
+  fileprivate init(gradients: MoEWeights) { self.gradients = gradients }
 
   /// Says what differs from the result of one rank, if anything does.
-  func difference(from one: PassResult) -> String? {
+  public func difference(from one: PassResult) -> String? {
     if record != one.record { return "the records differ: \(record)\nexpected \(one.record)" }
     if output != one.output { return "the outputs differ" }
     if statistics != one.statistics { return "the statistics differ" }
@@ -30,22 +38,26 @@ struct PassResult: Sendable {
 }
 
 /// A problem, what it is run with, and how its tokens are dealt out.
-struct SpreadPass: Sendable {
+public struct SpreadPass: Sendable {
   let problem: LayerProblem
   let outputGradient: Activations
   let noise: RouterNoise
   let extent: Recording.Extent
   let precision: Precision
   let instructionSet: InstructionSet
-  var gradientSum = ExpertParallelLayer.GradientSum.exact
-  var placement: ExpertPlacement?
-  var exchange: ExchangeOptions
+  /// How gradients of shared parameters are added.
+  public var gradientSum = ExpertParallelLayer.GradientSum.exact
+  /// Which ranks hold which experts; nil for contiguous parts.
+  public var placement: ExpertPlacement?
+  /// How rows travel.
+  public var exchange: ExchangeOptions
   /// `[R + 1]`: the first token of each rank, and T.
-  let cuts: [Int]
+  public let cuts: [Int]
   /// Whether each rank has whole sequences, so that losses of sequences and positions exist.
   let isAligned: Bool
 
-  init(
+  /// A case on so many ranks; of even seeds the ranks have whole sequences, of others any tokens.
+  public init(
     _ layerCase: LayerCase, ranks: Int, precision: Precision = .float32,
     instructionSet: InstructionSet = InstructionSet.supported.last!
   ) throws {
@@ -79,7 +91,7 @@ struct SpreadPass: Sendable {
   }
 
   /// On one rank, by the layer that knows of no ranks.
-  func one() throws -> PassResult {
+  public func one() throws -> PassResult {
     let layer = try MoELayer(problem.configuration, weights: problem.weights, precision: precision)
     let execution = try Execution(instructionSet: instructionSet, threadCount: 2)
     var workspace = Workspace()
@@ -110,7 +122,7 @@ struct SpreadPass: Sendable {
   }
 
   /// On ranks; what each rank has is put together, and checked to be the same where several ranks have it.
-  func spread() throws -> PassResult {
+  public func spread() throws -> PassResult {
     let parts = try LocalCommunicator.run(ranks: cuts.count - 1) { try self.rank($0) }
     var whole = parts[0].result
     let partCount = placement?.tensorParallelSize ?? 1
@@ -140,7 +152,8 @@ struct SpreadPass: Sendable {
     return whole
   }
 
-  private func rank(_ communicator: LocalCommunicator) throws -> (experts: [Int], result: PassResult) {
+  /// One rank's part: its experts, and what it has of the result. A collective.
+  public func rank(_ communicator: any Communicator) throws -> (experts: [Int], result: PassResult) {
     let tokens = cuts[communicator.rank]..<cuts[communicator.rank + 1]
     let layer = try ExpertParallelLayer(
       problem.configuration, weights: problem.weights, over: communicator, placement: placement,
@@ -179,7 +192,7 @@ struct SpreadPass: Sendable {
   }
 
   /// Some tokens of a batch.
-  func part(_ whole: Activations, _ tokens: Range<Int>) throws -> Activations {
+  private func part(_ whole: Activations, _ tokens: Range<Int>) throws -> Activations {
     let (length, hidden) = (whole.shape[1], whole.shape[2])
     return try Activations(
       shape: isAligned ? [tokens.count / length, length, hidden] : [tokens.count, hidden],
@@ -189,7 +202,7 @@ struct SpreadPass: Sendable {
 
 extension ExpertPlacement {
   /// Every expert on at least one rank, every rank with at least one.
-  static func random(expertCount: Int, rankCount: Int, seed: UInt64) throws -> ExpertPlacement {
+  public static func random(expertCount: Int, rankCount: Int, seed: UInt64) throws -> ExpertPlacement {
     var generator = SeededGenerator(seed: seed ^ 0x91ACE)
     var experts = [Set<Int>](repeating: [], count: rankCount)
     for expert in 0..<expertCount { experts[Int(generator.next() % UInt64(rankCount))].insert(expert) }

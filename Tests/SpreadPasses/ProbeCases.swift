@@ -1,0 +1,28 @@
+public import LayerCases
+import MoECore
+
+extension LayerCase {
+  /// The cases that real ranks run: every routing rule, and each token's first choice the same expert.
+  public static let ofProbe: [LayerCase] = {
+    let random = (0 as UInt64..<60).map { LayerCase(seed: $0).withSampling }
+    let allToOne = (500 as UInt64..<506).map { seed in
+      var layerCase = LayerCase(seed: seed)
+      layerCase.temperament = .allToOne
+      layerCase.expertsPerToken = 1
+      layerCase.policy.groups = nil
+      if seed % 2 == 0 { layerCase.expertCount = 1 }
+      return layerCase
+    }
+    return random + allToOne
+  }()
+
+  /// Every fifth case samples.
+  public var withSampling: LayerCase {
+    guard seed % 5 == 0 else { return self }
+    var layerCase = self
+    layerCase.policy.scoring = .sparseMixer(jitter: 0.25)
+    layerCase.policy.groups = nil
+    layerCase.hasSelectionBias = false
+    return layerCase
+  }
+}
