@@ -157,6 +157,16 @@ import Testing
     }
   }
 
+  /// What cannot be opened is not the one before, so the last whole one stays.
+  @Test func whatCannotBeOpenedTakesNoPlace() throws {
+    try withTemporaryRun { run in
+      for step in [5, 10] { try run.save(step: step, ranks: 2) }
+      try Data("half".utf8).write(to: URL(filePath: "\(run.path)/checkpoint-10/manifest.json"))
+      try run.save(step: 15, ranks: 3)
+      #expect(run.names == ["checkpoint-15", "checkpoint-5"])
+    }
+  }
+
   /// Leaves what a kill at each stage of a save leaves.
   @Test(arguments: 0..<6) func aKilledWriterLeavesTheLastOneWhole(stage: Int) throws {
     try withTemporaryRun { run in
