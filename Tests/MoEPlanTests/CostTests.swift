@@ -31,22 +31,31 @@ import Testing
   }
 
   @Test func twoSlicesByHand() {
-    let slice = Pipeline.Slice(out: 1, back: 1, copyOut: [0], compute: [3], copyBack: [0])
+    func slice(
+      out: Double, compute: Double, back: Double, filler: Double = 0
+    ) -> Pipeline.Slice {
+      .init(out: out, back: back, copyOut: [0], compute: [compute], copyBack: [0], filler: [filler])
+    }
     // Tokens come at 1 and 2, slices are done at 4 and 7, rows are back at 5 and 8.
-    let pipeline = Pipeline([slice, slice], after: [0])
+    let plain = slice(out: 1, compute: 3, back: 1)
+    let pipeline = Pipeline([plain, plain])
     #expect(pipeline.duration == 8 && pipeline.compute == 6 && pipeline.communication == 4)
     // Work after the slices goes on to 9, when all rows are back.
-    #expect(Pipeline([slice, slice], after: [2]).duration == 9)
-    let whole = Pipeline.Slice(out: 2, back: 2, copyOut: [0], compute: [6], copyBack: [0])
-    #expect(Pipeline([whole], after: [0]).duration == 10)
-    #expect(Pipeline([whole], after: [1]).duration == 10)
+    let more = slice(out: 1, compute: 3, back: 1, filler: 1)
+    #expect(Pipeline([more, more]).duration == 9)
+    #expect(Pipeline([slice(out: 2, compute: 6, back: 2)]).duration == 10)
+    #expect(Pipeline([slice(out: 2, compute: 6, back: 2, filler: 1)]).duration == 10)
     // The link is busy with the second slice's tokens until 10; the first slice's rows follow, then the second's.
-    let slow = Pipeline.Slice(out: 5, back: 1, copyOut: [0], compute: [1], copyBack: [0])
-    #expect(Pipeline([slow, slow], after: [0]).duration == 12)
+    let slow = slice(out: 5, compute: 1, back: 1)
+    #expect(Pipeline([slow, slow]).duration == 12)
+    // Three seconds of the first slice's gradients fill the wait from 6 to 10, and the second's go on from 11 to 14.
+    let filled = Pipeline(Array(repeating: slice(out: 5, compute: 1, back: 1, filler: 3), count: 2))
+    #expect(filled.duration == 14)
+    #expect(filled.spans.filter { $0.kind == .gradients }.map(\.start) == [6, 11])
     // The slower rank holds up the way back; copies take the cores' time.
     let uneven = Pipeline.Slice(
       out: 1, back: 1, copyOut: [0.5, 0.5], compute: [3, 5], copyBack: [0.25, 0.25])
-    let pair = Pipeline([uneven], after: [0, 0])
+    let pair = Pipeline([uneven])
     #expect(pair.duration == 7 && pair.compute == 5)
     #expect(pair.spans.filter { $0.kind == .compute }.map(\.end) == [6])
   }

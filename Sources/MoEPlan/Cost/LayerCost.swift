@@ -34,14 +34,14 @@ struct LayerCost {
     stages.add("route", topology.serial(rates.passSeconds) + topology.elapsed(router))
     stages.add("order", topology.serial(tokens * Double(model.expertsPerToken) * rates.choiceSeconds))
     stages.add("announce", announcements())
-    forward = exchangeAndCompute(load.forward, after: nil, "experts")
+    forward = exchangeAndCompute(load.forward, filler: nil, "experts")
   }
 
   /// The gradient of the output travels as the tokens did, with a number for each row; half of the products are those
-  /// of the rows' gradients, the other half, of the weights' gradients, go on beside the last rows' way back.
+  /// of the rows' gradients, the other half, of the weights' gradients, fill waits and go on beside the last rows' way back.
   private mutating func addBackward() {
     if workload.recomputes {
-      _ = exchangeAndCompute(load.forward, after: nil, "experts again")
+      _ = exchangeAndCompute(load.forward, filler: nil, "experts again")
     }
     let router = 2 * tokens * Double(model.expertCount * model.hiddenSize) / rates.flops
     stages.add("router, back", topology.serial(rates.passSeconds) + topology.elapsed(router))
@@ -52,7 +52,7 @@ struct LayerCost {
       "row weights",
       send(Traffic.toParts(perPart.map { tokens * $0 * 4 }, topology).reversed, as: .announcements))
     let half = load.backward.map { $0.map { $0 / 2 } }
-    backward = exchangeAndCompute(half, after: half, "experts, back")
+    backward = exchangeAndCompute(half, filler: half, "experts, back")
   }
 
   /// Exchanges of numbers before tokens travel: each rank tells all how many tokens it has (40 bytes) and how many
@@ -86,7 +86,7 @@ struct LayerCost {
 
   /// Tokens out, experts, rows back, in slices.
   private mutating func exchangeAndCompute(
-    _ compute: [[Double]], after: [[Double]]?, _ name: String
+    _ compute: [[Double]], filler: [[Double]]?, _ name: String
   ) -> Pipeline {
     // Rows are read and written when they are gathered into what is sent.
     let gathering = 2 * rowBytes / rates.memoryBandwidth
@@ -94,7 +94,7 @@ struct LayerCost {
       sum + load.tokens[slice].reduce(0, +) * Double(topology.split.tensorParallel)
     }
     let packing = topology.elapsed(tokens * packed * gathering)
-    var slices: [(out: ExchangeCost, back: ExchangeCost, compute: [Double])] = []
+    var slices: [(out: ExchangeCost, back: ExchangeCost, compute: [Double], filler: [Double]?)] = []
     for slice in 0..<topology.split.overlap {
       let there = Traffic.toParts(load.tokens[slice].map { $0 * tokens * rowBytes }, topology)
       let back = Traffic.toParts(load.rows[slice].map { $0 * tokens * rowBytes }, topology).reversed
@@ -107,12 +107,8 @@ struct LayerCost {
         tokens * load.rows[slice][topology.part(rank)] * Double(topology.split.groupSize) * gathering
       }
       let work = zip(compute[slice], gathered).map(+)
-      slices.append((out, returning, topology.elapsed(work)))
+      slices.append((out, returning, topology.elapsed(work), filler.map { topology.elapsed($0[slice]) }))
     }
-    let rest = (after ?? []).reduce(into: [Double](repeating: 0, count: topology.rankCount)) { sum, slice in
-      for rank in slice.indices { sum[rank] += slice[rank] }
-    }
-    let last = topology.elapsed(rest)
     var longest: Pipeline?
     for group in 0..<topology.split.dataParallel {
       let ranks = topology.ranks(ofGroup: group)
@@ -121,8 +117,8 @@ struct LayerCost {
           Pipeline.Slice(
             out: slice.out.network[group], back: slice.back.network[group],
             copyOut: Array(slice.out.copies[ranks]), compute: Array(slice.compute[ranks]),
-            copyBack: Array(slice.back.copies[ranks]))
-        }, after: Array(last[ranks]))
+            copyBack: Array(slice.back.copies[ranks]), filler: slice.filler.map { Array($0[ranks]) })
+        })
       if pipeline.duration > longest?.duration ?? -1 { longest = pipeline }
     }
     stages.add("pack", packing)

@@ -2,8 +2,9 @@
 /// `ExpertParallelLayer` makes its trips.
 ///
 /// The link carries one slice of tokens after another; a rank's cores copy what comes from their own host and compute the
-/// slices in order as they arrive. A slice returns when all ranks have computed it. Work that needs all slices, as the
-/// gradients of the experts' weights, goes on beside the last returns.
+/// slices in order as they arrive. A slice returns when all ranks have computed it. Work that needs a slice computed, the
+/// gradients of its experts' weights, fills waits and goes on beside the last returns; here it can be interrupted, where
+/// the layer makes the next slice wait for less than one slice's gradients.
 package struct Pipeline {
   /// One slice: seconds of the link out and back, and of each rank's cores, `[ranks]`.
   package struct Slice {
@@ -12,10 +13,16 @@ package struct Pipeline {
     var copyOut: [Double]
     var compute: [Double]
     var copyBack: [Double]
+    /// What may fill waits once the slice is computed.
+    var filler: [Double]
 
-    package init(out: Double, back: Double, copyOut: [Double], compute: [Double], copyBack: [Double]) {
+    package init(
+      out: Double, back: Double, copyOut: [Double], compute: [Double], copyBack: [Double],
+      filler: [Double]? = nil
+    ) {
       (self.out, self.back) = (out, back)
       (self.copyOut, self.compute, self.copyBack) = (copyOut, compute, copyBack)
+      self.filler = filler ?? compute.map { _ in 0 }
     }
   }
 
@@ -27,11 +34,12 @@ package struct Pipeline {
   /// The stretches of that rank.
   package let spans: [TimelineSpan]
 
-  /// - Parameter after: seconds of each rank's work that needs all slices, `[ranks]`.
-  package init(_ slices: [Slice], after: [Double]) {
-    let work = after.indices.map { rank in slices.reduce(after[rank]) { $0 + $1.compute[rank] } }
+  package init(_ slices: [Slice]) {
+    let work = slices[0].compute.indices.map { rank in
+      slices.reduce(0) { $0 + $1.compute[rank] + $1.filler[rank] }
+    }
     let shown = work.indices.max { work[$0] < work[$1] }!
-    var lanes = Lanes(rankCount: after.count, shown: shown)
+    var lanes = Lanes(rankCount: work.count, shown: shown)
     var (link, arrivals) = (0.0, [Double]())
     for (index, slice) in slices.enumerated() {
       lanes.record(.link, .out, index, link, link + slice.out)
@@ -46,6 +54,7 @@ package struct Pipeline {
         lanes.spend(rank, slice.copyOut[rank], .out, index)
         lanes.wait(rank, until: arrivals[index])
         lanes.spend(rank, slice.compute[rank], .compute, index)
+        lanes.pending[rank] += slice.filler[rank]
       }
       finished.append(lanes.last)
       link = max(link, lanes.last)
@@ -53,7 +62,7 @@ package struct Pipeline {
       link += slice.back
       returned.append(link)
     }
-    for rank in work.indices { lanes.spend(rank, after[rank], .gradients, slices.count - 1) }
+    for rank in work.indices { lanes.wait(rank, until: .infinity) }
     for (index, slice) in slices.enumerated() {
       for rank in work.indices {
         lanes.wait(rank, until: finished[index])
@@ -71,18 +80,27 @@ package struct Pipeline {
 /// Until when the cores of each rank are busy, and what one of them did.
 private struct Lanes {
   private var cores: [Double]
+  /// Work of each rank that waits for nothing.
+  var pending: [Double]
   private let shown: Int
   private(set) var spans: [TimelineSpan] = []
 
   init(rankCount: Int, shown: Int) {
     cores = Array(repeating: 0, count: rankCount)
+    pending = cores
     self.shown = shown
   }
 
   /// When the last rank is done with what it has.
   var last: Double { cores.max()! }
 
-  mutating func wait(_ rank: Int, until time: Double) { cores[rank] = max(cores[rank], time) }
+  /// Does pending work until `time`, and then nothing; until infinity, all of it.
+  mutating func wait(_ rank: Int, until time: Double) {
+    let filled = min(pending[rank], max(time - cores[rank], 0))
+    spend(rank, filled, .gradients, 0)
+    pending[rank] -= filled
+    if time < .infinity { cores[rank] = max(cores[rank], time) }
+  }
 
   mutating func spend(_ rank: Int, _ seconds: Double, _ kind: TimelineSpan.Kind, _ slice: Int) {
     if rank == shown { record(.cores, kind, slice, cores[rank], cores[rank] + seconds) }
