@@ -53,6 +53,7 @@ test: setup
 mpi-test: setup
 	swift build $(MPI)
 	Tests/MPI/check.sh .build-mpi/release
+	Tests/MPI/train.sh .build-mpi/release/moe $(FORTUNES)/de
 	Tests/MPI/hosts.sh .build-mpi/release
 
 # A package that depends on this one by version builds with plain `swift build` and uses all cores.

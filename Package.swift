@@ -21,6 +21,7 @@ let package = Package(
     .library(name: "MoETraining", targets: ["MoETraining"]),
     .library(name: "ExpertParallel", targets: ["ExpertParallel"]),
     .library(name: "MoEReport", targets: ["MoEReport"]),
+    .library(name: "MoEPlan", targets: ["MoEPlan"]),
     .library(name: "MoEReference", targets: ["MoEReference"]),
     .library(name: "COpenBLAS", targets: ["COpenBLAS"]),
     .executable(name: "moe", targets: ["moe"]),
@@ -52,14 +53,19 @@ let package = Package(
     .target(
       name: "ExpertParallel", dependencies: ["CCommunicator", "MoE", "MoECore"], swiftSettings: swiftSettings),
     .target(name: "MoEReport", swiftSettings: swiftSettings),
+    .target(
+      name: "MoEPlan", dependencies: ["MoE", "MoECore", "ExpertParallel", "MoEReport"],
+      swiftSettings: swiftSettings),
     .systemLibrary(name: "COpenBLAS", path: "Sources/COpenBLAS", providers: [.apt(["libopenblas-dev"])]),
     .target(
-      name: "MoETraining", dependencies: ["MoE", "MoECore", "MoECheckpoints", "CKernels", "COpenBLAS"],
+      name: "MoETraining",
+      dependencies: ["ExpertParallel", "MoE", "MoECore", "MoECheckpoints", "CKernels", "COpenBLAS"],
       swiftSettings: swiftSettings),
     .executableTarget(
       name: "moe",
       dependencies: [
-        "MoE", "MoECheckpoints", "MoETraining", "ExpertParallel", "MoEReference", "MoEReport", "COpenBLAS",
+        "MoE", "MoECheckpoints", "MoETraining", "ExpertParallel", "MoEPlan", "MoEReference", "MoEReport",
+        "COpenBLAS",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: swiftSettings),
@@ -85,12 +91,18 @@ let package = Package(
       swiftSettings: swiftSettings),
     .testTarget(
       name: "MoETrainingTests",
-      dependencies: ["MoETraining", "MoE", "MoECore", "MoEReference", "TestSupport"],
+      dependencies: [
+        "MoETraining", "ExpertParallel", "MoE", "MoECheckpoints", "MoECore", "MoEReference", "TestSupport",
+      ],
       swiftSettings: swiftSettings),
     .testTarget(
       name: "MoEReportTests", dependencies: ["MoEReport", "MoECore", "moe"], swiftSettings: swiftSettings),
     .testTarget(
-      name: "MoECommandTests", dependencies: ["moe", "MoECheckpoints"], swiftSettings: swiftSettings),
+      name: "MoEPlanTests", dependencies: ["MoEPlan", "MoECore", "MoE", "ExpertParallel"],
+      swiftSettings: swiftSettings),
+    .testTarget(
+      name: "MoECommandTests", dependencies: ["moe", "MoECheckpoints", "MoETraining", "ExpertParallel"],
+      swiftSettings: swiftSettings),
     .target(
       name: "CommunicatorProperties", dependencies: ["ExpertParallel", "MoECore"],
       path: "Tests/CommunicatorProperties", swiftSettings: swiftSettings),

@@ -51,7 +51,7 @@ void moe_rms_norm(moe_execution ex, const float *x, const float *addend, const f
 static void backward_task(void *context, int64_t task, int thread) {
   (void)thread;
   const norm_args *g = context;
-  const int64_t row_tasks = ceil_div(g->T, BLOCK_ROWS);
+  const int64_t row_tasks = g->dx ? ceil_div(g->T, BLOCK_ROWS) : 0;
   if (task >= row_tasks) {
     const int64_t first = (task - row_tasks) * BLOCK_COLUMNS;
     gain_table[g->isa](g->dy, g->x, g->inverse, g->T, g->D, first, min64(g->D, first + BLOCK_COLUMNS),
@@ -75,5 +75,7 @@ void moe_rms_norm_backward(moe_execution ex, const float *dy, const float *x, co
                  .D = D,
                  .dx = dx,
                  .dgain = dgain};
-  moe_parallel_for(ex.threads, ceil_div(T, BLOCK_ROWS) + ceil_div(D, BLOCK_COLUMNS), backward_task, &g);
+  const int64_t row_tasks = dx ? ceil_div(T, BLOCK_ROWS) : 0;
+  const int64_t column_tasks = dgain ? ceil_div(D, BLOCK_COLUMNS) : 0;
+  moe_parallel_for(ex.threads, row_tasks + column_tasks, backward_task, &g);
 }

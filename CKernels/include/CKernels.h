@@ -277,7 +277,7 @@ void moe_combine_backward(moe_execution ex, const float *dout, const float *y, c
 void moe_rms_norm(moe_execution ex, const float *x, const float *addend, const float *gain, int64_t T,
                   int64_t D, float epsilon, float *sum, float *y, float *inverse);
 
-/* From dL/dy and x, the sum above, adds to dx [T,D] and to dgain [D], tokens in order. */
+/* From dL/dy and x, the sum above, adds to dx [T,D] and to dgain [D], tokens in order; NULL leaves one of them out. */
 void moe_rms_norm_backward(moe_execution ex, const float *dy, const float *x, const float *gain,
                            const float *inverse, int64_t T, int64_t D, float *dx, float *dgain);
 

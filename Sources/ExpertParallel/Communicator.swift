@@ -34,6 +34,19 @@ extension Communicator {
     set { group.timeout = newValue }
   }
 
+  /// How long an operation still waits for other ranks once the job ``isEnding``; 0 s unless set, for all groups of the
+  /// rank. `mpirun` leaves about a second to ranks that outlive another one.
+  public var grace: Duration {
+    get { group.engine.grace }
+    set { group.engine.grace = newValue }
+  }
+
+  /// Whether the job was told to end from outside, as `mpirun` does at Ctrl-C or when a rank has died.
+  public var isEnding: Bool { group.engine.transport.isEnding }
+
+  /// How long this rank has waited for requests so far, in all groups.
+  public var waitingTime: Duration { group.engine.waitingTime }
+
   /// Makes progress with all requests of this rank, without waiting; to be called about every millisecond from
   /// computations that go on beside them. A failure is thrown by the next operation, test or wait.
   public func poll() { group.engine.progress() }

@@ -53,7 +53,7 @@ public final class Request {
     engine.progress()
     if isComplete { return true }
     if let failure = engine.failure { throw failure }
-    if engine.transport.isEnding { throw expire(after: nil) }
+    if engine.transport.isEnding, ContinuousClock.now - start >= engine.grace { throw expire(after: nil) }
     if ContinuousClock.now - start > timeout { throw expire(after: timeout) }
     return false
   }
@@ -64,13 +64,15 @@ public final class Request {
   /// - Throws: `CommunicationError`, `.deadline` when the time has passed.
   public func wait(timeout: Duration? = nil) throws(CommunicationError) {
     let timeout = timeout ?? self.timeout
-    let deadline = ContinuousClock.now + timeout
+    let begin = ContinuousClock.now
+    defer { engine.waitingTime += ContinuousClock.now - begin }
+    let deadline = begin + timeout
     while !isComplete {
       let mark = engine.transport.mark()
       engine.progress()
       if isComplete { return }
       if let failure = engine.failure { throw failure }
-      if engine.transport.isEnding { throw expire(after: nil) }
+      if engine.transport.isEnding, ContinuousClock.now - begin >= engine.grace { throw expire(after: nil) }
       if ContinuousClock.now >= deadline { throw expire(after: timeout) }
       engine.transport.idle(since: mark, until: deadline)
     }

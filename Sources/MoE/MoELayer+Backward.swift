@@ -57,23 +57,35 @@ extension MoELayer {
     losses: RouterLossGradients = RouterLossGradients(), into inputGradient: inout Activations,
     gradients: MoEGradients, workspace: inout Workspace, execution: Execution? = nil
   ) throws(MoEError) {
+    try backward(
+      .all, outputGradient, input: input, recording: &recording, losses: losses, into: &inputGradient,
+      gradients: gradients, workspace: &workspace, execution: execution)
+  }
+
+  /// The same, or a part of it: `.parameters` comes after `.input` of the same pass, with nothing else computed in the
+  /// workspace between them.
+  package func backward(
+    _ part: BackwardPart, _ outputGradient: Activations, input: Activations, recording: inout Recording,
+    losses: RouterLossGradients, into inputGradient: inout Activations, gradients: MoEGradients,
+    workspace: inout Workspace, execution: Execution?
+  ) throws(MoEError) {
     let execution = if let execution { execution } else { try Execution.automatic() }
     try validateBackward(
       outputGradient, input: input, pass: recording.pass, inputGradient: inputGradient,
       gradients: gradients, execution: execution)
     try losses.validate(tokenCount: input.tokenCount, expertCount: configuration.expertCount)
-    recording.pass = nil
+    if part != .input { recording.pass = nil }
     workspace.exchange(with: &recording)
     defer { workspace.exchange(with: &recording) }
     unsafe try input.tokens.withUnsafeBufferPointer { tokens throws(MoEError) in
       unsafe try outputGradient.tokens.withUnsafeBufferPointer { output throws(MoEError) in
         unsafe try inputGradient.tokens.withUnsafeMutableBufferPointer { result throws(MoEError) in
-          if recording.extent == .recompute {
+          if recording.extent == .recompute && part != .parameters {
             unsafe try recompute(
               tokens.baseAddress!, tokenCount: input.tokenCount, execution: execution, workspace: &workspace)
           }
           unsafe try backward(
-            output.baseAddress!, tokens: tokens.baseAddress!, tokenCount: input.tokenCount,
+            part, output.baseAddress!, tokens: tokens.baseAddress!, tokenCount: input.tokenCount,
             losses: losses, into: result.baseAddress!, gradients: gradients, execution: execution,
             workspace: &workspace)
         }
@@ -133,13 +145,19 @@ extension MoELayer {
   /// 5. Router and gate: what they add to the tokens.
   /// 6. Gradients of the parameters of router, gate and branch.
   private func backward(
-    _ output: UnsafePointer<Float>, tokens: UnsafePointer<Float>, tokenCount: Int,
+    _ part: BackwardPart, _ output: UnsafePointer<Float>, tokens: UnsafePointer<Float>, tokenCount: Int,
     losses: RouterLossGradients, into inputGradient: UnsafeMutablePointer<Float>, gradients: MoEGradients,
     execution: Execution, workspace: inout Workspace
   ) throws(MoEError) {
     let offsets = unsafe UnsafePointer(
       try workspace.routing.offsets.reserve(experts.expertCount + 1, of: Int64.self))
     let rowCount = unsafe Int(offsets[experts.expertCount])
+    if part == .parameters {
+      unsafe try addExpertGradients(
+        offsets: offsets, rowCount: rowCount, to: gradients, execution: execution, workspace: &workspace)
+      return try addSharedGradients(
+        tokenCount: tokenCount, to: gradients, execution: execution, workspace: &workspace)
+    }
     let rowWeights = unsafe try combineBackward(
       output,
       forwardRows: workspace.experts.rows.reserve(rowCount * configuration.hiddenSize, of: Float.self),
@@ -148,9 +166,10 @@ extension MoELayer {
       experts, output: output, order: workspace.routing.rowToken.reserve(rowCount, of: Int32.self),
       rowWeights: rowWeights, offsets: offsets, rowCount: rowCount, execution: execution,
       forward: &workspace.experts, backward: &workspace.backward.experts, scratch: &workspace.kernel)
-    unsafe try Kernels.networkGradients(
-      experts, offsets: offsets, rowCount: rowCount, gradients: gradients.experts, execution: execution,
-      forward: &workspace.experts, backward: &workspace.backward.experts, scratch: &workspace.kernel)
+    if part == .all {
+      unsafe try addExpertGradients(
+        offsets: offsets, rowCount: rowCount, to: gradients, execution: execution, workspace: &workspace)
+    }
     let branchRows = unsafe try branchBackward(
       output, tokenCount: tokenCount, execution: execution, workspace: &workspace)
     unsafe try gatherBackward(
@@ -159,7 +178,18 @@ extension MoELayer {
     unsafe try routersBackward(
       tokens, tokenCount: tokenCount, losses: losses, into: inputGradient, execution: execution,
       workspace: &workspace)
-    try addSharedGradients(
-      tokenCount: tokenCount, to: gradients, execution: execution, workspace: &workspace)
+    if part == .all {
+      try addSharedGradients(
+        tokenCount: tokenCount, to: gradients, execution: execution, workspace: &workspace)
+    }
+  }
+
+  private func addExpertGradients(
+    offsets: UnsafePointer<Int64>, rowCount: Int, to gradients: MoEGradients, execution: Execution,
+    workspace: inout Workspace
+  ) throws(MoEError) {
+    unsafe try Kernels.networkGradients(
+      experts, offsets: offsets, rowCount: rowCount, gradients: gradients.experts, execution: execution,
+      forward: &workspace.experts, backward: &workspace.backward.experts, scratch: &workspace.kernel)
   }
 }

@@ -8,9 +8,12 @@ extension MoELayer {
   /// - Parameters:
   ///   - prefix: goes before every name.
   ///   - gradients: the sums that ``backward(_:input:recording:losses:into:gradients:execution:)`` adds to.
+  ///   - experts: what the layer's experts are called, where it holds some of a larger layer's; nil for all in order.
   /// - Throws: `MoEError.unsupported` for sizes that are not multiples of 32, where weights and gradients are padded
   ///   differently, and for biases.
-  package func parameters(prefix: String, gradients: MoEGradients) throws(MoEError) -> [Parameter] {
+  package func parameters(
+    prefix: String, gradients: MoEGradients, experts ids: [Int]? = nil
+  ) throws(MoEError) -> [Parameter] {
     for (name, size) in [
       ("hidden size", configuration.hiddenSize), ("feed-forward size", configuration.feedForwardSize),
       ("dense branch's feed-forward size", configuration.denseBranch?.feedForwardSize ?? 32),
@@ -26,9 +29,10 @@ extension MoELayer {
     var parameters = [
       Self.parameter("\(prefix).router", router, gradients.router)
     ]
+    let ids = ids ?? Array(0..<experts.expertCount)
     parameters += Self.parameters(
-      experts, gradients.experts, group: .expert, name: { "\(prefix).experts.\($0)" },
-      owner: "\(prefix).experts")
+      experts, gradients.experts, group: .expert, name: { "\(prefix).experts.\(ids[$0])" },
+      owner: "\(prefix).experts", experts: ids)
     if let branch, let sums = gradients.branch {
       parameters += Self.parameters(
         branch, sums, group: .other, name: { _ in "\(prefix).dense" }, owner: "\(prefix).dense")
@@ -80,7 +84,7 @@ extension MoELayer {
 
   private static func parameters(
     _ networks: PackedExperts, _ gradients: NetworkGradients, group: Parameter.Group, name: (Int) -> String,
-    owner: String
+    owner: String, experts: [Int] = []
   ) -> [Parameter] {
     let (hidden, inner) = (networks.hiddenSize, networks.feedForwardSize)
     let parts = networks.activation.isGated ? ["gate", "up"] : ["up"]
@@ -98,10 +102,11 @@ extension MoELayer {
     return [
       Parameter(
         name: "\(owner).up", group: group, decays: true, tensors: up, count: networks.up.byteCount / stride,
-        values: networks.up, gradient: gradients.up),
+        experts: experts, values: networks.up, gradient: gradients.up),
       Parameter(
         name: "\(owner).down", group: group, decays: true, tensors: down,
-        count: networks.down.byteCount / stride, values: networks.down, gradient: gradients.down),
+        count: networks.down.byteCount / stride, experts: experts, values: networks.down,
+        gradient: gradients.down),
     ]
   }
 }

@@ -43,17 +43,21 @@ public final class Parameter {
   public let tensors: [Tensor]
   /// The floats it takes, padding included.
   public let count: Int
+  /// The layer's experts whose matrices it holds, each in an equal part of its memory; empty where it is of none.
+  package let experts: [Int]
   package let values: Memory
   package let gradient: Memory
 
   package init(
-    name: String, group: Group, decays: Bool, tensors: [Tensor], count: Int, values: Memory, gradient: Memory
+    name: String, group: Group, decays: Bool, tensors: [Tensor], count: Int, experts: [Int] = [],
+    values: Memory, gradient: Memory
   ) {
     self.name = name
     self.group = group
     self.decays = decays
     self.tensors = tensors
     self.count = count
+    self.experts = experts
     self.values = values
     self.gradient = gradient
   }

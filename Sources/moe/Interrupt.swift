@@ -9,10 +9,10 @@ final class Interrupt {
   private let request = Request()
   private let sources: [any DispatchSourceSignal]
 
-  /// Listens for SIGINT and SIGTERM.
-  init() {
+  /// Listens for signals.
+  init(_ signals: [Int32] = [SIGINT, SIGTERM]) {
     let request = request
-    sources = [SIGINT, SIGTERM].map { number in
+    sources = signals.map { number in
       signal(number, SIG_IGN)
       let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
       source.setEventHandler {

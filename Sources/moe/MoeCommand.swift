@@ -17,11 +17,12 @@ struct MoeCommand: ParsableCommand {
         moe train --text books --out run
         moe generate run --prompt "Once upon a time"
         moe report run
+        moe plan --experts 64 --hidden 1024 --ffn 2048 --hosts 4
         moe check
       """,
     version: version,
     subcommands: [
       InfoCommand.self, ApplyCommand.self, RouteCommand.self, TrainCommand.self, GenerateCommand.self,
-      ReportCommand.self, CheckCommand.self,
+      ReportCommand.self, PlanCommand.self, CheckCommand.self,
     ])
 }

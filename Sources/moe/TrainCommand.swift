@@ -1,4 +1,5 @@
 import ArgumentParser
+import ExpertParallel
 import Foundation
 import MoE
 import MoETraining
@@ -14,10 +15,17 @@ struct TrainCommand: ParsableCommand {
       A run that was interrupted, or killed at any moment, goes on with --resume, its own settings and the same \
       bits; only --steps may then be raised. Linear and cosine schedules stretch to the new last step.
 
+      Several ranks, threads of this process or processes of mpirun on machines that share RUN and the text, train the \
+      same model: batches are dealt to them sequence by sequence, experts spread over them. With exact sums the \
+      number of ranks changes no bit, and it may be another one after --resume. Their checkpoints are folders, \
+      checkpoint-STEP, with a file of each rank.
+
       Examples:
         moe train --text books/de books/en --out run
         moe train --text en=shakespeare.txt --out run --preset deepseek --steps 2000
         moe train --out run --resume
+        moe train --text books --out run --experts 64 --ranks 4
+        mpirun -n 4 moe train --text books --out run --mpi --expert-parallel 2
       """)
 
   @Option(
@@ -29,6 +37,7 @@ struct TrainCommand: ParsableCommand {
   @Option(help: "The folder of the run.") var out: String
   @Flag(help: "Continue the run in that folder.") var resume = false
   @OptionGroup(title: "Settings") var settings: TrainOptions
+  @OptionGroup(title: "Ranks") var rankOptions: RankOptions
   @OptionGroup var options: ExecutionOptions
 
   func validate() throws {
@@ -40,6 +49,17 @@ struct TrainCommand: ParsableCommand {
 
   func run() throws {
     let execution = try options.execution()
+    // Over MPI every process reads run and text; local ranks share what was read.
+    let prepared = rankOptions.mpi ? nil : try prepared(execution)
+    let command = self
+    try rankOptions.run(execution) { ranks, part in
+      let (description, corpus) = try prepared ?? command.prepared(execution)
+      try command.train(description, corpus, ranks, part)
+    }
+  }
+
+  /// The run, new or continued, and its text.
+  private func prepared(_ execution: Execution) throws -> (RunDescription, TextCorpus) {
     let folder = RunFolder(out)
     let stored = try resume ? continued(folder) : nil
     let texts = try stored?.texts ?? text.map { argument in try TextCorpus.absolute(argument) }
@@ -51,24 +71,47 @@ struct TrainCommand: ParsableCommand {
         "the text has changed since the run began: \(description.data.trainBytes) bytes to train on then, "
           + "\(corpus.trainBytes) now, or as many with another content or name")
     }
+    return (description, corpus)
+  }
+
+  /// Trains on one rank; the first of several speaks for all.
+  private func train(
+    _ description: RunDescription, _ corpus: TextCorpus, _ ranks: Ranks?, _ execution: Execution
+  ) throws {
     let trainer = try Trainer(
-      description, corpus: corpus, folder: folder, resumes: resume, execution: execution)
-    let report = TrainReport(trainer, corpus, execution, out)
-    report.begin(isResumed: resume)
+      description, corpus: corpus, folder: RunFolder(out), resumes: resume, over: ranks, execution: execution)
+    let report =
+      ranks?.isFirst ?? true ? TrainReport(trainer, corpus, try options.execution(), out) : nil
+    report?.begin(isResumed: resume)
     if trainer.step == trainer.description.training.steps {
       try trainer.writeSample()
-      print("the run is at its last step, \(trainer.step), already; a higher --steps continues it")
+      report?.say("the run is at its last step, \(trainer.step), already; a higher --steps continues it")
       return
     }
-    let interrupt = Interrupt()
-    switch try trainer.run(shouldStop: { interrupt.isRequested }, report: report.show) {
+    let shouldStop = Self.interruption(ranks)
+    switch try trainer.run(shouldStop: shouldStop, report: { report?.show($0) }) {
     case .stopped:
-      report.clear()
-      print("stopped after step \(trainer.step); moe train --out \(out) --resume continues the run")
+      report?.clear()
+      report?.say("stopped after step \(trainer.step); moe train --out \(out) --resume continues the run")
     case .finished:
       try trainer.writeSample()
-      report.end()
+      report?.end()
     }
+  }
+
+  /// Whether somebody asked this rank to end; of local ranks the first is asked for all.
+  private static func interruption(_ ranks: Ranks?) -> () -> Bool {
+    guard let communicator = ranks?.communicator else {
+      let interrupt = Interrupt()
+      return { interrupt.isRequested }
+    }
+    if communicator is LocalCommunicator {
+      let interrupt = communicator.rank == 0 ? Interrupt() : nil
+      return { interrupt?.isRequested ?? false }
+    }
+    // SIGTERM is also how mpirun ends the ranks that outlive another one, so the communicator takes note of it.
+    let interrupt = Interrupt(communicator.size == 1 ? [SIGINT, SIGTERM] : [SIGINT])
+    return { interrupt.isRequested || communicator.isEnding }
   }
 
   /// The description of a new run.
@@ -77,7 +120,9 @@ struct TrainCommand: ParsableCommand {
     let all = settings.resolved
     return RunDescription(
       preset: all.preset!.rawValue, seed: all.seed!, model: try all.model(), training: try all.training(),
-      corpus: corpus, machine: .init(cpu: InfoCommand.cpuName(), execution: execution), version: version,
+      corpus: corpus,
+      machine: .init(cpu: InfoCommand.cpuName(), execution: execution, ranks: rankOptions.ranks),
+      version: version,
       arguments: Dictionary(uniqueKeysWithValues: all.given.map { ($0.name, $0.value) }),
       texts: texts)
   }

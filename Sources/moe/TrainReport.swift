@@ -1,3 +1,4 @@
+import ExpertParallel
 import Foundation
 import MoE
 import MoETraining
@@ -56,9 +57,13 @@ final class TrainReport {
       "training",
       "\(training.optimizer.kind.rawValue), \(steps) steps of \(training.batchSize)×\(model.contextLength) bytes, "
         + "learning rate \(training.schedule.peak) \(training.schedule.shape.rawValue), \(training.precision), "
-        + "\(execution.instructionSet), \(execution.threadCount) threads")
+        + "\(execution.instructionSet), \(execution.threadCount) threads"
+        + (trainer.ranks.map { ", \($0.communicator.size) ranks" } ?? ""))
     fflush(nil)
   }
+
+  /// Prints a sentence.
+  func say(_ text: String) { print(text) }
 
   /// Shows a step: as a line that changes where somebody watches, else about every tenth of the way.
   func show(_ metrics: StepMetrics) {

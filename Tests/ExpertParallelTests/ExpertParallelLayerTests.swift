@@ -123,6 +123,58 @@ import Testing
     #expect(spread.difference(from: one) != nil)
   }
 
+  /// The second half of a batch is routed while the tokens of the first travel: the bits are those of two passes one after
+  /// another.
+  @Test func routesCanBeMadeBesideAnExchange() throws {
+    for seed in UInt64(640)..<650 {
+      let layerCase = LayerCase(
+        seed: seed, tokenCount: 32, expertCount: 4, expertsPerToken: 2, hiddenSize: 16, feedForwardSize: 16)
+      let problem = try layerCase.problem()
+      let halves = try LocalCommunicator.run(ranks: 2) { communicator in
+        let layer = try ExpertParallelLayer(
+          problem.configuration, weights: problem.weights, over: communicator,
+          exchange: ExchangeOptions(overlap: .slices(3)))
+        let inputs = (0..<2).map {
+          Activations.random([8, 16], seed: seed + UInt64(2 * $0 + communicator.rank))
+        }
+        func passes(ahead: Bool) throws -> [Activations] {
+          var firstSpace = ExpertParallelWorkspace()
+          var secondSpace = ExpertParallelWorkspace()
+          var first = ExpertParallelRecording()
+          var second = ExpertParallelRecording()
+          var (outputs, gradients) = (inputs, inputs)
+          let sums = try layer.makeGradients()
+          try layer.forward(
+            inputs[0], recording: &first, into: &outputs[0], workspace: &firstSpace
+          ) {
+            if ahead { try layer.route(inputs[1], recording: &second, workspace: &secondSpace) }
+          }
+          try layer.forward(inputs[1], recording: &second, into: &outputs[1], workspace: &secondSpace)
+          try layer.backward(
+            inputs[0], input: inputs[0], recording: &first, into: &gradients[0], gradients: sums,
+            workspace: &firstSpace)
+          try layer.backward(
+            inputs[1], input: inputs[1], recording: &second, into: &gradients[1], gradients: sums,
+            workspace: &secondSpace)
+          return outputs + gradients
+        }
+        let same = try passes(ahead: true) == passes(ahead: false)
+        var recording = ExpertParallelRecording()
+        var workspace = ExpertParallelWorkspace()
+        try layer.route(inputs[0], recording: &recording, workspace: &workspace)
+        var output = Activations.random([7, 16], seed: 1)
+        let message = Self.message {
+          try layer.forward(output, recording: &recording, into: &output, workspace: &workspace)
+        }
+        return (same, message)
+      }
+      for (same, message) in halves {
+        #expect(same, "seed \(seed)")
+        #expect(message.contains("routes of 8 tokens, the input 7"))
+      }
+    }
+  }
+
   /// Numbers that travel in bfloat16 are off by at most 2⁻⁸ of themselves. Tokens and rows do so once each; a change of
   /// a token by that much changes a row of these experts, which are nearly linear, by not much more.
   @Test(arguments: [1, 4])

@@ -3,7 +3,10 @@ import Testing
 
 /// What scripts rely on in every command: help, exit codes, what goes to which stream.
 @Suite struct ContractTests {
-  @Test(arguments: [[], ["info"], ["apply"], ["route"], ["train"], ["generate"], ["report"], ["check"]])
+  @Test(arguments: [
+    [], ["info"], ["apply"], ["route"], ["train"], ["generate"], ["report"], ["plan"],
+    ["check"],
+  ])
   func helpHasExamples(_ command: [String]) throws {
     let help = try moe(command + ["--help"])
     expectSuccess(help)
@@ -11,8 +14,10 @@ import Testing
     #expect(help.output.contains("Example") && help.output.contains(example))
     // A wrapped example cannot be pasted: the line after one is another, continues it, or is empty.
     let lines = help.output.split(separator: "\n", omittingEmptySubsequences: false)
-    for (line, next) in zip(lines, lines.dropFirst()) where line.hasPrefix("  moe ") {
-      #expect(next.isEmpty || next.hasPrefix(line.hasSuffix("\\") ? "    --" : "  moe "), "\(line)\n\(next)")
+    func begins(_ line: Substring) -> Bool { line.hasPrefix("  moe ") || line.hasPrefix("  mpirun ") }
+    for (line, next) in zip(lines, lines.dropFirst()) where begins(line) {
+      #expect(
+        next.isEmpty || (line.hasSuffix("\\") ? next.hasPrefix("    --") : begins(next)), "\(line)\n\(next)")
     }
   }
 

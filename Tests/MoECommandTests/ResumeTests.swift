@@ -1,5 +1,7 @@
+import ExpertParallel
 import Foundation
 import MoECheckpoints
+import MoETraining
 import Testing
 
 /// A run that was interrupted ends as one that was not.
@@ -69,6 +71,38 @@ import Testing
     }
   }
 
+  /// One rank speaks and goes on from what three ranks would have written.
+  @Test func aRunGoesOnFromTheFilesOfOtherRanks() throws {
+    try withTemporaryFolder { folder in
+      let training = try TrainingRun(in: folder)
+      let constant = ["schedule": "constant"]
+      expectSuccess(try training.train("whole", settings: constant))
+      expectSuccess(try training.train("run", settings: constant.merging(["steps": "22"]) { $1 }))
+      let text = try moe("generate", training.path("run"), "--bytes", "40")
+      expectSuccess(text)
+      let run = folder.appending(path: "run")
+      let path = run.appending(path: "checkpoint.safetensors").path
+      let file = try SafetensorsFile(path: path)
+      try LocalCommunicator.run(ranks: 3) { communicator in
+        let entries = try file.names.compactMap { name -> CheckpointEntry? in
+          let expert = name.split(separator: "experts.").dropFirst().first.flatMap { Int($0.prefix(1)) }
+          if let expert, expert % 3 != communicator.rank { return nil }
+          let matrix = try file.matrix(named: name)
+          return CheckpointEntry(
+            name: name, shape: try file.tensor(name).shape, read: { matrix }, write: { _ in })
+        }
+        try RunFolder(run.path).save(
+          TrainingCheckpoint(entries: entries, readsAll: true), step: 22, metadata: file.metadata,
+          over: CheckpointRanks(communicator))
+      }
+      try FileManager.default.removeItem(atPath: path)
+      #expect(try names(in: run).contains("checkpoint-22"))
+      #expect(try moe("generate", training.path("run"), "--bytes", "40").output == text.output)
+      expectSuccess(try training.resume("run", "--steps", "40"))
+      try expectSame(training, "whole", "run")
+    }
+  }
+
   @Test func flagsThatContradictTheRunNameBothValues() throws {
     try withTemporaryFolder { folder in
       let training = try TrainingRun(in: folder)
@@ -114,6 +148,7 @@ import Testing
       note = try training.resume("run")
       #expect(note.status == 0 && note.errors.hasPrefix("note: "), "\(note)")
       try expectSame(training, "whole", "run")
+      #expect(try SafetensorsFile(path: previous.path).metadata["step"] == "35")
       // Neither is whole: nothing is begun anew in silence.
       for file in [newest, previous] { try Data(contentsOf: file).prefix(5000).write(to: file) }
       expectFailure(try training.resume("run"), saying: ["checkpoint.safetensors"])

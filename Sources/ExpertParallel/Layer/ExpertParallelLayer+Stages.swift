@@ -35,6 +35,12 @@ extension ExpertParallelLayer {
     var isGate: Bool
   }
 
+  /// Tokens that were routed before their pass.
+  struct Routed {
+    var tokenCount: Int
+    var unroutable: Unroutable?
+  }
+
   /// Gives each choice its place among its expert's rows over all ranks, or drops it, and arranges who sends what.
   ///
   /// - Returns: the capacity of an expert in a scope.

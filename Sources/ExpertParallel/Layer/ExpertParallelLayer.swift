@@ -47,11 +47,11 @@ public struct ExpertParallelLayer {
   /// Whose tokens compete for a capacity of the batch.
   public let capacityExtent: Extent
   /// The layer with this rank's experts alone, for its stages.
-  let part: MoELayer
+  package internal(set) var part: MoELayer
   let meter = OverlapMeter()
 
   /// What the layer computes.
-  public let configuration: MoEConfiguration
+  public internal(set) var configuration: MoEConfiguration
   /// The experts of this rank.
   public var localExperts: [Int] { placement.experts[communicator.rank] }
 
@@ -153,36 +153,77 @@ public struct ExpertParallelLayer {
   ///
   /// - Parameters:
   ///   - noise: of the router in training; its first token is that of this rank's part.
-  ///   - recording: overwritten.
+  ///   - recording: overwritten, but for the routes of ``route(_:mask:noise:recording:workspace:execution:)``.
+  ///   - meanwhile: work of the caller's while the first tokens travel, such as the router of the next micro-batch; it may
+  ///     not exchange anything.
   public func forward(
     _ input: Activations, mask: [Bool]? = nil, sequenceLength: Int? = nil, noise: RouterNoise? = nil,
     recording: inout ExpertParallelRecording, into output: inout Activations,
-    workspace: inout ExpertParallelWorkspace, execution: Execution? = nil
+    workspace: inout ExpertParallelWorkspace, execution: Execution? = nil, meanwhile: () throws -> Void = {}
   ) throws {
     let execution = try execution ?? .automatic()
     try part.validate(input, mask: mask, output: output)
+    try noise?.validate()
+    let routed = recording.routed
+    if let routed, routed.tokenCount != input.tokenCount {
+      throw MoEError.invalidConfiguration(
+        "the recording has routes of \(routed.tokenCount) tokens, the input \(input.tokenCount)")
+    }
+    recording.routed = nil
+    recording.local.pass = nil
+    workspace.exchange(with: &recording)
+    defer { workspace.exchange(with: &recording) }
+    if routed == nil { workspace.local.routing.noise = noise }
+    try run(
+      input, mask: mask, sequenceLength: sequenceLength, records: recording.local.extent, routed: routed,
+      into: &output, record: &recording.local.record, workspace: &workspace, execution: execution,
+      meanwhile: meanwhile)
+    recording.local.pass = part.recordedPass(input, execution)
+  }
+
+  /// Routes the tokens of a recorded pass that is to follow, beside another one's exchange. No collective.
+  ///
+  /// - Parameters:
+  ///   - input: of the pass.
+  ///   - mask: of the pass.
+  ///   - noise: of the pass.
+  ///   - recording: to be passed to the pass.
+  ///   - workspace: to be passed to the pass too, and to nothing in between.
+  /// - Throws: as `MoELayer`; a token that cannot be routed is an error of the pass.
+  public func route(
+    _ input: Activations, mask: [Bool]? = nil, noise: RouterNoise? = nil,
+    recording: inout ExpertParallelRecording, workspace: inout ExpertParallelWorkspace,
+    execution: Execution? = nil
+  ) throws {
+    let execution = try execution ?? .automatic()
+    try part.validate(input, mask: mask, output: input)
     try noise?.validate()
     recording.local.pass = nil
     workspace.exchange(with: &recording)
     defer { workspace.exchange(with: &recording) }
     workspace.local.routing.noise = noise
-    try run(
-      input, mask: mask, sequenceLength: sequenceLength, records: recording.local.extent, into: &output,
-      record: &recording.local.record, workspace: &workspace, execution: execution)
-    recording.local.pass = part.recordedPass(input, execution)
+    let unroutable = unsafe try input.tokens.withUnsafeBufferPointer { tokens in
+      unsafe try route(
+        tokens.baseAddress!, tokenCount: input.tokenCount, mask: mask, isRecorded: true, execution: execution,
+        workspace: &workspace)
+    }
+    recording.routed = Routed(tokenCount: input.tokenCount, unroutable: unroutable)
   }
 
   private func run(
     _ input: Activations, mask: [Bool]?, sequenceLength: Int?, records: Recording.Extent?,
+    routed: Routed? = nil,
     into output: inout Activations, record: inout RoutingRecord, workspace: inout ExpertParallelWorkspace,
-    execution: Execution
+    execution: Execution, meanwhile: () throws -> Void = {}
   ) throws {
     try unsafe input.tokens.withUnsafeBufferPointer { tokens in
       try unsafe output.tokens.withUnsafeMutableBufferPointer { result in
         try unsafe forward(
           tokens.baseAddress!,
           shape: (input.tokenCount, sequenceLength ?? input.sequenceLength), mask: mask, records: records,
-          into: result.baseAddress!, record: &record, workspace: &workspace, execution: execution)
+          routed: routed, into: result.baseAddress!, record: &record, workspace: &workspace,
+          execution: execution,
+          meanwhile: meanwhile)
       }
     }
   }
@@ -191,26 +232,33 @@ public struct ExpertParallelLayer {
   /// 2. Exchange how many tokens each rank has, and counts of choices: every choice gets its place among all rows of its
   ///    expert, or is dropped, as if one rank had the whole batch.
   /// 3. Exchange tokens: each goes once to every rank that has one of its experts.
-  /// 4. Beside the first slice of them, compute the dense branch on this rank's tokens, if there is one.
+  /// 4. Beside the first slice of them, compute the dense branch on this rank's tokens, if there is one, and what the
+  ///    caller has to do.
   /// 5. Compute this rank's experts on the rows of the whole batch, in its order, slice by slice.
   /// 6. Exchange rows: what was made of a choice goes back to the rank of its token.
   /// 7. Combine: add each token's rows in slot order, and the branch.
   private func forward(
     _ tokens: UnsafePointer<Float>, shape: (tokenCount: Int, sequenceLength: Int), mask: [Bool]?,
-    records: Recording.Extent?, into output: UnsafeMutablePointer<Float>, record: inout RoutingRecord,
-    workspace: inout ExpertParallelWorkspace, execution: Execution
+    records: Recording.Extent?, routed: Routed?, into output: UnsafeMutablePointer<Float>,
+    record: inout RoutingRecord, workspace: inout ExpertParallelWorkspace, execution: Execution,
+    meanwhile: () throws -> Void
   ) throws {
     let step = "the forward pass"
-    let unroutable = unsafe try route(
-      tokens, tokenCount: shape.tokenCount, mask: mask, isRecorded: records != nil, execution: execution,
-      workspace: &workspace)
+    let unroutable =
+      if let routed {
+        routed.unroutable
+      } else {
+        unsafe try route(
+          tokens, tokenCount: shape.tokenCount, mask: mask, isRecorded: records != nil, execution: execution,
+          workspace: &workspace)
+      }
     let capacity = try order(
       shape: shape, unroutable: unroutable, step: step, workspace: &workspace)
     var branch: Kernels.Branch?
     let rows = unsafe try expertRows(
       tokens, isRecorded: records == .full, step: step, execution: execution, workspace: &workspace
     ) { workspace in
-      guard part.branch != nil else { return }
+      guard part.branch != nil else { return try meanwhile() }
       let branchRows = unsafe try part.branchRows(
         tokens, tokenCount: shape.tokenCount, isRecorded: records == .full, execution: execution,
         workspace: &workspace.local)
@@ -222,6 +270,7 @@ public struct ExpertParallelLayer {
           : UnsafePointer(
             try workspace.local.routing.branchGate.reserve(shape.tokenCount * columns, of: Float.self)),
         gateColumns: columns)
+      try meanwhile()
     }
     unsafe try part.combine(
       rows!, areWeighted: exchange.returned == .partialSums, branch: branch, tokenCount: shape.tokenCount,
@@ -233,7 +282,7 @@ public struct ExpertParallelLayer {
 
 extension MoEConfiguration {
   /// The same with another F.
-  fileprivate func withFeedForwardSize(_ size: Int) throws(MoEError) -> MoEConfiguration {
+  func withFeedForwardSize(_ size: Int) throws(MoEError) -> MoEConfiguration {
     try MoEConfiguration(
       hiddenSize: hiddenSize, feedForwardSize: size, expertCount: expertCount,
       expertsPerToken: expertsPerToken,

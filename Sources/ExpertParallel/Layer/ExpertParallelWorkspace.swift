@@ -3,7 +3,7 @@ internal import MoECore
 
 /// Scratch of a pass over ranks, grown by the first pass of a size and reused by the next; one for all layers of a rank.
 public struct ExpertParallelWorkspace: ~Copyable {
-  var local = Workspace()
+  package var local = Workspace()
   /// The activations of each slice.
   var tiles: [TileScratch] = []
   var backwardTiles: [BackwardTiles] = []
@@ -60,11 +60,13 @@ public struct ExpertParallelWorkspace: ~Copyable {
 
 /// What a recorded forward pass of a rank leaves for its backward pass; see ``Recording``.
 public struct ExpertParallelRecording: ~Copyable {
-  var local: Recording
+  package var local: Recording
   var kept = KeptExchange()
   /// The activations of a full recording.
   var tiles: [TileScratch] = []
   var returned = ExchangeBuffer()
+  /// The routes of a pass that has not begun.
+  var routed: ExpertParallelLayer.Routed?
 
   /// Makes an empty recording.
   ///

@@ -86,8 +86,9 @@ package struct GradientChain {
     return {
       for (request, (sum, before)) in zip(requests, zip(sums, before)) {
         try request.wait()
+        let (values, earlier) = unsafe (sum.floats, before.floats)
         for index in 0..<sum.byteCount / MemoryLayout<Float>.stride {
-          unsafe sum.floats[index] = before.floats[index] + sum.floats[index]
+          unsafe values[index] = earlier[index] + values[index]
         }
       }
     }

@@ -8,6 +8,10 @@ final class ProgressEngine {
   private var isMoving = false
   /// What every later operation throws.
   private(set) var failure: CommunicationError?
+  /// How long operations still wait for other ranks when the job is being ended.
+  var grace = Duration.zero
+  /// How long this rank has waited for requests.
+  var waitingTime = Duration.zero
   /// A number that no group of this rank has.
   var nextContext = 0
 

@@ -1,9 +1,16 @@
 import Glibc
 
 /// A file that appears whole or not at all.
-struct AtomicFile: ~Copyable {
+package struct AtomicFile: ~Copyable {
   private let descriptor: Int32
   private let temporary: String
+
+  /// Puts `bytes` at `path`.
+  ///
+  /// - Throws: ``CheckpointError`` naming the step that failed.
+  package static func write(_ bytes: [UInt8], to path: String) throws(CheckpointError) {
+    try write(to: path) { (file) throws(CheckpointError) in try file.append(bytes) }
+  }
 
   /// Calls `body` to fill a temporary file beside `path`, flushes it to the disk and renames it to `path`.
   static func write(
@@ -29,7 +36,7 @@ struct AtomicFile: ~Copyable {
       // The caller knows the file by its own name, not the temporary one.
       throw CheckpointError(path, error.complaint)
     }
-    flushFolder(of: path)
+    flush(folder: folder(of: path))
   }
 
   /// Checks that a file can be put at `path`, as far as that can be known before it is.
@@ -71,9 +78,9 @@ struct AtomicFile: ~Copyable {
     }
   }
 
-  /// Makes the renaming last; a file system that cannot do it has no more to give.
-  private static func flushFolder(of path: String) {
-    let descriptor = unsafe open(folder(of: path), O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+  /// Makes renamings in a folder last; a file system that cannot do it has no more to give.
+  package static func flush(folder: String) {
+    let descriptor = unsafe open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
     if descriptor < 0 { return }
     fsync(descriptor)
     close(descriptor)

@@ -31,7 +31,7 @@ public enum JSONValue: Sendable, Equatable {
   }
 
   /// What the value is, in words.
-  var kind: String {
+  package var kind: String {
     switch self {
     case .null: "null"
     case .bool(let value): "\(value)"

@@ -79,3 +79,14 @@ func isFile(_ path: String) -> Bool {
   var status = stat()
   return unsafe stat(path, &status) == 0 && status.st_mode & S_IFMT != S_IFDIR
 }
+
+/// The bytes of a regular file.
+///
+/// - Throws: ``CheckpointError`` where it is none, cannot be read, or is longer than `limit` bytes.
+package func contents(ofFile path: String, atMost limit: Int) throws(CheckpointError) -> [UInt8] {
+  let bytes = try MappedBytes(path: path)
+  guard bytes.count <= limit else {
+    throw CheckpointError(path, "is \(bytes.count) bytes long, expected at most \(limit)")
+  }
+  return bytes.copy(0..<bytes.count)
+}

@@ -65,6 +65,13 @@ public struct SafetensorsFile: Sendable {
     return tensor
   }
 
+  /// The hash of the whole file, which reads all of it.
+  package func digest() -> FileDigest {
+    var hash = SHA256()
+    unsafe storage.withBytes(0..<storage.count) { unsafe hash.update($0) }
+    return FileDigest(byteCount: storage.count, sha256: hash.digest())
+  }
+
   /// A tensor of two dimensions `[rows, columns]`, converted to `Float`.
   ///
   /// - Throws: ``CheckpointError`` where there is none, or it is not F32, F16 or BF16, or not of rank 2.

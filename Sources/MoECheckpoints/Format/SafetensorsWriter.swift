@@ -70,11 +70,23 @@ public struct SafetensorsWriter: Sendable {
   /// removed where anything fails.
   ///
   /// - Throws: ``CheckpointError`` naming the step that failed.
-  public func write(to path: String) throws(CheckpointError) {
+  public func write(to path: String) throws(CheckpointError) { try write(to: path) { _ in } }
+
+  /// The same, and says what was written.
+  package func writeDigested(to path: String) throws(CheckpointError) -> FileDigest {
+    var (byteCount, hash) = (0, SHA256())
+    try write(to: path) { piece in
+      byteCount += piece.count
+      hash.update(piece)
+    }
+    return FileDigest(byteCount: byteCount, sha256: hash.digest())
+  }
+
+  private func write(to path: String, _ observe: ([UInt8]) -> Void) throws(CheckpointError) {
     try AtomicFile.write(to: path) { (file) throws(CheckpointError) in
-      try file.append(header())
-      for entry in entries {
-        try Self.forEachPiece(of: entry) { (piece) throws(CheckpointError) in try file.append(piece) }
+      try forEachPiece { (piece) throws(CheckpointError) in
+        observe(piece)
+        try file.append(piece)
       }
     }
   }
@@ -86,8 +98,8 @@ public struct SafetensorsWriter: Sendable {
 
   /// The bytes of the whole file.
   public func bytes() -> [UInt8] {
-    var bytes = header()
-    for entry in entries { Self.forEachPiece(of: entry) { bytes += $0 } }
+    var bytes: [UInt8] = []
+    forEachPiece { bytes += $0 }
     return bytes
   }
 
@@ -113,6 +125,14 @@ public struct SafetensorsWriter: Sendable {
     var text = Array("{\(members.joined(separator: ","))}".utf8)
     text += Array(repeating: UInt8(ascii: " "), count: (8 - text.count % 8) % 8)
     return (0..<8).map { UInt8(truncatingIfNeeded: text.count >> ($0 * 8)) } + text
+  }
+
+  /// Calls `body` with the bytes of the file, a piece at a time.
+  private func forEachPiece<Failure: Error>(
+    _ body: ([UInt8]) throws(Failure) -> Void
+  ) throws(Failure) {
+    try body(header())
+    for entry in entries { try Self.forEachPiece(of: entry, body) }
   }
 
   /// Calls `body` with a tensor's bytes, a piece at a time.
@@ -147,7 +167,7 @@ public struct SafetensorsWriter: Sendable {
 }
 
 /// `text` as a JSON string, quotes included.
-func jsonString(_ text: String) -> String {
+package func jsonString(_ text: String) -> String {
   var json = "\""
   for scalar in text.unicodeScalars {
     switch scalar {

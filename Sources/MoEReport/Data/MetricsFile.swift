@@ -1,14 +1,14 @@
-import Foundation
+package import Foundation
 
 /// The lines of `metrics.jsonl`.
-struct MetricsFile {
-  var steps: [StepRecord] = []
+package struct MetricsFile {
+  package var steps: [StepRecord] = []
   /// What had to be left out.
-  var notes: [String] = []
+  package var notes: [String] = []
 
   /// Reads every line; a last one without a line feed that does not parse was cut while it was written, and is
   /// left out with a note.
-  init(_ contents: Data, path: String) throws(RunError) {
+  package init(_ contents: Data, path: String) throws(RunError) {
     let lines = contents.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
     for (index, line) in lines.enumerated() where !line.allSatisfy({ $0 == 0x20 || $0 == 0x0d || $0 == 0x09 })
     {

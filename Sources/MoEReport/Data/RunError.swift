@@ -1,4 +1,4 @@
-import Foundation
+package import Foundation
 
 /// What is wrong with a file of a run's folder.
 ///
@@ -26,10 +26,12 @@ public struct RunError: Error, Sendable, Equatable, CustomStringConvertible {
 }
 
 /// Decodes JSON; a failure is a sentence about the value.
-func decode<Value: Decodable>(
-  _ type: Value.Type, from contents: Data, path: String, line: Int? = nil
+package func decode<Value: Decodable>(
+  _ type: Value.Type, from contents: Data, path: String, line: Int? = nil,
+  keys: JSONDecoder.KeyDecodingStrategy = .useDefaultKeys
 ) throws(RunError) -> Value {
   let decoder = JSONDecoder()
+  decoder.keyDecodingStrategy = keys
   do {
     return try decoder.decode(type, from: contents)
   } catch DecodingError.dataCorrupted {

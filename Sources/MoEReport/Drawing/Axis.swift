@@ -12,7 +12,7 @@ package struct Axis: Equatable {
   }
 
   /// Where a value lies: 0 at the lower end, 1 at the upper.
-  func position(_ value: Double) -> Double { (value - lower) / (upper - lower) }
+  package func position(_ value: Double) -> Double { (value - lower) / (upper - lower) }
 
   /// Round values within the axis, about `count` of them: multiples of 1, 2 or 5 times a power of ten.
   package func ticks(_ count: Int) -> [Double] {

@@ -31,7 +31,7 @@ func escaped(_ scalar: Unicode.Scalar) -> String {
 }
 
 /// An element with attributes, whose values are escaped here, and contents, which are markup already.
-func element(
+package func element(
   _ name: String, _ attributes: KeyValuePairs<String, String> = [:], _ contents: String = ""
 ) -> String {
   let list = attributes.map { " \($0)=\"\(escaped($1))\"" }.joined()

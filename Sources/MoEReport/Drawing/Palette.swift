@@ -9,7 +9,7 @@ package struct Palette {
   package var surface: Color { Color(isDark ? 0x1b1e24 : 0xffffff) }
   package var ink: Color { Color(isDark ? 0xe9e7e2 : 0x1b1c1f) }
   package var muted: Color { Color(isDark ? 0xa6abb4 : 0x5a5e67) }
-  var rule: Color { Color(isDark ? 0x30353e : 0xe2e0d9) }
+  package var rule: Color { Color(isDark ? 0x30353e : 0xe2e0d9) }
 
   /// How many lines have a colour of their own.
   package static let lineCount = 8

@@ -2,62 +2,120 @@ internal import Foundation
 internal import MoECheckpoints
 
 /// A checkpoint that was found, and what there is to say about it.
-struct FoundCheckpoint {
-  var file: SafetensorsFile
-  var step: Int
+package struct FoundCheckpoint {
+  /// Its matrices.
+  package var content: any CheckpointContent
+  /// The step of the run.
+  package var step: Int
   /// Why it is not the newest, where it is not.
-  var note: String?
+  package var note: String?
 }
 
 extension RunFolder {
-  /// Puts a checkpoint in place and keeps the one before it.
+  /// Puts a checkpoint in place, keeps the one before it and removes older ones. A collective.
   ///
-  /// The new file is whole before the old one gets its second name, and has that name until the new one takes the
-  /// first: whenever the process is killed, `checkpoint.safetensors` is whole.
-  func save(_ checkpoint: TrainingCheckpoint, metadata: [String: String]) throws {
-    try checkpoint.write(to: nextPath, metadata: metadata)
-    if FileManager.default.fileExists(atPath: checkpointPath) {
-      let second = "\(previousPath).tmp"
-      _ = unsafe unlink(second)
+  /// One rank writes `checkpoint.safetensors`, several a folder `checkpoint-<step>`. The new one is whole before its
+  /// name is given to it, and the one before keeps a name: whenever the processes are killed, one is whole.
+  ///
+  /// - Throws: on all ranks the same error, as ``TrainingCheckpoint`` and ``ShardedCheckpoint``; the checkpoints stay as
+  ///   they are.
+  package func save(
+    _ checkpoint: TrainingCheckpoint, step: Int, metadata: [String: String], over ranks: CheckpointRanks
+  ) throws {
+    if ranks.size == 1 {
+      try checkpoint.write(to: path(Self.nextFile), metadata: metadata)
+      try putFileInPlace()
+      return prune(keeping: Self.newestFile, step: step)
+    }
+    try ShardedCheckpoint.write(
+      checkpoint.entries, to: path(Self.nextFolder), step: step, metadata: metadata, over: ranks)
+    try ranks.agree(step: "checkpoint of step \(step)") {
+      if ranks.rank > 0 { return }
+      try putFolderInPlace(step: step)
+      prune(keeping: Self.folderName(step: step), step: step)
+    }
+  }
+
+  private func putFileInPlace() throws(CheckpointError) {
+    // What cannot be opened takes no place of what can.
+    if openedStep(of: Self.newestFile) != nil {
+      let second = "\(Self.previousFile).tmp"
+      _ = unsafe unlink(path(second))
       // A file system without hard links is left with a moment in which only the previous name exists.
-      if unsafe link(checkpointPath, second) == 0 {
-        try rename(second, to: previousPath)
+      if unsafe link(checkpointPath, path(second)) == 0 {
+        try rename(second, to: Self.previousFile)
       } else {
-        try rename(checkpointPath, to: previousPath)
+        try rename(Self.newestFile, to: Self.previousFile)
       }
     }
-    try rename(nextPath, to: checkpointPath)
+    try rename(Self.nextFile, to: Self.newestFile)
   }
 
-  private func rename(_ from: String, to path: String) throws(TrainingError) {
-    if unsafe Foundation.rename(from, path) != 0 {
-      throw .run(path: path, "the file cannot be put in place: \(unsafe String(cString: strerror(errno)))")
+  private func putFolderInPlace(step: Int) throws(CheckpointError) {
+    let name = Self.folderName(step: step)
+    if FileManager.default.fileExists(atPath: path(name)) {
+      // A run that went on from an older checkpoint comes by this step again.
+      remove(name + Self.replaced)
+      try rename(name, to: name + Self.replaced)
+    }
+    try rename(Self.nextFolder, to: name)
+    AtomicFile.flush(folder: path)
+  }
+
+  private func rename(_ from: String, to name: String) throws(CheckpointError) {
+    if unsafe Foundation.rename(path(from), path(name)) != 0 {
+      throw CheckpointError(path(name), "cannot be put in place: \(unsafe String(cString: strerror(errno)))")
     }
   }
 
-  /// The newest checkpoint that is whole; nil where there is none and no step was recorded.
+  /// Removes all checkpoints but the one of a step that has just been put in place, and the newest one before it that
+  /// can be opened.
+  private func prune(keeping newest: String, step: Int) {
+    let others = checkpointNames().filter { $0 != newest }
+    let before = others.first { (openedStep(of: $0) ?? .max) <= step }
+    for name in others where name != before { remove(name) }
+  }
+
+  /// Removes a file or folder so that half of it never has its name.
+  private func remove(_ name: String) {
+    if unsafe Foundation.rename(path(name), path("\(name).tmp")) == 0 {
+      try? FileManager.default.removeItem(atPath: path("\(name).tmp"))
+    }
+  }
+
+  /// The newest checkpoint that is whole; nil where there is none and no step was recorded. A collective.
   ///
-  /// - Throws: `CheckpointError` where there are checkpoints and none is whole.
-  func findCheckpoint() throws -> FoundCheckpoint? {
-    do throws(CheckpointError) {
-      return try open(checkpointPath)
-    } catch {
-      if FileManager.default.fileExists(atPath: previousPath), var found = try? open(previousPath) {
-        found.note =
-          "\(error); the checkpoint before it, \(previousPath) of step \(found.step), takes its place"
+  /// - Throws: on all ranks the same `CheckpointError` where there are checkpoints and none is whole.
+  package func findCheckpoint(over ranks: CheckpointRanks = CheckpointRanks(nil)) throws -> FoundCheckpoint? {
+    let own = ranks.rank == 0 ? checkpointNames() : []
+    var newestError: CheckpointError?
+    for name in try ranks.gather(own, step: "checkpoints of \(path)")[0] {
+      do {
+        var found = try open(name, over: ranks)
+        found.note = newestError.map {
+          "\($0); the checkpoint before it, \(path(name)) of step \(found.step), takes its place"
+        }
         return found
+      } catch let error as CheckpointError {
+        if newestError == nil { newestError = error }
       }
-      let metrics = FileManager.default.contents(atPath: metricsPath) ?? Data()
-      if FileManager.default.fileExists(atPath: checkpointPath) || !metrics.isEmpty { throw error }
-      return nil
     }
+    if let newestError { throw newestError }
+    return nil
   }
 
-  private func open(_ path: String) throws(CheckpointError) -> FoundCheckpoint {
-    let file = try SafetensorsFile(path: path)
-    guard let step = file.metadata["step"].flatMap(Int.init), step >= 0 else {
-      throw CheckpointError(path, "its metadata has no step, so it is no checkpoint of a run")
+  /// The step of the newest checkpoint that can be opened, as far as one process can tell without reading all of it.
+  var checkpointStep: Int? {
+    for name in checkpointNames() { if let step = openedStep(of: name) { return step } }
+    return nil
+  }
+
+  private func open(_ name: String, over ranks: CheckpointRanks) throws -> FoundCheckpoint {
+    if let step = Self.step(ofFolder: name) {
+      return FoundCheckpoint(
+        content: try ShardedCheckpoint(path(name), step: step, over: ranks), step: step)
     }
-    return FoundCheckpoint(file: file, step: step)
+    let (file, step) = try ranks.agree(step: "checkpoint \(path(name))") { try openFile(name) }
+    return FoundCheckpoint(content: file, step: step)
   }
 }

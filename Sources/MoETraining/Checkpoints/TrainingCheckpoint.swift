@@ -2,35 +2,26 @@ internal import Foundation
 internal import MoE
 internal import MoECheckpoints
 
-/// A model, and the memory of its optimizer, as one safetensors file: every matrix in its logical shape under its own
-/// name. Its bytes depend on nothing but what was computed.
-struct TrainingCheckpoint {
-  /// A matrix of the file and where it belongs.
-  private struct Entry {
-    var name: String
-    var shape: [Int]
-    var read: () -> Matrix
-    var write: (Matrix) -> Void
-  }
-
-  private let model: LanguageModel
-  private let entries: [Entry]
+/// A model, and the memory of its optimizer, as a checkpoint has them: every matrix in its logical shape under its own
+/// name. The bytes depend on nothing but what was computed, and on how many ranks wrote them.
+package struct TrainingCheckpoint {
+  /// What this rank holds.
+  package let entries: [CheckpointEntry]
   private let readsAll: Bool
 
   /// - Parameter optimizer: nil to read the model alone.
   init(_ model: LanguageModel, _ optimizer: (any Optimizer)?) {
-    self.model = model
     readsAll = optimizer != nil
     let parameters = model.parameters.flatMap { parameter in
       parameter.tensors.map { tensor in
-        Entry(
+        CheckpointEntry(
           name: tensor.name, shape: tensor.shape,
           read: { parameter.matrix(tensor, in: parameter.values) },
           write: { parameter.set($0, tensor, in: parameter.values) })
       }
     }
     let biases = model.selectionBiases.sorted { $0.key < $1.key }.map { name, bias in
-      Entry(
+      CheckpointEntry(
         name: name, shape: [1, bias.count],
         read: { try! Matrix(rows: 1, columns: bias.count, elements: model.selectionBiases[name]!) },
         write: { model.selectionBiases[name] = $0.elements })
@@ -38,10 +29,16 @@ struct TrainingCheckpoint {
     let states = optimizer?.state ?? []
     entries =
       parameters + biases
-      + states.map { Entry(name: $0.name, shape: $0.shape, read: $0.read, write: $0.write) }
+      + states.map { CheckpointEntry(name: $0.name, shape: $0.shape, read: $0.read, write: $0.write) }
   }
 
-  /// Writes the file.
+  /// - Parameter readsAll: whether matrices of an optimizer that are not among the entries are an error.
+  package init(entries: [CheckpointEntry], readsAll: Bool) {
+    self.entries = entries
+    self.readsAll = readsAll
+  }
+
+  /// Writes one file.
   ///
   /// - Throws: ``TrainingError/notFinite(what:)`` naming the first matrix with a NaN or infinity, before anything is
   ///   written; `CheckpointError` where it cannot be.
@@ -49,33 +46,27 @@ struct TrainingCheckpoint {
     var writer = SafetensorsWriter(metadata: metadata)
     for entry in entries {
       let matrix = entry.read()
-      guard unsafe matrix.withUnsafeBufferPointer({ unsafe $0.allSatisfy(\.isFinite) }) else {
-        throw TrainingError.notFinite(what: "a value of \(entry.name)")
-      }
+      if !matrix.isFinite { throw TrainingError.notFinite(what: "a value of \(entry.name)") }
       try writer.add(entry.name, matrix)
     }
     try writer.write(to: path)
   }
 
-  /// Reads the file into the model, after every name, type and shape was found to be what it should be.
+  /// Reads this rank's matrices, after every name, type and shape was found to be what it should be. A collective.
   ///
-  /// - Throws: `CheckpointError` naming a tensor that is missing, too many or misshapen; nothing was changed then.
-  func read(_ file: SafetensorsFile) throws(CheckpointError) {
-    for entry in entries {
-      let tensor = try file.tensor(entry.name)
-      guard tensor.shape == entry.shape, tensor.type == .float32 else {
-        throw CheckpointError(
-          file.path,
-          "tensor \(quoted(entry.name)) is \(tensor.type.rawValue) of shape \(tensor.shape), expected F32 of "
-            + "\(entry.shape)")
-      }
+  /// - Throws: on all ranks the same `CheckpointError` naming a tensor that is missing, misshapen, or held by none of
+  ///   them; nothing was changed then.
+  package func read(_ content: any CheckpointContent, over ranks: CheckpointRanks) throws {
+    let label = "checkpoint \(content.path)"
+    try ranks.agree(step: label) {
+      for entry in entries { try content.check(entry.name, shape: entry.shape) }
     }
-    let expected = Set(entries.map(\.name))
-    if let extra = file.names.first(where: {
+    let expected = Set(try ranks.gather(entries.map(\.name), step: label).joined())
+    if let extra = content.names.first(where: {
       !expected.contains($0) && (readsAll || !$0.hasPrefix("optimizer."))
     }) {
-      throw CheckpointError(file.path, "tensor \(quoted(extra)) is none of this model")
+      throw CheckpointError(content.path, "tensor \(quoted(extra)) is none of this model")
     }
-    for entry in entries { entry.write(try file.matrix(named: entry.name)) }
+    for entry in entries { entry.write(try content.matrix(named: entry.name)) }
   }
 }

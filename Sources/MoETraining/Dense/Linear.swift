@@ -32,19 +32,20 @@ struct Linear {
 
   /// dx [B·S, K] = dy [B·S, N]·W, and the weight's gradient += dyᵀ·x.
   func backward(
-    _ dy: UnsafePointer<Float>, x: UnsafePointer<Float>, sequences: Int, length: Int,
+    _ part: BackwardPart, _ dy: UnsafePointer<Float>, x: UnsafePointer<Float>, sequences: Int, length: Int,
     into dx: UnsafeMutablePointer<Float>, execution: Execution
   ) {
-    let blocks = (outputSize + Self.blockRows - 1) / Self.blockRows
-    Parallel.forEach(sequences + blocks, execution) { task in
-      if task < sequences {
+    let blocks = part == .input ? 0 : (outputSize + Self.blockRows - 1) / Self.blockRows
+    let inputs = part == .parameters ? 0 : sequences
+    Parallel.forEach(inputs + blocks, execution) { task in
+      if task < inputs {
         unsafe OpenBLAS.multiply(
           .init(dy + task * length * outputSize, stride: outputSize),
           .init(weight.values.floats, stride: inputSize), m: length, n: inputSize, k: outputSize,
           into: dx + task * length * inputSize, stride: inputSize)
         return
       }
-      let first = (task - sequences) * Self.blockRows
+      let first = (task - inputs) * Self.blockRows
       for sequence in 0..<sequences {
         unsafe OpenBLAS.multiply(
           .init(dy + sequence * length * outputSize + first, stride: outputSize, isTransposed: true),

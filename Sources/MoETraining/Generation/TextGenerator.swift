@@ -20,7 +20,7 @@ public struct TextGenerator {
   /// - Throws: `MoEError` where there is no memory or the model is not finite.
   public init(
     _ model: LanguageModel, prompt: [UInt8], sampling: Sampling = Sampling(), seed: UInt64
-  ) throws(MoEError) {
+  ) throws {
     self.model = model
     self.sampling = sampling
     random = SeededGenerator(seed: seed)
@@ -33,7 +33,7 @@ public struct TextGenerator {
   }
 
   /// The next byte.
-  public mutating func next() throws(MoEError) -> UInt8 {
+  public mutating func next() throws -> UInt8 {
     let byte = sampling.draw(from: logits, &random)
     if context.count == model.configuration.contextLength {
       let kept = context.suffix(model.configuration.contextLength / 2)
@@ -45,7 +45,7 @@ public struct TextGenerator {
     return byte
   }
 
-  private mutating func read(_ byte: UInt8) throws(MoEError) {
+  private mutating func read(_ byte: UInt8) throws {
     logits = try decoder.logits(after: byte)
     context.append(byte)
   }

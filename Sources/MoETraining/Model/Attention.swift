@@ -107,22 +107,26 @@ struct Attention {
 
   /// dx [B·S, D] from dy, and the gradients of both weights.
   func backward(
-    _ dy: Rows, x: Rows, sequences: Int, length: Int, state: State, scratch: Scratch, into dx: Rows,
+    _ part: BackwardPart, _ dy: Rows, x: Rows, sequences: Int, length: Int, state: State, scratch: Scratch,
+    into dx: Rows,
     execution: Execution
   ) {
     let (hidden, size) = (hiddenSize, headSize)
     unsafe output.backward(
-      dy.floats, x: state.context.floats, sequences: sequences, length: length,
+      part, dy.floats, x: state.context.floats, sequences: sequences, length: length,
       into: scratch.contextGradient.floats, execution: execution)
-    Parallel.forEach(sequences * headCount, execution) { task in
-      headBackward(task, length: length, state: state, scratch: scratch, execution)
+    if part != .parameters {
+      Parallel.forEach(sequences * headCount, execution) { task in
+        headBackward(task, length: length, state: state, scratch: scratch, execution)
+      }
+      unsafe moe_rotate(
+        execution.cValue, scratch.projectedGradient.floats, Int64(sequences * length), Int64(3 * hidden),
+        Int64(length), 0, Int64(2 * headCount), Int64(size), positions.cosines.floats,
+        positions.sines.floats, true)
     }
-    unsafe moe_rotate(
-      execution.cValue, scratch.projectedGradient.floats, Int64(sequences * length), Int64(3 * hidden),
-      Int64(length), 0, Int64(2 * headCount), Int64(size), positions.cosines.floats, positions.sines.floats,
-      true)
     unsafe queryKeyValue.backward(
-      scratch.projectedGradient.floats, x: x.floats, sequences: sequences, length: length, into: dx.floats,
+      part, scratch.projectedGradient.floats, x: x.floats, sequences: sequences, length: length,
+      into: dx.floats,
       execution: execution)
   }
 

@@ -1,17 +1,22 @@
 internal import CKernels
-public import MoE
+internal import ExpertParallel
+internal import MoE
 
 /// One sequence that grows byte by byte, with the keys and values of what was read.
+///
+/// With ranks each call is a collective: all read the same byte and have the same logits, and only experts are shared.
 public final class Decoder {
   private let model: LanguageModel
   private let pass: Pass
   /// Rotated keys and values of each layer: [S, 3D] like the projection, whose queries are left where they are.
   private let caches: [Memory]
   private let scores: Memory
+  /// What a rank that is not the first has of the byte that passes the experts: no token.
+  private let none: Pass?
   /// Bytes read so far.
   public private(set) var position = 0
 
-  init(_ model: LanguageModel) throws(MoEError) {
+  init(_ model: LanguageModel) throws {
     self.model = model
     pass = try Pass(model, sequences: 1, length: 1)
     let (context, hidden) = (model.configuration.contextLength, model.configuration.hiddenSize)
@@ -19,16 +24,17 @@ public final class Decoder {
     for _ in model.layers { caches.append(try Memory(floats: context * 3 * hidden)) }
     self.caches = caches
     scores = try Memory(floats: Attention.width(context))
+    none = try model.ranks.flatMap { $0.isFirst ? nil : try Pass(model, sequences: 0, length: 1) }
   }
 
   /// Reads a byte and gives the logits of the next: `[256]`.
   ///
   /// - Throws: `MoEError.invalidConfiguration` where the context is full, `MoEError.diverged` for a
   ///   model whose numbers are not finite.
-  public func logits(after byte: UInt8) throws(MoEError) -> [Float] {
+  public func logits(after byte: UInt8) throws -> [Float] {
     let configuration = model.configuration
     guard position < configuration.contextLength else {
-      throw .invalidConfiguration("the context of \(configuration.contextLength) bytes is full")
+      throw MoEError.invalidConfiguration("the context of \(configuration.contextLength) bytes is full")
     }
     let execution = model.execution
     model.embedding.forward([byte], into: pass.embedded, execution: execution)
@@ -40,9 +46,7 @@ public final class Decoder {
       attend(layer.attention, state.attentionNorm.normed, cache: caches[index], execution)
       layer.feedForwardNorm.forward(
         state.attentionNorm.sum, addend: pass.branch, into: state.feedForwardNorm, execution: execution)
-      try layer.feedForward.evaluate(
-        state.feedForwardNorm.normed, state: state.feedForward, into: pass.branch,
-        workspace: &model.workspace, execution: execution)
+      try evaluate(layer.feedForward, index, execution)
       stream = state.feedForwardNorm.sum
       addend = pass.branch
     }
@@ -52,9 +56,23 @@ public final class Decoder {
     position += 1
     let logits = (0..<configuration.vocabularySize).map { unsafe pass.logits.floats[$0] }
     guard logits.allSatisfy(\.isFinite) else {
-      throw .diverged("the logits after byte \(position - 1) are not finite")
+      throw MoEError.diverged("the logits after byte \(position - 1) are not finite")
     }
     return logits
+  }
+
+  /// The feed-forward block of one byte; where its experts are spread, the first rank brings the byte and gives all what
+  /// they made of it.
+  private func evaluate(_ feedForward: FeedForward, _ index: Int, _ execution: Execution) throws {
+    let own = feedForward.isSpread ? none ?? pass : pass
+    try feedForward.evaluate(
+      own.layers[index].feedForwardNorm.normed, state: own.layers[index].feedForward, into: own.branch,
+      workspace: &model.workspace, execution: execution)
+    guard feedForward.isSpread, let communicator = model.ranks?.communicator else { return }
+    let row = unsafe UnsafeMutableBufferPointer(
+      start: pass.branch.floats, count: model.configuration.hiddenSize)
+    let whole = try communicator.broadcast(unsafe Array(row), root: 0, step: "a byte of text")
+    _ = unsafe row.update(fromContentsOf: whole)
   }
 
   /// One query against all keys so far.
@@ -90,5 +108,5 @@ extension LanguageModel {
   /// A sequence that has read nothing yet.
   ///
   /// - Throws: `MoEError.outOfMemory`.
-  public func makeDecoder() throws(MoEError) -> Decoder { try Decoder(self) }
+  public func makeDecoder() throws -> Decoder { try Decoder(self) }
 }

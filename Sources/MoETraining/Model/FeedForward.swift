@@ -1,78 +1,101 @@
+internal import ExpertParallel
 internal import MoE
 
 /// A feed-forward block of the model: a Mixture-of-Experts layer, or a dense network as a layer of one expert.
 final class FeedForward {
   let block: FeedForwardBlock
   /// The parameters, in fp32.
-  let master: MoELayer
+  private let master: BlockLayer
   /// What computes: the master, or its copy in bfloat16.
-  let layer: MoELayer
+  private let layer: BlockLayer
   /// The same parameters under the capacity of evaluation.
-  let evaluationLayer: MoELayer
-  let gradients: MoEGradients
+  private let evaluationLayer: BlockLayer
+  private let gradients: MoEGradients
+  /// Those that this rank holds.
   let parameters: [Parameter]
   let index: Int
 
   init(
     _ block: FeedForwardBlock, hiddenSize: Int, index: Int, weights: InitialWeights, precision: Precision,
-    execution: Execution
-  ) throws(MoEError) {
+    ranks: Ranks?, execution: Execution
+  ) throws {
     self.block = block
     self.index = index
     let configuration = try block.layer(hiddenSize: hiddenSize, isTraining: true)
     let source = weights.layer(
       configuration, isRouted: block.isMoE, hasSelectionBias: block.routing == .deepSeekV3, index: index)
     do {
-      master = try MoELayer(configuration, weights: source, execution: execution)
+      master =
+        if let ranks, block.isMoE {
+          .spread(
+            try ExpertParallelLayer(
+              configuration, weights: source, over: ranks.communicator,
+              placement: ranks.placement(expertCount: configuration.expertCount),
+              gradientSum: ranks.gradientSum, exchange: ranks.exchange, execution: execution))
+        } else {
+          .whole(try MoELayer(configuration, weights: source, execution: execution))
+        }
     } catch let error as MoEError {
       throw error
+    } catch let error as CommunicationError {
+      throw error
     } catch {
-      throw .invalidConfiguration("layer \(index): \(error)")
+      throw MoEError.invalidConfiguration("layer \(index): \(error)")
     }
     layer = precision == .float32 ? master : try master.narrowed(execution: execution)
-    evaluationLayer = layer.with(try block.layer(hiddenSize: hiddenSize, isTraining: false))
-    gradients = try MoEGradients(for: master)
+    evaluationLayer = try layer.with(block.layer(hiddenSize: hiddenSize, isTraining: false))
+    gradients = try MoEGradients(for: master.held)
     // The router of one expert has nothing to learn: its weight is 1 whatever its logit.
     parameters = try master.parameters(prefix: "layers.\(index)", gradients: gradients).filter {
       block.isMoE || !$0.name.hasSuffix(".router")
     }
   }
 
+  /// Whether the experts are spread over ranks.
+  var isSpread: Bool { layer.isSpread }
+
+  /// The bias of the router's selection; nil where there is none.
+  var selectionBias: [Float]? {
+    get { layer.held.selectionBias }
+    set { layer.held.selectionBias = newValue }
+  }
+
   /// Brings the copy in bfloat16 up to the parameters.
   func parametersChanged(execution: Execution) {
-    if layer.experts.precision != .float32 { master.narrow(into: layer, execution: execution) }
+    if layer.held.experts.precision != .float32 {
+      master.held.narrow(into: layer.held, execution: execution)
+    }
   }
 
   /// What a pass keeps of one block.
   @safe final class State {
-    var recording: Recording
+    var recording: ExpertParallelRecording
     /// Of a pass that was not recorded.
     var evaluation = RoutingRecord()
 
-    init(_ extent: Recording.Extent) { recording = Recording(extent) }
+    init(_ extent: Recording.Extent) { recording = ExpertParallelRecording(extent) }
   }
 
   /// A recorded pass; the noise is that of the step.
   func forward(
-    _ input: Rows, noise: RouterNoise, state: State, into output: Rows, workspace: inout Workspace,
-    execution: Execution
-  ) throws(MoEError) {
+    _ input: Rows, noise: RouterNoise, state: State, into output: Rows,
+    workspace: inout ExpertParallelWorkspace, execution: Execution
+  ) throws {
     var own = noise
     own.seed = noise.seed &+ UInt64(index) &* 0xD1B5_4A32_D192_ED03
     own.inputJitter = block.inputJitter
     try layer.forward(
-      input.activations, noise: block.inputJitter > 0 ? own : nil, recording: &state.recording,
-      into: &output.activations, workspace: &workspace,
-      execution: execution)
+      input, noise: block.inputJitter > 0 ? own : nil, recording: &state.recording, into: output,
+      workspace: &workspace, execution: execution)
   }
 
   /// A pass with the capacity of evaluation, which leaves its routing in the state.
   func evaluate(
-    _ input: Rows, state: State, into output: Rows, workspace: inout Workspace, execution: Execution
-  ) throws(MoEError) {
+    _ input: Rows, state: State, into output: Rows, workspace: inout ExpertParallelWorkspace,
+    execution: Execution
+  ) throws {
     try evaluationLayer.forward(
-      input.activations, into: &output.activations, record: &state.evaluation, workspace: &workspace,
-      execution: execution)
+      input, record: &state.evaluation, into: output, workspace: &workspace, execution: execution)
   }
 
   /// The tokens that the losses of the block average over: DeepSeek-V3's, those of a sequence.
@@ -82,8 +105,8 @@ final class FeedForward {
 
   /// The sums that the losses of a recorded pass are made of.
   func statistics(
-    of state: State, length: Int, workspace: inout Workspace, execution: Execution
-  ) throws(MoEError) -> RouterStatistics {
+    of state: State, length: Int, workspace: inout ExpertParallelWorkspace, execution: Execution
+  ) throws -> RouterStatistics {
     try layer.statistics(
       of: &state.recording, by: grouping(length: length), workspace: &workspace, execution: execution)
   }
@@ -103,12 +126,11 @@ final class FeedForward {
   }
 
   func backward(
-    _ outputGradient: Rows, input: Rows, state: State, losses: RouterLossGradients, into inputGradient: Rows,
-    workspace: inout Workspace, execution: Execution
-  ) throws(MoEError) {
+    _ part: BackwardPart, _ outputGradient: Rows, input: Rows, state: State, losses: RouterLossGradients,
+    into inputGradient: Rows, workspace: inout ExpertParallelWorkspace, execution: Execution
+  ) throws {
     try layer.backward(
-      outputGradient.activations, input: input.activations, recording: &state.recording, losses: losses,
-      into: &inputGradient.activations, gradients: gradients, workspace: &workspace,
-      execution: execution)
+      part, outputGradient, input: input, recording: &state.recording, losses: losses, into: inputGradient,
+      gradients: gradients, workspace: &workspace, execution: execution)
   }
 }

@@ -6,7 +6,7 @@ extension LanguageModel {
   /// evaluation.
   func forward(
     _ inputs: ArraySlice<UInt8>, _ pass: Pass, noise: RouterNoise?, clock: inout StageClock
-  ) throws(MoEError) {
+  ) throws {
     clock.measure(.head) { embedding.forward(inputs, into: pass.embedded, execution: execution) }
     var stream = pass.embedded
     var addend: Rows?
@@ -18,11 +18,11 @@ extension LanguageModel {
           state.attentionNorm.normed, sequences: pass.sequences, length: pass.length, state: state.attention,
           scratch: pass.attentionScratch, into: pass.branch, execution: execution)
       }
-      try clock.measure(layer.feedForward.block.stage) { () throws(MoEError) in
+      try clock.measure(layer.feedForward.block.stage) {
         layer.feedForwardNorm.forward(
           state.attentionNorm.sum, addend: pass.branch, into: state.feedForwardNorm, execution: execution)
         let (input, kept) = (state.feedForwardNorm.normed, state.feedForward)
-        do throws(MoEError) {
+        do {
           if let noise {
             try layer.feedForward.forward(
               input, noise: noise, state: kept, into: pass.branch, workspace: &workspace, execution: execution
@@ -31,8 +31,15 @@ extension LanguageModel {
             try layer.feedForward.evaluate(
               input, state: kept, into: pass.branch, workspace: &workspace, execution: execution)
           }
-        } catch .notFinite(let what, let token) {
-          throw .diverged("\(what) of token \(token) is NaN or infinite: \(pass.firstNonFinite(upTo: index))")
+        } catch MoEError.notFinite(let what, let token) {
+          if ranks != nil, !layer.feedForward.isSpread {
+            // The other ranks do not know yet; no numbers follow from here, which the next router or the loss tells all.
+            unsafe pass.branch.floats.update(
+              repeating: .nan, count: pass.tokenCount * configuration.hiddenSize)
+          } else {
+            throw MoEError.diverged(
+              "\(what) of token \(token) is NaN or infinite: \(try firstNonFinite(pass, upTo: index))")
+          }
         }
       }
       stream = state.feedForwardNorm.sum
@@ -56,35 +63,76 @@ extension LanguageModel {
   }
 
   /// Back from the logits' gradient to the embedding.
+  ///
+  /// - Parameter part: the sequences of the batch that all ranks together go back through.
   func backward(
-    _ inputs: ArraySlice<UInt8>, _ pass: Pass, losses: [RouterLossGradients], clock: inout StageClock
-  ) throws(MoEError) {
+    _ inputs: ArraySlice<UInt8>, _ pass: Pass, of part: Range<Int>, losses: [RouterLossGradients],
+    clock: inout StageClock
+  ) throws {
     let (sequences, length) = (pass.sequences, pass.length)
-    clock.measure(.head) {
-      unsafe embedding.projection.backward(
-        pass.logits.floats, x: pass.finalNorm.normed.floats, sequences: sequences, length: length,
-        into: pass.inward.floats, execution: execution)
+    try clock.measure(.head) {
       unsafe pass.stream.floats.update(repeating: 0, count: pass.tokenCount * configuration.hiddenSize)
-      finalNorm.backward(pass.inward, state: pass.finalNorm, into: pass.stream, execution: execution)
+      try goBack(
+        pass, of: part, through: [embedding.projection.weight], after: finalNorm, state: pass.finalNorm
+      ) { calls in
+        unsafe embedding.projection.backward(
+          calls, pass.logits.floats, x: pass.finalNorm.normed.floats, sequences: sequences, length: length,
+          into: pass.inward.floats, execution: execution)
+      }
     }
     for index in layers.indices.reversed() {
       let (layer, state) = (layers[index], pass.layers[index])
-      try clock.measure(layer.feedForward.block.stage) { () throws(MoEError) in
-        try layer.feedForward.backward(
-          pass.stream, input: state.feedForwardNorm.normed, state: state.feedForward, losses: losses[index],
-          into: pass.inward, workspace: &workspace, execution: execution)
-        layer.feedForwardNorm.backward(
-          pass.inward, state: state.feedForwardNorm, into: pass.stream, execution: execution)
+      let feedForward = layer.feedForward
+      try clock.measure(feedForward.block.stage) {
+        try goBack(
+          pass, of: part, through: feedForward.isSpread ? [] : feedForward.parameters,
+          after: layer.feedForwardNorm, state: state.feedForwardNorm
+        ) { calls in
+          try feedForward.backward(
+            calls, pass.stream, input: state.feedForwardNorm.normed, state: state.feedForward,
+            losses: losses[index], into: pass.inward, workspace: &workspace, execution: execution)
+        }
       }
-      clock.measure(.attention) {
-        layer.attention.backward(
-          pass.stream, x: state.attentionNorm.normed, sequences: sequences, length: length,
-          state: state.attention, scratch: pass.attentionScratch, into: pass.inward, execution: execution)
-        layer.attentionNorm.backward(
-          pass.inward, state: state.attentionNorm, into: pass.stream, execution: execution)
+      try clock.measure(.attention) {
+        try goBack(
+          pass, of: part, through: [layer.attention.queryKeyValue.weight, layer.attention.output.weight],
+          after: layer.attentionNorm, state: state.attentionNorm
+        ) { calls in
+          layer.attention.backward(
+            calls, pass.stream, x: state.attentionNorm.normed, sequences: sequences, length: length,
+            state: state.attention, scratch: pass.attentionScratch, into: pass.inward, execution: execution)
+        }
       }
     }
-    clock.measure(.head) { embedding.backward(pass.stream, tokens: inputs, execution: execution) }
+    try clock.measure(.head) {
+      try sumOverRanks([embedding.inputGradient], of: part) {
+        embedding.backward(pass.stream, tokens: inputs, execution: execution)
+      }
+    }
+  }
+
+  /// Back through a branch of the residual stream and the norm before it.
+  ///
+  /// - Parameters:
+  ///   - parameters: those of the branch that every rank holds.
+  ///   - branch: from the gradient of the stream to that of what the branch takes in.
+  private func goBack(
+    _ pass: Pass, of part: Range<Int>, through parameters: [Parameter], after norm: Norm, state: Norm.State,
+    _ branch: (BackwardPart) throws -> Void
+  ) throws {
+    func backward(_ calls: BackwardPart) {
+      norm.backward(calls, pass.inward, state: state, into: pass.stream, execution: execution)
+    }
+    guard isSummedInOrder else {
+      try branch(.all)
+      return backward(.all)
+    }
+    try branch(.input)
+    try sumOverRanks((parameters + [norm.gain]).map(\.gradient), of: part) {
+      try branch(.parameters)
+      backward(.parameters)
+    }
+    backward(.input)
   }
 }
 

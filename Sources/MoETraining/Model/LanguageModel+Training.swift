@@ -1,8 +1,10 @@
-public import MoE
+internal import ExpertParallel
+internal import MoE
 
 extension LanguageModel {
   /// Adds the gradients of a batch to those of the parameters: of the mean cross-entropy of its tokens plus the
-  /// routers' losses, both over the whole batch.
+  /// routers' losses, both over the whole batch. With ranks a collective: all are given the whole batch, each computes
+  /// its part of every micro-batch, and all have the same outcome and gradients.
   ///
   /// - Parameters:
   ///   - inputs: `[B·S]`.
@@ -11,20 +13,22 @@ extension LanguageModel {
   ///   - microBatchCount: parts of whole sequences that are computed one after another, to the same gradients with
   ///     less memory; a capacity of the batch is then one of each part.
   ///   - noiseSeed: of the routers' noise, where a block has any: another one for every step.
-  /// - Throws: `MoEError.diverged` naming the layer where a number is not finite, `MoEError.shapeMismatch`.
+  /// - Throws: `MoEError.diverged` naming the layer where a number is not finite, on all ranks;
+  ///   `MoEError.shapeMismatch`, `CommunicationError`.
   public func accumulateGradients(
     inputs: [UInt8], targets: [UInt8], sequenceLength: Int, microBatchCount: Int = 1,
     noiseSeed: UInt64 = 0
-  ) throws(MoEError) -> StepOutcome {
+  ) throws -> StepOutcome {
     let sequences = try check(inputs, targets, sequenceLength)
     guard (1...sequences).contains(microBatchCount) else {
-      throw .invalidConfiguration(
+      throw MoEError.invalidConfiguration(
         "a batch of \(sequences) sequences cannot be computed in \(microBatchCount) parts")
     }
     let parts = (0..<microBatchCount).map { part in
       part * sequences / microBatchCount..<(part + 1) * sequences / microBatchCount
     }
-    var clock = StageClock()
+    var clock = stageClock()
+    prepareReduction()
     var sums = layers.map { layer in
       RouterStatistics(
         grouping: layer.feedForward.grouping(length: sequenceLength),
@@ -33,19 +37,20 @@ extension LanguageModel {
     }
     var (total, dropped) = (0.0, layers.map { _ in 0 })
     for part in parts {
-      let tokens = part.lowerBound * sequenceLength..<part.upperBound * sequenceLength
-      let pass = try pass(sequences: part.count, length: sequenceLength)
+      let own = ranks?.share(of: part) ?? part
+      let tokens = own.lowerBound * sequenceLength..<own.upperBound * sequenceLength
+      let pass = try pass(sequences: own.count, length: sequenceLength)
       try forward(
         inputs[tokens], pass, noise: RouterNoise(seed: noiseSeed, firstToken: tokens.lowerBound),
         clock: &clock)
       clock.measure(.head) { crossEntropy(targets[tokens], pass, divisor: inputs.count) }
-      for token in 0..<pass.tokenCount { total += Double(unsafe pass.losses.floats[token]) }
+      for loss in try losses(pass, of: part) { total += Double(loss) }
       if !total.isFinite {
-        throw .diverged("the loss is \(total): \(pass.firstNonFinite(upTo: layers.count))")
+        throw MoEError.diverged("the loss is \(total): \(try firstNonFinite(pass, upTo: layers.count))")
       }
       for (index, layer) in layers.enumerated() {
         let state = pass.layers[index].feedForward
-        dropped[index] += state.recording.record.droppedCount
+        dropped[index] += state.recording.local.record.droppedCount
         sums[index] =
           try sums[index]
           + layer.feedForward.statistics(
@@ -57,8 +62,9 @@ extension LanguageModel {
 
     // With one part its forward pass is still recorded; of several, each is computed again beside its backward pass.
     for part in parts {
-      let tokens = part.lowerBound * sequenceLength..<part.upperBound * sequenceLength
-      let pass = try pass(sequences: part.count, length: sequenceLength)
+      let own = ranks?.share(of: part) ?? part
+      let tokens = own.lowerBound * sequenceLength..<own.upperBound * sequenceLength
+      let pass = try pass(sequences: own.count, length: sequenceLength)
       if parts.count > 1 {
         try forward(
           inputs[tokens], pass, noise: RouterNoise(seed: noiseSeed, firstToken: tokens.lowerBound),
@@ -66,10 +72,14 @@ extension LanguageModel {
         clock.measure(.head) { crossEntropy(targets[tokens], pass, divisor: inputs.count) }
       }
       try backward(
-        inputs[tokens], pass, losses: losses.map { ($0.balance + $0.z).gradients.ofSequences(part) },
-        clock: &clock)
+        inputs[tokens], pass, of: part,
+        losses: losses.map { ($0.balance + $0.z).gradients.ofSequences(part) }, clock: &clock)
+      try clock.measure(.head) { try completeSums() }
     }
     embedding.finishGradient()
+    try reduceGradients()
+    // A spread layer has counted its losses over all ranks, but each rank its own drops.
+    dropped = try overRanks(dropped)
     let outcomes = layers.indices.filter { layers[$0].feedForward.block.isMoE }.map { index in
       LayerOutcome(
         layer: index, load: sums[index].ofBatch.counts, dropped: dropped[index],
@@ -89,8 +99,8 @@ extension LanguageModel {
     for layer in layers { layer.feedForward.parametersChanged(execution: execution) }
     for layer in outcome?.layers ?? [] {
       let feedForward = layers[layer.layer].feedForward
-      guard let bias = feedForward.layer.selectionBias else { continue }
-      feedForward.layer.selectionBias = RouterStatistics.updatedSelectionBias(
+      guard let bias = feedForward.selectionBias else { continue }
+      feedForward.selectionBias = RouterStatistics.updatedSelectionBias(
         bias, counts: layer.load, rate: feedForward.block.biasRate)
     }
   }
@@ -100,35 +110,40 @@ extension LanguageModel {
     Parallel.forEach(parameters.count, execution) { parameters[$0].resetGradient() }
   }
 
-  /// The losses and routes of held-out text, with the capacities of evaluation.
+  /// The losses and routes of held-out text, with the capacities of evaluation. With ranks a collective.
   ///
   /// - Throws: as ``accumulateGradients(inputs:targets:sequenceLength:microBatchCount:noiseSeed:)``.
   public func evaluate(
     inputs: [UInt8], targets: [UInt8], sequenceLength: Int
-  ) throws(MoEError) -> Evaluation {
-    let sequences = try check(inputs, targets, sequenceLength)
-    let pass = try pass(sequences: sequences, length: sequenceLength)
-    var clock = StageClock()
-    try forward(inputs[...], pass, noise: nil, clock: &clock)
-    crossEntropy(targets[...], pass, divisor: inputs.count)
-    let moe = zip(layers, pass.layers).filter { $0.0.feedForward.block.isMoE }
-    return Evaluation(
-      losses: unsafe Array(UnsafeBufferPointer(start: pass.losses.floats, count: pass.tokenCount)),
-      routes: moe.map { layer, state in
-        let record = state.feedForward.evaluation
-        let chosen = record.expertsPerToken
-        return (
-          layer: layer.feedForward.index,
-          firstChoices: (0..<record.tokenCount).map { token in
-            record.slots[token * chosen] < 0 ? -1 : record.expertIDs[token * chosen]
-          }
-        )
-      },
-      layers: moe.map { layer, state in
-        let record = state.feedForward.evaluation
-        return LayerOutcome(
-          layer: layer.feedForward.index, load: record.counts, dropped: record.droppedCount, balanceLoss: 0,
-          zLoss: 0)
-      })
+  ) throws -> Evaluation {
+    let batch = 0..<(try check(inputs, targets, sequenceLength))
+    let own = ranks?.share(of: batch) ?? batch
+    let tokens = own.lowerBound * sequenceLength..<own.upperBound * sequenceLength
+    let pass = try pass(sequences: own.count, length: sequenceLength)
+    var clock = stageClock()
+    try forward(inputs[tokens], pass, noise: nil, clock: &clock)
+    crossEntropy(targets[tokens], pass, divisor: inputs.count)
+    var evaluation = Evaluation(losses: try losses(pass, of: batch), routes: [], layers: [])
+    for (layer, state) in zip(layers, pass.layers) where layer.feedForward.block.isMoE {
+      let record = state.feedForward.evaluation
+      let (index, chosen) = (layer.feedForward.index, record.expertsPerToken)
+      let firstChoices = (0..<record.tokenCount).map { token in
+        record.slots[token * chosen] < 0 ? -1 : record.expertIDs[token * chosen]
+      }
+      let routes = try ranks?.gather(firstChoices, of: batch, length: sequenceLength, step: "the routes")
+      evaluation.routes.append((layer: index, firstChoices: routes ?? firstChoices))
+      let counts = try overRanks(record.counts.map(Int.init) + [record.droppedCount])
+      evaluation.layers.append(
+        LayerOutcome(
+          layer: index, load: counts.dropLast().map(Int64.init), dropped: counts.last!, balanceLoss: 0,
+          zLoss: 0))
+    }
+    return evaluation
+  }
+
+  /// A clock that knows how long this rank waits for others.
+  private func stageClock() -> StageClock {
+    guard let communicator = ranks?.communicator else { return StageClock() }
+    return StageClock { communicator.waitingTime }
   }
 }

@@ -1,3 +1,4 @@
+internal import ExpertParallel
 public import MoE
 
 /// A decoder-only transformer over bytes with its gradients: forward and backward by hand, no graph.
@@ -15,18 +16,22 @@ public final class LanguageModel {
 
   /// What the model computes.
   public let configuration: ModelConfiguration
-  /// All that an optimizer changes, in the order and with the names of a checkpoint.
+  /// All that an optimizer changes, in the order and with the names of a checkpoint; of experts those of this rank.
   public let parameters: [Parameter]
+  /// The ranks that compute it; nil where there is one.
+  public let ranks: Ranks?
   let extent: Recording.Extent
   let execution: Execution
   /// Scratch that all layers share.
-  var workspace = Workspace()
+  var workspace = ExpertParallelWorkspace()
+  /// What is left to do of sums over ranks, in order.
+  var openSums: [() throws -> Void] = []
   let embedding: Embedding
   let layers: [Layer]
   let finalNorm: Norm
   private var passes: [[Int]: Pass] = [:]
 
-  /// A model with random parameters, the same for the same seed.
+  /// A model with random parameters, the same for the same seed and any number of ranks. With ranks a collective.
   ///
   /// - Parameters:
   ///   - configuration: what it computes.
@@ -34,18 +39,19 @@ public final class LanguageModel {
   ///   - precision: of the feed-forward networks' products; the parameters are in fp32 whatever it is, and so is
   ///     all else.
   ///   - recording: what a training step keeps of experts and attention scores, or computes again.
-  ///   - execution: nil for `Execution.automatic()`.
-  /// - Throws: `MoEError` for sizes that cannot be honoured.
+  ///   - ranks: those over which experts are spread and batches dealt out; nil for this one alone.
+  ///   - execution: nil for `Execution.automatic()`; local ranks share the processors.
+  /// - Throws: `MoEError` for sizes that cannot be honoured, and `CommunicationError`.
   public init(
     _ configuration: ModelConfiguration, seed: UInt64, precision: Precision = .float32,
-    recording: Recording.Extent = .full,
-    execution: Execution? = nil
-  ) throws(MoEError) {
+    recording: Recording.Extent = .full, over ranks: Ranks? = nil, execution: Execution? = nil
+  ) throws {
     try configuration.validate()
     OpenBLAS.prepare
     let execution = if let execution { execution } else { try Execution.automatic() }
     self.configuration = configuration
     self.execution = execution
+    self.ranks = ranks
     extent = recording
     let hidden = configuration.hiddenSize
     let weights = InitialWeights(
@@ -82,7 +88,7 @@ public final class LanguageModel {
       let feedForwardNorm = try norm("\(name).feed_forward_norm")
       let feedForward = try FeedForward(
         block, hiddenSize: hidden, index: index, weights: weights, precision: precision,
-        execution: execution)
+        ranks: ranks, execution: execution)
       parameters += feedForward.parameters
       layers.append(
         Layer(
@@ -100,7 +106,7 @@ public final class LanguageModel {
     get {
       var biases: [String: [Float]] = [:]
       for layer in layers {
-        if let bias = layer.feedForward.layer.selectionBias {
+        if let bias = layer.feedForward.selectionBias {
           biases["layers.\(layer.feedForward.index).selection_bias"] = bias
         }
       }
@@ -109,28 +115,25 @@ public final class LanguageModel {
     set {
       for layer in layers {
         if let bias = newValue["layers.\(layer.feedForward.index).selection_bias"] {
-          layer.feedForward.layer.selectionBias = bias
+          layer.feedForward.selectionBias = bias
         }
       }
     }
   }
 
-  /// All parameters, those that one token passes, and those of experts.
+  /// All parameters, those that one token passes, and those of experts, over all ranks.
   public var parameterCounts: (total: Int, activePerToken: Int, experts: Int) {
-    var (total, active, experts) = (0, 0, 0)
-    for parameter in parameters {
-      total += parameter.elementCount
-      if parameter.group == .expert {
-        experts += parameter.elementCount
-      } else {
-        active += parameter.elementCount
-      }
-    }
+    var active = parameters.reduce(0) { $0 + ($1.group == .expert ? 0 : $1.elementCount) }
+    var (total, experts) = (active, 0)
     for layer in layers {
       let block = layer.feedForward.block
-      let all = layer.feedForward.parameters.filter { $0.group == .expert }.reduce(0) { $0 + $1.elementCount }
-      active += all / block.expertCount * block.expertsPerToken
+      for parameter in layer.feedForward.parameters where parameter.group == .expert {
+        let each = parameter.elementCount / parameter.experts.count
+        experts += each * block.expertCount
+        active += each * block.expertsPerToken
+      }
     }
+    total += experts
     return (total, active, experts)
   }
 

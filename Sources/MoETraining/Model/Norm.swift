@@ -26,11 +26,14 @@ struct Norm {
       Int64(tokens.columns), epsilon, state.sum.floats, state.normed.floats, state.inverse.floats)
   }
 
-  /// Adds the gradient of the sum to `stream`.
-  func backward(_ gradient: Rows, state: State, into stream: Rows, execution: Execution) {
+  /// Adds the gradient of the sum to `stream`, and that of the gain.
+  func backward(
+    _ part: BackwardPart, _ gradient: Rows, state: State, into stream: Rows, execution: Execution
+  ) {
     let tokens = gradient.activations.tokens
     unsafe moe_rms_norm_backward(
       execution.cValue, gradient.floats, state.sum.floats, gain.values.floats, state.inverse.floats,
-      Int64(tokens.rows), Int64(tokens.columns), stream.floats, gain.gradient.floats)
+      Int64(tokens.rows), Int64(tokens.columns), part == .parameters ? nil : stream.floats,
+      part == .input ? nil : gain.gradient.floats)
   }
 }

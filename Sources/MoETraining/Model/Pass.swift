@@ -57,8 +57,9 @@ final class Pass {
     inward = try rows()
   }
 
-  /// Where the first number that is not finite is, if not in the feed-forward block of layer `last`.
-  func firstNonFinite(upTo last: Int) -> String {
+  /// Where the first number that is not finite is, if not in the feed-forward block of layer `last`; later places have
+  /// larger numbers.
+  func firstNonFinite(upTo last: Int) -> (place: Int, text: String) {
     func isFinite(_ rows: Rows) -> Bool {
       unsafe rows.activations.tokens.withUnsafeBufferPointer { unsafe $0.allSatisfy(\.isFinite) }
     }
@@ -67,10 +68,13 @@ final class Pass {
         ? "the embedding is not finite" : "layer \(index - 1)'s feed-forward block is not finite"
     }
     for index in 0..<min(last + 1, layers.count) {
-      if !isFinite(layers[index].attentionNorm.sum) { return block(before: index) }
-      if !isFinite(layers[index].feedForwardNorm.sum) { return "layer \(index)'s attention is not finite" }
+      if !isFinite(layers[index].attentionNorm.sum) { return (2 * index, block(before: index)) }
+      if !isFinite(layers[index].feedForwardNorm.sum) {
+        return (2 * index + 1, "layer \(index)'s attention is not finite")
+      }
     }
-    if last < layers.count { return "layer \(last)'s router is not finite" }
-    return isFinite(finalNorm.sum) ? "the logits are not finite" : block(before: layers.count)
+    if last < layers.count { return (2 * last + 2, "layer \(last)'s router is not finite") }
+    return isFinite(finalNorm.sum)
+      ? (2 * last + 1, "the logits are not finite") : (2 * last, block(before: layers.count))
   }
 }

@@ -1,7 +1,11 @@
 /// Seconds since it was made, and of each stage measured with it.
 struct StageClock {
   private let start = ContinuousClock.now
+  private let waitingTime: (() -> Duration)?
   private(set) var seconds: [Stage: Double] = [:]
+
+  /// - Parameter waitingTime: how long this rank has waited for others so far, which is a stage of its own.
+  init(waitingTime: (() -> Duration)? = nil) { self.waitingTime = waitingTime }
 
   /// So far, stages or not.
   var total: Double { (ContinuousClock.now - start) / .seconds(1) }
@@ -9,9 +13,14 @@ struct StageClock {
   mutating func measure<Result, Failure: Error>(
     _ stage: Stage, _ body: () throws(Failure) -> Result
   ) throws(Failure) -> Result {
-    let begin = ContinuousClock.now
+    let (begin, waited) = (ContinuousClock.now, waitingTime?())
     let result = try body()
-    seconds[stage, default: 0] += (ContinuousClock.now - begin) / .seconds(1)
+    var elapsed = ContinuousClock.now - begin
+    if let waited, let now = waitingTime?() {
+      elapsed -= now - waited
+      seconds[.communication, default: 0] += (now - waited) / .seconds(1)
+    }
+    seconds[stage, default: 0] += elapsed / .seconds(1)
     return result
   }
 }

@@ -17,6 +17,8 @@ public enum Stage: String, Sendable, CaseIterable, Codable {
   case attention
   case feedForward = "feed_forward"
   case moe, head, optimizer, data
+  /// Waiting for other ranks, wherever in the pass; where there is one rank, there is no such stage.
+  case communication
 }
 
 /// How a batch was routed in one layer.

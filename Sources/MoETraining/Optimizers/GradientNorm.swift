@@ -1,3 +1,4 @@
+internal import ExpertParallel
 public import MoE
 
 /// Euclidean norms of gradients: of all parameters, and of each group.
@@ -9,38 +10,78 @@ public struct GradientNorm: Codable, Sendable, Equatable {
   /// That of all others.
   public var other: Double
 
-  /// Elements whose squares are one sum; its order is fixed, so a norm has the same bits for any threads.
+  /// Elements whose squares are one sum.
   private static let chunk = 1 << 15
+
+  /// The sum of squares of one expert's part of a parameter, or of a whole parameter that is of no experts.
+  private struct Square: BitwiseCopyable {
+    var parameter: Int
+    var expert: Int
+    var sum = 0.0
+  }
 
   /// Measures the gradients of `parameters`.
   ///
-  /// - Throws: ``TrainingError/notFinite(what:)`` naming the tensor nearest to the output with a NaN or infinite gradient.
-  public init(of parameters: [Parameter], execution: Execution) throws(TrainingError) {
-    let chunks = parameters.flatMap { parameter in
-      stride(from: 0, to: parameter.count, by: Self.chunk).map {
-        (parameter, $0..<min($0 + Self.chunk, parameter.count))
+  /// Squares are added by chunks, chunks by expert, and experts in their order, each once, so a norm has the same bits for
+  /// any threads and wherever experts are. With ranks a collective: each adds up its own.
+  ///
+  /// - Throws: ``TrainingError/notFinite(what:)`` naming the tensor nearest to the output with a NaN or infinite gradient,
+  ///   on all ranks; `CommunicationError`.
+  public init(of parameters: [Parameter], over ranks: Ranks? = nil, execution: Execution) throws {
+    var squares = Self.squares(of: parameters, execution)
+    if let ranks { squares = try Self.whole(squares, ranks) }
+    // Gradients go wrong from some layer on down to the embedding: the last parameter in order is nearest to the cause.
+    if let place = squares.last(where: { !$0.sum.isFinite })?.parameter {
+      let parameter = parameters[place]
+      let own = parameter.firstNotFinite(in: parameter.gradient)
+      let name = try ranks?.first(own.map { (0, $0) }, step: "the search for NaN") ?? own!
+      throw TrainingError.notFinite(what: "the gradient of \(name)")
+    }
+    var totals = (expert: 0.0, other: 0.0)
+    for square in squares {
+      if parameters[square.parameter].group == .expert {
+        totals.expert += square.sum
+      } else {
+        totals.other += square.sum
+      }
+    }
+    all = (totals.expert + totals.other).squareRoot()
+    expert = totals.expert.squareRoot()
+    other = totals.other.squareRoot()
+  }
+
+  /// Those of this rank, in order of parameters and experts.
+  private static func squares(of parameters: [Parameter], _ execution: Execution) -> [Square] {
+    var result: [Square] = []
+    var chunks: [(square: Int, parameter: Parameter, range: Range<Int>)] = []
+    for (place, parameter) in parameters.enumerated() {
+      let experts = parameter.experts.isEmpty ? [0] : parameter.experts
+      let count = parameter.count / experts.count
+      for (index, expert) in experts.enumerated() {
+        for first in stride(from: 0, to: count, by: chunk) {
+          let start = index * count + first
+          chunks.append((result.count, parameter, start..<start + min(chunk, count - first)))
+        }
+        result.append(Square(parameter: place, expert: expert))
       }
     }
     var sums = Array(repeating: 0.0, count: chunks.count)
     unsafe sums.withUnsafeMutableBufferPointer { sums in
       let target = unsafe sums
       Parallel.forEach(chunks.count, execution) { task in
-        let (parameter, range) = chunks[task]
-        unsafe target[task] = squares(of: parameter.gradient, range)
+        unsafe target[task] = MoETraining.squares(of: chunks[task].parameter.gradient, chunks[task].range)
       }
     }
-    // Gradients go wrong from some layer on down to the embedding: the last parameter in order is nearest to the cause.
-    if let index = sums.lastIndex(where: { !$0.isFinite }) {
-      let parameter = chunks[index].0
-      throw .notFinite(what: "the gradient of \(parameter.firstNotFinite(in: parameter.gradient)!)")
-    }
-    var totals = (expert: 0.0, other: 0.0)
-    for (chunk, sum) in zip(chunks, sums) {
-      if chunk.0.group == .expert { totals.expert += sum } else { totals.other += sum }
-    }
-    all = (totals.expert + totals.other).squareRoot()
-    expert = totals.expert.squareRoot()
-    other = totals.other.squareRoot()
+    for (chunk, sum) in zip(chunks, sums) { result[chunk.square].sum += sum }
+    return result
+  }
+
+  /// Those of all ranks, each once.
+  private static func whole(_ squares: [Square], _ ranks: Ranks) throws -> [Square] {
+    var seen: Set<[Int]> = []
+    return try ranks.communicator.allGatherLists(squares, step: "the norm of the gradients").joined()
+      .filter { seen.insert([$0.parameter, $0.expert]).inserted }
+      .sorted { ($0.parameter, $0.expert) < ($1.parameter, $1.expert) }
   }
 }
 

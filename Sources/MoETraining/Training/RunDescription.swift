@@ -59,9 +59,12 @@ public struct RunDescription: Codable, Sendable, Equatable {
     public var isa: String
     /// The number of threads.
     public var threads: Int
+    /// The number of ranks of a process, where it was given.
+    public var ranks: Int?
 
     /// Collects them.
-    public init(cpu: String, execution: Execution) {
+    public init(cpu: String, execution: Execution, ranks: Int? = nil) {
+      self.ranks = ranks
       self.cpu = cpu
       isa = execution.instructionSet.rawValue
       threads = execution.threadCount

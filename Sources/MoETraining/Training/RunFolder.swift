@@ -13,10 +13,7 @@ public struct RunFolder: Sendable {
 
   var descriptionPath: String { "\(path)/run.json" }
   var metricsPath: String { "\(path)/metrics.jsonl" }
-  var checkpointPath: String { "\(path)/checkpoint.safetensors" }
-  var previousPath: String { "\(path)/checkpoint-previous.safetensors" }
-  /// Where a checkpoint waits until it is whole.
-  var nextPath: String { "\(path)/checkpoint-next.safetensors" }
+  var checkpointPath: String { path(Self.newestFile) }
   var routingPath: String { "\(path)/routing.json" }
   var samplePath: String { "\(path)/sample.txt" }
 
@@ -88,10 +85,12 @@ public struct RunFolder: Sendable {
   }
 
   /// Removes what a process that was killed left half written.
-  func removeLeftovers() {
-    for name in (try? FileManager.default.contentsOfDirectory(atPath: path)) ?? []
-    where name.hasPrefix("checkpoint") && name.hasSuffix(".tmp") || name == "checkpoint-next.safetensors" {
-      try? FileManager.default.removeItem(atPath: "\(path)/\(name)")
+  package func removeLeftovers() {
+    for name in fileNames(in: path)
+    where name.hasPrefix("checkpoint") && name.hasSuffix(".tmp") || name == Self.nextFile
+      || name == Self.nextFolder
+    {
+      try? FileManager.default.removeItem(atPath: path(name))
     }
   }
 }

@@ -4,12 +4,12 @@ internal import MoECheckpoints
 
 extension LanguageModel {
   /// The model of a run, as its seed makes it.
-  convenience init(_ description: RunDescription, execution: Execution) throws(MoEError) {
+  convenience init(_ description: RunDescription, over ranks: Ranks? = nil, execution: Execution) throws {
     let training = description.training
     try training.validate()
     try self.init(
       description.model, seed: description.seed, precision: Precision(rawValue: training.precision)!,
-      recording: training.recomputes ? .recompute : .full, execution: execution)
+      recording: training.recomputes ? .recompute : .full, over: ranks, execution: execution)
   }
 
   /// The model of a run's newest checkpoint, to be used and not trained further.
@@ -23,39 +23,54 @@ extension LanguageModel {
     guard let found = try folder.findCheckpoint() else {
       throw TrainingError.run(path: folder.path, "the run has no checkpoint yet")
     }
-    try TrainingCheckpoint(model, nil).read(found.file)
+    try TrainingCheckpoint(model, nil).read(found.content, over: CheckpointRanks(nil))
     model.parametersChanged(after: nil)
     return (model, found.step, found.note)
   }
 }
 
 extension Trainer {
-  /// Writes a checkpoint of this step, and keeps the one before.
+  /// Writes a checkpoint of this step, and keeps the one before. With ranks a collective.
   ///
   /// - Throws: ``TrainingError/diverged(step:_:checkpoint:)`` where a value is not finite, and the checkpoints stay as
   ///   they are; `CheckpointError` where it cannot be written.
   public func save() throws {
     try noticingDivergence(at: step) {
-      try folder.save(
-        TrainingCheckpoint(model, optimizer),
-        metadata: [
-          "format": "pt", "step": "\(step)", "seed": "\(description.seed)",
-          "model": RunDescription.json(description.model),
-          "training": RunDescription.json(description.training),
-        ])
+      try withCheckpointRanks { ranks in
+        try folder.save(
+          TrainingCheckpoint(model, optimizer), step: step,
+          metadata: [
+            "format": "pt", "step": "\(step)", "seed": "\(description.seed)",
+            "model": RunDescription.json(description.model),
+            "training": RunDescription.json(description.training),
+          ], over: ranks)
+      }
     }
   }
 
-  /// Takes the newest checkpoint that is whole.
-  func restore() throws {
-    folder.removeLeftovers()
-    guard let found = try folder.findCheckpoint() else { return }
+  /// Takes the newest checkpoint that is whole, whatever number of ranks wrote it.
+  func restore() throws { try withCheckpointRanks(restore) }
+
+  /// What a checkpoint throws, it throws on all ranks alike.
+  private func withCheckpointRanks(_ body: (CheckpointRanks) throws -> Void) throws {
+    guard let ranks else { return try body(CheckpointRanks(nil)) }
+    do {
+      try ranks.patiently { try body(CheckpointRanks(ranks.communicator)) }
+    } catch let error as CheckpointError {
+      throw SharedFailure(error: error)
+    } catch let error as TrainingError where !error.isOfNumbers {
+      throw SharedFailure(error: error)
+    }
+  }
+
+  private func restore(over ranks: CheckpointRanks) throws {
+    guard let found = try folder.findCheckpoint(over: ranks) else { return }
     for (key, expected) in [
       ("model", RunDescription.json(description.model)), ("seed", "\(description.seed)"),
-    ] where found.file.metadata[key] != expected {
+    ] where found.content.metadata[key] != expected {
       throw CheckpointError(
-        found.file.path,
-        "it was written by another run: its \(key) is \(found.file.metadata[key] ?? "missing"), that of run.json "
+        found.content.path,
+        "it was written by another run: its \(key) is \(found.content.metadata[key] ?? "missing"), that of run.json "
           + "is \(expected)")
     }
     if found.step > description.training.steps {
@@ -64,7 +79,7 @@ extension Trainer {
         "the run is at step \(found.step), expected at most \(description.training.steps), where it is to end"
       )
     }
-    try TrainingCheckpoint(model, optimizer).read(found.file)
+    try TrainingCheckpoint(model, optimizer).read(found.content, over: ranks)
     model.parametersChanged(after: nil)
     step = found.step
     note = found.note

@@ -13,27 +13,33 @@ extension Trainer {
   /// Trains to the last step: a line of metrics for each, validations and checkpoints when they are due.
   ///
   /// - Parameters:
-  ///   - shouldStop: asked after every step; true ends the run with a checkpoint.
-  ///   - report: told of every step once it is recorded.
+  ///   - shouldStop: asked after every step; true ends the run with a checkpoint, on all ranks after the same step.
+  ///   - report: told of every step once it is recorded; on the first rank alone.
   /// - Throws: what a step, a validation or a checkpoint throws; checkpoints stay whole.
   public func run(shouldStop: () -> Bool = { false }, report: (StepMetrics) -> Void = { _ in }) throws
     -> RunEnd
   {
     let training = description.training
-    let file = try MetricsFile(path: folder.metricsPath, after: step)
+    var file: MetricsFile?
+    try onFirst("the metrics") { file = try MetricsFile(path: folder.metricsPath, after: step) }
     while step < training.steps {
       var metrics = try trainStep()
       let isLast = step == training.steps
       if heldOut.count > 0 && (isLast || step % training.validateEvery == 0) {
         metrics.validationLoss = try validate()
       }
-      try file.append(metrics)
-      let stops = shouldStop() && !isLast
+      try file?.append(metrics)
+      let stops = try agreesToStop(shouldStop()) && !isLast
       if isLast || stops || step % training.saveEvery == 0 { try save() }
-      report(metrics)
+      if file != nil { report(metrics) }
       if stops { return .stopped }
     }
     return .finished
+  }
+
+  /// Whether any rank was asked to stop.
+  private func agreesToStop(_ isAsked: Bool) throws -> Bool {
+    try noticingDivergence(at: step) { try ranks?.any(isAsked, step: "the end of the step") ?? isAsked }
   }
 
   /// The mean loss over the held-out sequences, in nats a byte; writes `routing.json`.
@@ -44,7 +50,9 @@ extension Trainer {
       if !validation.loss.isFinite { throw TrainingError.notFinite(what: "the validation loss") }
       return validation
     }
-    try folder.write(RunDescription.json(validation.routing) + "\n", to: folder.routingPath)
+    try onFirst("the routes of the validation") {
+      try folder.write(RunDescription.json(validation.routing) + "\n", to: folder.routingPath)
+    }
     return validation.loss
   }
 
@@ -53,6 +61,8 @@ extension Trainer {
     var generator = try TextGenerator(model, prompt: [], seed: description.seed)
     var bytes: [UInt8] = []
     for _ in 0..<byteCount { bytes.append(try generator.next()) }
-    try folder.write(String(decoding: bytes, as: UTF8.self), to: folder.samplePath)
+    try onFirst("the sample of text") {
+      try folder.write(String(decoding: bytes, as: UTF8.self), to: folder.samplePath)
+    }
   }
 }

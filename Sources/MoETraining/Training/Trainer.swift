@@ -1,3 +1,4 @@
+internal import ExpertParallel
 internal import Foundation
 public import MoE
 
@@ -16,22 +17,27 @@ public final class Trainer {
   public internal(set) var step = 0
   /// Why an older checkpoint than the newest was taken, where it was.
   public internal(set) var note: String?
+  /// The ranks that train it; nil where there is one.
+  public let ranks: Ranks?
   let optimizer: any Optimizer
   let folder: RunFolder
   private let sampler: BatchSampler
   private let execution: Execution
 
-  /// Prepares a run at step 0, or at its newest checkpoint.
+  /// Prepares a run at step 0, or at its newest checkpoint. With ranks a collective, as all that follows is; only the
+  /// first of them writes to the folder.
   ///
   /// - Parameters:
   ///   - description: the run, as new or as read from its folder.
   ///   - corpus: its text.
   ///   - folder: where it lives; claimed for this process.
   ///   - resumes: whether to go on from what the folder holds.
-  /// - Throws: ``TrainingError``, `MoEError` or `CheckpointError` naming what cannot be honoured.
+  ///   - ranks: those that train together; nil for this one alone.
+  /// - Throws: ``TrainingError``, `MoEError` or `CheckpointError` naming what cannot be honoured; with ranks
+  ///   `CommunicationError`, and ``SharedFailure`` for what all of them throw alike.
   public init(
     _ description: RunDescription, corpus: TextCorpus, folder: RunFolder, resumes: Bool,
-    execution: Execution
+    over ranks: Ranks? = nil, execution: Execution
   ) throws {
     let training = description.training
     try training.validate()
@@ -40,18 +46,22 @@ public final class Trainer {
       corpus, sequenceLength: length, batchSize: training.batchSize, seed: description.seed,
       balancesLabels: training.balancesLabels)
     heldOut = HeldOutSequences(corpus, sequenceLength: length)
-    model = try LanguageModel(description, execution: execution)
+    model = try LanguageModel(description, over: ranks, execution: execution)
     optimizer = try training.optimizer.optimizer(of: model.parameters, execution: execution)
     self.execution = execution
+    self.ranks = ranks
     self.folder = folder
     self.description = description
     let counts = model.parameterCounts
     self.description.parameters = .init(
       total: counts.total, activePerToken: counts.activePerToken, experts: counts.experts)
-    if !resumes { try folder.create() }
-    try folder.lock()
+    try onFirst("the folder of the run") {
+      if !resumes { try folder.create() }
+      try folder.lock()
+      if resumes { folder.removeLeftovers() }
+    }
     if resumes { try restore() }
-    try folder.write(self.description)
+    try onFirst("the folder of the run") { try folder.write(self.description) }
     if step == 0 { try save() }
   }
 
@@ -73,7 +83,7 @@ public final class Trainer {
     }
     let norm = try noticingDivergence(at: number) {
       try clock.measure(.optimizer) {
-        try GradientNorm(of: model.parameters, execution: execution)
+        try GradientNorm(of: model.parameters, over: ranks, execution: execution)
       }
     }
     let rate = training.schedule.rate(at: number, of: training.steps)
@@ -108,26 +118,36 @@ public final class Trainer {
       })
   }
 
-  /// Adds the step, and the last good checkpoint, to an error about numbers.
+  /// Adds the step, and the last good checkpoint, to an error about numbers or between ranks.
   func noticingDivergence<Result>(at step: Int, _ body: () throws -> Result) throws -> Result {
-    func diverged(_ complaint: String) -> TrainingError {
-      let good = (try? folder.findCheckpoint())??.step ?? 0
-      return .diverged(step: step, complaint, checkpoint: good)
+    var good: Int { folder.checkpointStep ?? 0 }
+    func diverged(_ complaint: String) throws -> any Error {
+      let error = TrainingError.diverged(
+        step: step, "\(complaint)\(try brokenParameter())", checkpoint: good)
+      return ranks == nil ? error : SharedFailure(error: error)
     }
     do {
       return try body()
     } catch TrainingError.notFinite(let what) {
-      throw diverged("\(TrainingError.notFinite(what: what))\(brokenParameter)")
+      throw try diverged("\(TrainingError.notFinite(what: what))")
     } catch MoEError.diverged(let complaint) {
-      throw diverged("\(complaint)\(brokenParameter)")
+      throw try diverged(complaint)
+    } catch let error as CommunicationError {
+      throw TrainingError.interrupted(step: step, "\(error)", checkpoint: good)
     }
   }
 
   /// The first parameter that has left the numbers, for a message; empty where none has.
-  private var brokenParameter: String {
-    for parameter in model.parameters {
-      if let name = parameter.firstNotFinite(in: parameter.values) { return ", as is a value of \(name)" }
+  private func brokenParameter() throws -> String {
+    var found: (place: Int, text: String)?
+    for (place, parameter) in model.parameters.enumerated() where found == nil {
+      found = parameter.firstNotFinite(in: parameter.values).map { (place, ", as is a value of \($0)") }
     }
-    return ""
+    return try (ranks?.first(found, step: "the search for NaN") ?? found?.text) ?? ""
+  }
+
+  /// Does what one rank does for all.
+  func onFirst(_ step: String, _ body: () throws -> Void) throws {
+    if let ranks { try ranks.onFirst(step, body) } else { try body() }
   }
 }

@@ -8,12 +8,19 @@ public enum TrainingError: Error, Sendable, Equatable, CustomStringConvertible {
   case notFinite(what: String)
   /// A run that left the numbers: the step, where it was noticed first, and the step of the last good checkpoint.
   case diverged(step: Int, String, checkpoint: Int)
+  /// A step that ranks could not finish together: the step, why, and the step of the last good checkpoint.
+  case interrupted(step: Int, String, checkpoint: Int)
+
+  /// Whether it is about a NaN or infinity, to which the step is still to be added.
+  var isOfNumbers: Bool { if case .notFinite = self { true } else { false } }
 
   /// One plain sentence without a full stop.
   public var description: String {
     switch self {
     case .text(let path, let complaint), .run(let path, let complaint): "\(path): \(complaint)"
     case .notFinite(let what): "\(what) is NaN or infinite"
+    case .interrupted(let step, let complaint, let checkpoint):
+      "training stopped at step \(step): \(complaint); the last good checkpoint is that of step \(checkpoint)"
     case .diverged(let step, let complaint, let checkpoint):
       "training diverged at step \(step): \(complaint); the last good checkpoint is that of step \(checkpoint)"
     }

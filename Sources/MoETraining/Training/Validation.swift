@@ -7,8 +7,8 @@ struct Validation {
   /// The content of `routing.json`.
   let routing: RoutingMap
 
-  /// Evaluates the sequences in batches.
-  init(of model: LanguageModel, on heldOut: HeldOutSequences, batchSize: Int, step: Int) throws(MoEError) {
+  /// Evaluates the sequences in batches; with ranks a collective.
+  init(of model: LanguageModel, on heldOut: HeldOutSequences, batchSize: Int, step: Int) throws {
     let length = heldOut.sequenceLength
     let blocks = model.configuration.blocks.enumerated().filter { $0.element.isMoE }
     var routing = RoutingMap(

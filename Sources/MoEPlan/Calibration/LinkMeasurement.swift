@@ -1,0 +1,36 @@
+package import ExpertParallel
+
+/// α and β of the links between the ranks of a communicator.
+package enum LinkMeasurement {
+  /// Exchanges in which every rank sends as many bytes to every other: α from empty ones, β from ones of so many bytes
+  /// a rank. A collective.
+  ///
+  /// - Returns: seconds a message of a rank, and bytes a second of all ranks together; the same on all ranks. With one
+  ///   rank there is no link, and it copies to itself.
+  package static func measure(over communicator: any Communicator) throws -> Link {
+    let (size, bytesPerRank, repetitions) = (communicator.size, 8 << 20, 10)
+    func exchange(_ bytes: Int, count: Int) throws -> Double {
+      let blocks = Blocks(rows: [Int](repeating: bytes, count: size), bytesPerRow: 1)
+      let source = MessageBuffer(byteCount: bytes * size)
+      let destination = MessageBuffer(byteCount: bytes * size)
+      var times: [Double] = []
+      for _ in 0...count {
+        try communicator.barrier(step: "calibration")
+        let start = Stopwatch.now()
+        try communicator.startAllToAll(
+          from: source, blocks, into: destination, blocks, step: "calibration"
+        ).wait()
+        try communicator.barrier(step: "calibration")
+        times.append(Stopwatch.now() - start)
+      }
+      return try communicator.broadcast(
+        [Stopwatch.median(Array(times.dropFirst()))], root: 0, step: "calibration")[0]
+    }
+    // An exchange and the barrier after it are two exchanges of empty messages.
+    let empty = try exchange(0, count: 50 * repetitions) / 2
+    let block = bytesPerRank / size
+    let full = try exchange(block, count: repetitions) - 2 * empty
+    return Link(
+      latency: empty / Double(max(size - 1, 1)), bandwidth: Double(block * size * size) / max(full, 1e-9))
+  }
+}

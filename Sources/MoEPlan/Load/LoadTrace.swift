@@ -1,0 +1,68 @@
+import Foundation
+import MoECore
+
+/// How choices spread over experts.
+public enum LoadTrace: Sendable, Equatable {
+  /// Every expert alike.
+  case uniform
+  /// The i-th most chosen expert is chosen in proportion to i^(−exponent) (Zipf 1949), as far as a token chooses an
+  /// expert at most once; which one it is, the seed says.
+  case zipf(exponent: Double, seed: UInt64)
+  /// Choices of each expert, `[layer][E]`, counted before any is dropped.
+  case measured([[Double]])
+
+  /// The chance of each expert to be among the K of a token, `[layer][E]`; each layer's add up to K. A trace has one
+  /// layer or several, which stand for all layers in turn.
+  ///
+  /// - Throws: ``PlanError`` for a trace that is none, or of another number of experts, or in which an expert has more
+  ///   than a K-th of the choices.
+  public func chances(expertCount: Int, expertsPerToken: Int) throws(PlanError) -> [[Double]] {
+    let chosen = Double(expertsPerToken)
+    switch self {
+    case .uniform: return [Array(repeating: chosen / Double(expertCount), count: expertCount)]
+    case .zipf(let exponent, let seed):
+      try require(
+        exponent >= 0 && exponent <= 10, "the exponent of the load is \(exponent), expected 0 to 10")
+      var generator = SeededGenerator(seed: seed)
+      let weights = (1...expertCount).map { pow(Double($0), -exponent) }.shuffled(using: &generator)
+      return [Self.filled(weights, to: chosen)]
+    case .measured(let layers):
+      try require(!layers.isEmpty, "the measured load has no layer")
+      return try layers.enumerated().map { index, loads throws(PlanError) in
+        let name = "layer \(index) of the measured load"
+        try require(
+          loads.count == expertCount,
+          "\(name) has \(loads.count) experts, expected the model's \(expertCount)")
+        if let bad = loads.first(where: { !($0 >= 0 && $0.isFinite) }) {
+          throw PlanError("\(name) has \(bad) choices of an expert, expected 0 or more")
+        }
+        let sum = loads.reduce(0, +)
+        try require(sum > 0, "\(name) has no choices")
+        let chances = loads.map { $0 / sum * chosen }
+        let largest = chances.indices.max { chances[$0] < chances[$1] }!
+        try require(
+          chances[largest] <= 1 + 1e-9,
+          "\(name) gives expert \(largest) \(Int(loads[largest])) of \(Int(sum)) choices, more than one of each "
+            + "token's \(expertsPerToken); is it of another top-k?")
+        return chances.map { min($0, 1) }
+      }
+    }
+  }
+
+  /// min(1, c·w) with the c that makes them add up to `sum`.
+  private static func filled(_ weights: [Double], to sum: Double) -> [Double] {
+    let order = weights.indices.sorted { (weights[$0], $1) > (weights[$1], $0) }
+    var chances = weights.map { _ in 1.0 }
+    var rest = weights.reduce(0, +)
+    for (full, index) in order.enumerated() {
+      let left = sum - Double(full)
+      let factor = left / rest
+      if weights[index] * factor <= 1 {
+        for other in order[full...] { chances[other] = weights[other] * factor }
+        break
+      }
+      rest -= weights[index]
+    }
+    return chances
+  }
+}

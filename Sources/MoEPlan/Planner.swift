@@ -1,0 +1,92 @@
+/// Predicts what steps of a model on a cluster cost.
+///
+/// Every rank has the same number of tokens. A step is predicted stage by stage, each as long as on its slowest rank:
+/// the layers with experts by ``LayerCost``, gradient sums, the rest by its operations and bytes.
+public struct Planner: Sendable {
+  /// The model.
+  public let model: ModelShape
+  /// What a step computes.
+  public let workload: Workload
+  /// The machines.
+  public let cluster: Cluster
+  /// Which part of a group holds which experts.
+  public var placement = PlacementRule.contiguous
+  /// The routes that an exchange may take; the faster one is taken.
+  public var routes = Route.allCases
+  /// `[layers][E]`.
+  private let chances: [[Double]]
+
+  /// Checks what is to be planned.
+  ///
+  /// - Throws: ``PlanError``.
+  public init(model: ModelShape, workload: Workload, cluster: Cluster, load: LoadTrace) throws(PlanError) {
+    try workload.validate()
+    try cluster.validate()
+    self.model = model
+    self.workload = workload
+    self.cluster = cluster
+    chances = try load.chances(expertCount: model.expertCount, expertsPerToken: model.expertsPerToken)
+  }
+
+  /// The cost of one split.
+  ///
+  /// - Throws: ``PlanError`` for a split that does not fit the model or the cluster. One that needs more memory than
+  ///   there is, is predicted all the same: see ``Prediction/fits``.
+  public func predict(_ split: Split) throws(PlanError) -> Prediction {
+    try split.validate(model, rankCount: cluster.rankCount)
+    let topology = Topology(cluster: cluster, split: split)
+    let clock = ExpertClock(
+      cluster.rates, model: model, feedForwardSize: model.feedForwardSize / split.tensorParallel,
+      parameterBytes: workload.parameterBytes)
+    var stages = StageTimes()
+    var traffic = TrafficSummary()
+    var (rows, imbalance, dropRate) = (0.0, 1.0, 0.0)
+    var first: LayerCost?
+    for chances in chances {
+      let load = GroupLoad(
+        chances: chances, model: model, workload: workload, placement: placement, topology: topology,
+        clock: clock)
+      let layer = LayerCost(
+        model: model, workload: workload, topology: topology, load: load, routes: routes)
+      let share = Double(model.layerCount) / Double(self.chances.count)
+      stages.add(layer.stages, times: share)
+      traffic.add(layer.bytes, times: share)
+      let most = load.rankRows.max()!
+      rows = max(rows, most)
+      imbalance = max(imbalance, most * Double(load.rankRows.count) / load.rankRows.reduce(0, +))
+      dropRate += load.dropRate / Double(self.chances.count)
+      first = first ?? layer
+    }
+    let dense = DenseCost(model: model, workload: workload, topology: topology)
+    stages.add("dense, forward", dense.forward)
+    stages.add("dense, back", dense.backward)
+    if workload.trains {
+      let sums = GradientSumCost(model: model, workload: workload, topology: topology, routes: routes)
+      stages.add("shared gradients", sums.products)
+      stages.add("gradient sums", sums.seconds)
+      traffic.add(sums.bytes)
+    }
+    stages.add("optimizer", dense.optimizer)
+    let layer = first!
+    return Prediction(
+      split: split,
+      memory: MemoryEstimate(
+        model: model, workload: workload, split: split, rankCount: cluster.rankCount, rows: rows),
+      memoryPerRank: cluster.memoryPerRank, traffic: traffic, stages: stages, dropRate: dropRate,
+      imbalance: imbalance, overlapEfficiency: layer.overlapEfficiency, route: layer.route,
+      timeline: Prediction.Timeline(forward: layer.forward.spans, backward: layer.backward?.spans ?? []))
+  }
+}
+
+extension LayerCost {
+  /// See ``Prediction/overlapEfficiency``.
+  fileprivate var overlapEfficiency: Double? {
+    var (shorter, hidden) = (0.0, 0.0)
+    for pipeline in [forward, backward].compactMap({ $0 }) {
+      let less = min(pipeline.compute, pipeline.communication)
+      shorter += less
+      hidden += min(max(pipeline.compute + pipeline.communication - pipeline.duration, 0), less)
+    }
+    return shorter > 0 ? hidden / shorter : nil
+  }
+}

@@ -1,0 +1,70 @@
+/// The sizes of a model with experts that its costs depend on.
+public struct ModelShape: Sendable, Equatable, Codable {
+  /// E, the experts of a layer.
+  public var expertCount: Int
+  /// K, the experts a token passes.
+  public var expertsPerToken: Int
+  /// D, the width of a token.
+  public var hiddenSize: Int
+  /// F, the width inside an expert.
+  public var feedForwardSize: Int
+  /// Layers with experts.
+  public var layerCount: Int
+  /// Whether an expert has a gate projection: three matrices of D × F, not two.
+  public var isGated = true
+  /// F of a dense branch beside the experts; 0 without one.
+  public var sharedFeedForwardSize = 0
+  /// Whether each layer also has attention, four matrices of D × D.
+  public var hasAttention = true
+  /// V, the rows of the embedding, which is also the output projection; 0 without one.
+  public var vocabularySize = 0
+
+  /// Collects sizes and checks them.
+  ///
+  /// - Throws: ``PlanError`` naming the size that cannot be.
+  public init(
+    expertCount: Int, expertsPerToken: Int, hiddenSize: Int, feedForwardSize: Int, layerCount: Int = 1,
+    isGated: Bool = true, sharedFeedForwardSize: Int = 0, hasAttention: Bool = true, vocabularySize: Int = 0
+  ) throws(PlanError) {
+    self.expertCount = expertCount
+    self.expertsPerToken = expertsPerToken
+    self.hiddenSize = hiddenSize
+    self.feedForwardSize = feedForwardSize
+    self.layerCount = layerCount
+    self.isGated = isGated
+    self.sharedFeedForwardSize = sharedFeedForwardSize
+    self.hasAttention = hasAttention
+    self.vocabularySize = vocabularySize
+    for (name, size, range) in [
+      ("the number of experts", expertCount, 1...1 << 16), ("the hidden size", hiddenSize, 1...1 << 20),
+      ("the feed-forward size", feedForwardSize, 1...1 << 20),
+      ("the number of layers", layerCount, 1...1 << 12),
+      ("the dense branch's feed-forward size", sharedFeedForwardSize, 0...1 << 20),
+      ("the vocabulary", vocabularySize, 0...1 << 24),
+    ] {
+      try require(
+        range.contains(size), "\(name) is \(size), expected \(range.lowerBound) to \(range.upperBound)")
+    }
+    try require(
+      (1...expertCount).contains(expertsPerToken),
+      "a token passes \(expertsPerToken) of \(expertCount) experts, expected 1 to \(expertCount)")
+  }
+
+  /// Matrices of D × F in an expert.
+  var matrixCount: Int { isGated ? 3 : 2 }
+  /// Parameters of one expert.
+  public var expertParameters: Int { matrixCount * hiddenSize * feedForwardSize }
+  /// Parameters of a layer's router: E·D.
+  public var routerParameters: Int { expertCount * hiddenSize }
+  /// Parameters of a layer that all ranks hold besides the router: attention, its norms and the dense branch.
+  public var denseParameters: Int {
+    (hasAttention ? 4 * hiddenSize * hiddenSize + 2 * hiddenSize : 0)
+      + matrixCount * hiddenSize * sharedFeedForwardSize
+  }
+  /// Parameters that every rank holds.
+  public var sharedParameters: Int {
+    layerCount * (routerParameters + denseParameters) + vocabularySize * hiddenSize
+  }
+  /// All parameters of the model.
+  public var parameters: Int { layerCount * expertCount * expertParameters + sharedParameters }
+}

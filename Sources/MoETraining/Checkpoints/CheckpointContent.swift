@@ -1,0 +1,30 @@
+package import MoECheckpoints
+package import MoECore
+
+/// The matrices of a checkpoint, in one file or in several.
+package protocol CheckpointContent {
+  /// The file or folder, as errors name it.
+  var path: String { get }
+  /// What it says of its run.
+  var metadata: [String: String] { get }
+  /// The names of its tensors.
+  var names: [String] { get }
+  /// Checks that a tensor is there as F32 of a shape, and opens its file.
+  ///
+  /// - Throws: `CheckpointError` naming the file and the tensor.
+  func check(_ name: String, shape: [Int]) throws(CheckpointError)
+  /// Reads a tensor.
+  func matrix(named name: String) throws(CheckpointError) -> Matrix
+}
+
+extension SafetensorsFile: CheckpointContent {
+  package func check(_ name: String, shape: [Int]) throws(CheckpointError) {
+    let tensor = try tensor(name)
+    guard tensor.shape == shape, tensor.type == .float32 else {
+      throw CheckpointError(
+        path,
+        "tensor \(quoted(name)) is \(tensor.type.rawValue) of shape \(tensor.shape), expected F32 of \(shape)"
+      )
+    }
+  }
+}

@@ -1,0 +1,88 @@
+package import MoECheckpoints
+
+/// What `manifest.json` says of a checkpoint in several files: which there are, and which tensor is in which.
+package struct CheckpointManifest: Equatable, Sendable {
+  /// A tensor and the file it is in.
+  package struct Tensor: Equatable, Sendable {
+    /// `[rows, columns]`.
+    package var shape: [Int]
+    /// The index of the file.
+    package var file: Int
+
+    /// Collects both.
+    package init(shape: [Int], file: Int) { (self.shape, self.file) = (shape, file) }
+  }
+
+  /// The version of the form.
+  static let format = 1
+  /// The longest manifest accepted.
+  static let limit = 1 << 30
+  /// Its name in the folder.
+  package static let name = "manifest.json"
+
+  /// The step of the run.
+  package var step: Int
+  /// What the checkpoint says of its run.
+  package var metadata: [String: String]
+  /// The files in order of the ranks that wrote them.
+  package var files: [FileDigest]
+  /// The tensors by name.
+  package var tensors: [String: Tensor]
+
+  /// Collects them.
+  package init(step: Int, metadata: [String: String], files: [FileDigest], tensors: [String: Tensor]) {
+    self.step = step
+    self.metadata = metadata
+    self.files = files
+    self.tensors = tensors
+  }
+
+  /// The name of the file that a rank writes.
+  package static func fileName(rank: Int, of count: Int) -> String {
+    func five(_ number: Int) -> String {
+      let digits = String(number)
+      return String(repeating: "0", count: max(0, 5 - digits.count)) + digits
+    }
+    return "rank-\(five(rank))-of-\(five(count)).safetensors"
+  }
+
+  /// The name of a file.
+  package func fileName(_ file: Int) -> String { Self.fileName(rank: file, of: files.count) }
+
+  /// The names of the tensors in each file, sorted.
+  func namesByFile() -> [[String]] {
+    var names = [[String]](repeating: [], count: files.count)
+    for (name, tensor) in tensors { names[tensor.file].append(name) }
+    return names.map { $0.sorted() }
+  }
+
+  /// The text of the file: the same for the same content, a line a file and a tensor.
+  package var json: String {
+    let files = files.enumerated().map { index, file in
+      let (name, hash) = (jsonString(fileName(index)), file.hexadecimal)
+      return "    {\"name\": \(name), \"bytes\": \(file.byteCount), \"sha256\": \"\(hash)\"}"
+    }
+    let tensors = tensors.sorted { $0.key < $1.key }.map { name, tensor in
+      "    \(jsonString(name)): {\"shape\": \(tensor.shape), \"file\": \(tensor.file)}"
+    }
+    let metadata = metadata.sorted { $0.key < $1.key }.map { key, value in
+      "    \(jsonString(key)): \(jsonString(value))"
+    }
+    return """
+      {
+        "format": \(Self.format),
+        "step": \(step),
+        "metadata": {
+      \(metadata.joined(separator: ",\n"))
+        },
+        "files": [
+      \(files.joined(separator: ",\n"))
+        ],
+        "tensors": {
+      \(tensors.joined(separator: ",\n"))
+        }
+      }
+
+      """
+  }
+}

@@ -1,0 +1,45 @@
+package import ExpertParallel
+internal import MoECheckpoints
+
+/// The ranks that write or read a checkpoint together: those of a communicator, or this process alone.
+package struct CheckpointRanks {
+  private let communicator: (any Communicator)?
+
+  /// - Parameter communicator: nil for this process alone.
+  package init(_ communicator: (any Communicator)?) { self.communicator = communicator }
+
+  package var rank: Int { communicator?.rank ?? 0 }
+  package var size: Int { communicator?.size ?? 1 }
+
+  /// The values of each rank, in order of rank. A collective.
+  func gather<Element: BitwiseCopyable>(_ values: [Element], step: String) throws -> [[Element]] {
+    try communicator?.allGatherLists(values, step: step) ?? [values]
+  }
+
+  /// The strings of each rank, which have no zero byte, in order of rank. A collective.
+  func gather(_ strings: [String], step: String) throws -> [[String]] {
+    guard let communicator else { return [strings] }
+    let bytes: [UInt8] = strings.flatMap { Array($0.utf8) + [UInt8(0)] }
+    return try communicator.allGatherLists(bytes, step: step).map { list in
+      list.split(separator: 0, omittingEmptySubsequences: false).dropLast().map { bytes in
+        String(decoding: bytes, as: UTF8.self)
+      }
+    }
+  }
+
+  /// Calls `body` on every rank. A collective.
+  ///
+  /// - Throws: where `body` throws a `CheckpointError` on some rank, that of the lowest such rank, on all of them.
+  func agree<Result>(step: String, _ body: () throws -> Result) throws -> Result {
+    var result: Result?
+    var failure: CheckpointError?
+    do {
+      result = try body()
+    } catch let error as CheckpointError {
+      failure = error
+    }
+    let failures = try gather(failure.map { [$0.path, $0.complaint] } ?? [], step: step)
+    if let first = failures.first(where: { !$0.isEmpty }) { throw CheckpointError(first[0], first[1]) }
+    return result!
+  }
+}

@@ -1,0 +1,80 @@
+internal import Foundation
+internal import MoECheckpoints
+internal import MoECore
+
+extension ShardedCheckpoint {
+  /// Writes what the ranks hold into a folder. A collective; what is in the folder already is removed.
+  ///
+  /// All ranks write at once, each a file: what it alone holds, and its part of what several hold (``ShardPlan``). Once
+  /// all files are on the disk, rank 0 writes the manifest.
+  ///
+  /// - Parameters:
+  ///   - entries: what this rank holds. Matrices of the same name are the same on all ranks that hold them.
+  ///   - path: the folder, the same for all ranks and within reach of all.
+  ///   - step: the step of the run.
+  ///   - metadata: what the manifest says of the run.
+  ///   - ranks: those that write.
+  /// - Throws: on all ranks the same error: ``TrainingError/notFinite(what:)`` naming a matrix with a NaN or infinity,
+  ///   before anything is written; `CheckpointError` where a file cannot be.
+  package static func write(
+    _ entries: [CheckpointEntry], to path: String, step: Int, metadata: [String: String],
+    over ranks: CheckpointRanks
+  ) throws {
+    let label = "checkpoint of step \(step)"
+    let plan = try plan(entries, over: ranks, step: label)
+    var writer = SafetensorsWriter(metadata: [
+      "format": "pt", "step": "\(step)", "rank": "\(ranks.rank)", "ranks": "\(ranks.size)",
+    ])
+    var broken: [String] = []
+    try ranks.agree(step: label) {
+      for entry in entries where broken.isEmpty {
+        let matrix = entry.read()
+        if !matrix.isFinite { broken = [entry.name] }
+        if plan.writers[entry.name] == ranks.rank { try writer.add(entry.name, matrix) }
+      }
+    }
+    if let name = try ranks.gather(broken, step: label).joined().first {
+      throw TrainingError.notFinite(what: "a value of \(name)")
+    }
+    try ranks.agree(step: label) { if ranks.rank == 0 { try makeEmpty(path) } }
+    let file = CheckpointManifest.fileName(rank: ranks.rank, of: ranks.size)
+    let digest = try ranks.agree(step: label) { try writer.writeDigested(to: "\(path)/\(file)") }
+    let sizes = try ranks.gather([digest.byteCount], step: label).joined()
+    let hashes = try ranks.gather(digest.sha256, step: label)
+    try ranks.agree(step: label) {
+      if ranks.rank > 0 { return }
+      let manifest = CheckpointManifest(
+        step: step, metadata: metadata,
+        files: zip(sizes, hashes).map { FileDigest(byteCount: $0, sha256: $1) },
+        tensors: plan.shapes.reduce(into: [:]) { tensors, next in
+          tensors[next.key] = .init(shape: next.value, file: plan.writers[next.key]!)
+        })
+      try AtomicFile.write(Array(manifest.json.utf8), to: "\(path)/\(CheckpointManifest.name)")
+    }
+  }
+
+  private static func plan(
+    _ entries: [CheckpointEntry], over ranks: CheckpointRanks, step: String
+  ) throws -> ShardPlan {
+    let names = try ranks.gather(entries.map(\.name), step: step)
+    let shapes = try ranks.gather(entries.flatMap(\.shape), step: step)
+    return try ShardPlan(
+      held: zip(names, shapes).map { names, shapes in
+        names.indices.map { (names[$0], Array(shapes[2 * $0..<2 * $0 + 2])) }
+      })
+  }
+
+  private static func makeEmpty(_ path: String) throws(CheckpointError) {
+    do {
+      if FileManager.default.fileExists(atPath: path) { try FileManager.default.removeItem(atPath: path) }
+      try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: false)
+    } catch {
+      throw CheckpointError(path, "the folder cannot be made: \(error.localizedDescription)")
+    }
+  }
+}
+
+extension Matrix {
+  /// Whether no element is NaN or infinite.
+  var isFinite: Bool { unsafe withUnsafeBufferPointer { unsafe $0.allSatisfy(\.isFinite) } }
+}

@@ -1,0 +1,106 @@
+import ArgumentParser
+import Foundation
+import MoE
+import MoEPlan
+
+/// Predicts what a model costs on a cluster.
+struct PlanCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "plan", abstract: "Predict memory, traffic and step time of a model on a cluster.",
+    discussion: """
+      Tries every split of the ranks into expert (EP), data (DP) and tensor parallelism (TP), and exchanges \
+      in 1, 2, 4, 8 and 16 slices, and ranks those that fit memory by step time. Loads are uniform, Zipf's, or \
+      those of a run of moe train or of moe route --output.
+
+      With --calibrate it measures this machine instead, writes the description that --cluster reads, and \
+      prints how far predictions are from layers that it was not measured on. Under mpirun, with --mpi, it \
+      measures the job's machines and links.
+
+      Examples:
+        moe plan --experts 64 --hidden 1024 --ffn 512 --layers 16 \\
+          --hosts 4 --ranks-per-host 2 --link 1gbit:50us --flops 250G --memory 24GiB
+        moe plan --calibrate --output host.json
+        moe plan --cluster host.json --hosts 8 --link 10gbit:20us \\
+          --experts 128 --top-k 8 --hidden 2048 --ffn 768 --layers 48 --load zipf:0.8 --svg plan.svg
+        moe plan --cluster host.json --experts 8 --top-k 1 --hidden 256 \\
+          --ffn 1024 --load runs/switch --json
+      """)
+
+  @OptionGroup(title: "Model and step") var shape: PlannedModelOptions
+  @OptionGroup(title: "Cluster") var machines: PlannedClusterOptions
+  @Option(help: "uniform, zipf:EXPONENT, a run or its metrics.jsonl, or what moe route wrote.") var load =
+    "uniform"
+  @Option(
+    help: ArgumentHelp(
+      "Experts in order, or by load.",
+      valueName: PlacementRule.allCases.map(\.rawValue).joined(separator: "|")))
+  var placement: PlacementRule = .contiguous
+  @Option(
+    help: ArgumentHelp(
+      "Only this way between hosts; the faster one without it.",
+      valueName: Route.allCases.map(\.rawValue).joined(separator: "|")))
+  var route: Route?
+  @Option(help: "The seed of loads.") var seed: UInt64 = 1
+  @Option(help: "Only this EP.") var ep: Int?
+  @Option(help: "Only this DP.") var dp: Int?
+  @Option(help: "Only this TP.") var tp: Int?
+  @Option(help: "Only so many slices.") var overlap: Int?
+  @Option(help: "Splits to list.") var list = 10
+  @Flag(help: "Print one JSON object.") var json = false
+  @Option(help: ArgumentHelp("A drawing to write.", valueName: "file")) var svg: String?
+  @Flag(help: "Measure this machine.") var calibrate = false
+  @Flag(help: "Measure the machines of an MPI job.") var mpi = false
+  @Option(help: ArgumentHelp("The description that --calibrate writes.", valueName: "file")) var output:
+    String?
+  @OptionGroup var execution: ExecutionOptions
+
+  func validate() throws {
+    for (name, value) in [("--ep", ep), ("--dp", dp), ("--tp", tp), ("--overlap", overlap), ("--list", list)]
+    {
+      if let value, value < 1 { throw ValidationError("\(name) is \(value), expected at least 1") }
+    }
+    if calibrate { return }
+    if mpi { throw ValidationError("--mpi goes with --calibrate") }
+    if output != nil {
+      throw ValidationError("--output goes with --calibrate; a plan is written by --svg and --json")
+    }
+    _ = try shape.model()
+  }
+
+  func run() throws {
+    if calibrate {
+      let calibration = PlanCalibration(execution: try execution.execution(), output: output)
+      return try mpi ? calibration.runOverMPI() : calibration.run()
+    }
+    let cluster = try machines.description()
+    let model = try shape.model()
+    let workload = try shape.workload(rankCount: cluster.rankCount, seed: seed)
+    var planner = try Planner(
+      model: model, workload: workload, cluster: cluster, load: LoadTrace.read(load, seed: seed))
+    planner.placement = placement
+    if let route { planner.routes = [route] }
+    let outcome = try planner.search(
+      expertParallel: ep, dataParallel: dp, tensorParallel: tp, overlap: overlap)
+    guard let best = outcome.ranked.first else {
+      let least = outcome.rejected[0]
+      throw PlanError(
+        "no split fits: \(least.prediction.split), which needs least, \(least.reason); give hosts more memory, more "
+          + "hosts\(workload.recomputes || !workload.trains ? "" : ", --recompute") or fewer --tokens")
+    }
+    let report = PlanReport(planner: planner, outcome: outcome, load: load)
+    if let svg {
+      let drawing = PlanDrawing(outcome.best, title: report.title)
+      do {
+        try Data(drawing.svg.utf8).write(to: URL(filePath: svg), options: .atomic)
+      } catch {
+        throw PlanError("\(svg): the drawing cannot be written there")
+      }
+    }
+    if json {
+      print(String(decoding: report.json(listed: list), as: UTF8.self))
+    } else {
+      report.show(best, listed: list)
+      if let svg { print("drawing → \(svg)") }
+    }
+  }
+}

@@ -1,0 +1,156 @@
+import Foundation
+import MoEPlan
+
+/// A plan for people and for programs.
+struct PlanReport {
+  let planner: Planner
+  let outcome: Planner.Outcome
+  let load: String
+
+  /// What was planned, in a line.
+  var title: String {
+    let (model, cluster) = (planner.model, planner.cluster)
+    return
+      "\(model.layerCount) × \(model.expertCount) experts of \(model.hiddenSize) × \(model.feedForwardSize), "
+      + "top-\(model.expertsPerToken), \(planner.workload.tokenCount) tokens a step, \(cluster.hostCount) × "
+      + "\(cluster.ranksPerHost) ranks"
+  }
+
+  func show(_ best: Prediction, listed: Int) {
+    let cluster = planner.cluster
+    print("\(title), load \(load)")
+    print(
+      "\(millions(planner.model.parameters)) parameters; a host: \(cluster.coresPerHost) cores, "
+        + "\(Format.bytes(cluster.memory)), \(Format.digits(cluster.rates.flops / 1e9)) GFLOP/s"
+        + "\(cluster.rates.curve.isEmpty ? "" : " (measured curve)")")
+    print("between hosts: \(cluster.link); inside: \(cluster.intra)")
+    print()
+    let splits = outcome.best
+    table(splits.prefix(listed)).print()
+    if splits.count > listed { print("and \(splits.count - listed) slower ones") }
+    for (prediction, reason) in outcome.rejected.prefix(3) { print("no room: \(prediction.split) \(reason)") }
+    if outcome.rejected.count > 3 { print("no room for \(outcome.rejected.count - 3) more") }
+    print()
+    print("\(best.split), \(best.route.rawValue) exchange:")
+    times(best).print()
+    print()
+    traffic(best).print()
+    print()
+    memory(best).print()
+    print()
+    print("tokens a second     \(Format.digits(Double(planner.workload.tokenCount) / best.seconds))")
+    print("step by slices      \(slices(best))")
+    print("hidden by overlap   \(best.overlapEfficiency.map(Format.percent) ?? "nothing to hide")")
+    print("busiest rank        \(Format.digits(best.imbalance)) × the mean rows")
+    print("dropped choices     \(Format.percent(best.dropRate))")
+  }
+
+  /// The step of a split in other numbers of slices.
+  private func slices(_ best: Prediction) -> String {
+    outcome.ranked.filter {
+      let (one, other) = ($0.split, best.split)
+      return one.expertParallel == other.expertParallel && one.dataParallel == other.dataParallel
+        && one.tensorParallel == other.tensorParallel
+    }.sorted { $0.split.overlap < $1.split.overlap }.map {
+      "\($0.split.overlap): \(Format.seconds($0.seconds))"
+    }.joined(separator: ", ")
+  }
+
+  private func table(_ predictions: some Sequence<Prediction>) -> TextTable {
+    var table = TextTable(
+      "EP", "DP", "TP", "slices", "step", "tokens/s", "memory/rank", "between hosts", "inside", "hidden",
+      "busiest")
+    for prediction in predictions {
+      let split = prediction.split
+      table.add(
+        "\(split.expertParallel)", "\(split.dataParallel)", "\(split.tensorParallel)", "\(split.overlap)",
+        Format.seconds(prediction.seconds),
+        Format.digits(Double(planner.workload.tokenCount) / prediction.seconds),
+        Format.bytes(prediction.memory.total), Format.bytes(prediction.traffic.between),
+        Format.bytes(prediction.traffic.inside), prediction.overlapEfficiency.map(Format.percent) ?? "–",
+        "× \(Format.digits(prediction.imbalance))")
+    }
+    return table
+  }
+
+  private func times(_ prediction: Prediction) -> TextTable {
+    var table = TextTable("stage", "time", "share", "", leftAligned: [3])
+    for stage in prediction.stages.stages {
+      let share = stage.seconds / prediction.seconds
+      table.add(
+        stage.name, Format.seconds(stage.seconds), Format.percent(share),
+        String(repeating: "█", count: Int((share * 40).rounded(.up))))
+    }
+    table.add("step", Format.seconds(prediction.seconds), "", "")
+    return table
+  }
+
+  private func traffic(_ prediction: Prediction) -> TextTable {
+    var table = TextTable("bytes of a step", "between hosts", "inside hosts")
+    for part in prediction.traffic.parts where part.between + part.inside > 0 {
+      table.add(part.kind.rawValue, Format.bytes(part.between), Format.bytes(part.inside))
+    }
+    table.add("in all", Format.bytes(prediction.traffic.between), Format.bytes(prediction.traffic.inside))
+    table.add(
+      "a host's link, mean", Format.bytes(prediction.traffic.between / Double(planner.cluster.hostCount)),
+      Format.bytes(prediction.traffic.inside / Double(planner.cluster.hostCount)))
+    return table
+  }
+
+  private func memory(_ prediction: Prediction) -> TextTable {
+    let memory = prediction.memory
+    var table = TextTable("memory of a rank", "bytes")
+    for (name, bytes) in [
+      ("parameters", memory.parameters), ("fp32 masters", memory.masters), ("gradients", memory.gradients),
+      ("optimizer", memory.optimizer), ("activations", memory.activations), ("buffers", memory.buffers),
+    ] where bytes > 0 {
+      table.add(name, Format.bytes(bytes))
+    }
+    table.add("in all, of \(Format.bytes(prediction.memoryPerRank))", Format.bytes(memory.total))
+    return table
+  }
+
+  private func millions(_ count: Int) -> String {
+    count >= 1_000_000_000
+      ? "\(Format.digits(Double(count) / 1e9)) billion" : "\(Format.digits(Double(count) / 1e6)) million"
+  }
+
+  // MARK: JSON
+
+  private struct Document: Encodable {
+    var model: ModelShape
+    var workload: Workload
+    var cluster: Cluster
+    var load: String
+    var placement: PlacementRule
+    var splits: [Entry]
+    var rejected: [Rejection]
+  }
+
+  private struct Entry: Encodable {
+    var seconds: Double
+    var tokensPerSecond: Double
+    var prediction: Prediction
+  }
+
+  private struct Rejection: Encodable {
+    var split: Split
+    var memory: Double
+    var reason: String
+  }
+
+  func json(listed: Int) -> Data {
+    planJSON(
+      Document(
+        model: planner.model, workload: planner.workload, cluster: planner.cluster, load: load,
+        placement: planner.placement,
+        splits: outcome.best.prefix(listed).map {
+          Entry(
+            seconds: $0.seconds, tokensPerSecond: Double(planner.workload.tokenCount) / $0.seconds,
+            prediction: $0)
+        },
+        rejected: outcome.rejected.map {
+          Rejection(split: $0.prediction.split, memory: $0.prediction.memory.total, reason: $0.reason)
+        }))
+  }
+}

@@ -1,0 +1,42 @@
+import ArgumentParser
+import Foundation
+import MoECheckpoints
+import MoEPlan
+import MoEReport
+
+extension LoadTrace {
+  /// What `--load` says: `uniform`, `zipf:1.2`, a run's folder or its metrics.jsonl, or what `moe route --output` wrote.
+  ///
+  /// - Throws: `ValidationError` for a text that is none of these, and what the files' readers throw.
+  static func read(_ text: String, seed: UInt64) throws -> LoadTrace {
+    if text == "uniform" { return .uniform }
+    if text.hasPrefix("zipf:") {
+      guard let exponent = Double(text.dropFirst(5)), (0...10).contains(exponent) else {
+        throw ValidationError("--load is “\(text)”, expected an exponent of 0 to 10 such as zipf:1.2")
+      }
+      return .zipf(exponent: exponent, seed: seed)
+    }
+    var isFolder: ObjCBool = false
+    guard unsafe FileManager.default.fileExists(atPath: text, isDirectory: &isFolder) else {
+      throw PlanError("--load is “\(text)”, expected uniform, zipf:1.2, or a file or run that exists")
+    }
+    if text.hasSuffix(".safetensors") {
+      let file = try SafetensorsFile(path: text)
+      try file.require("counts")
+      return .measured([try file.integers(named: "counts").map(Double.init)])
+    }
+    let path = isFolder.boolValue ? URL(filePath: text).appending(path: "metrics.jsonl").path : text
+    guard let contents = FileManager.default.contents(atPath: path) else {
+      throw PlanError("\(path): the metrics of a run cannot be read")
+    }
+    // The routers of the last steps are those that a longer run would have.
+    let steps = try MetricsFile(contents, path: path).steps.suffix(100)
+    let layers = steps.last!.layers.indices.map { layer in
+      steps.reduce(into: steps.last!.layers[layer].load.map { _ in 0.0 }) { sum, step in
+        for (expert, load) in step.layers[layer].load.enumerated() { sum[expert] += Double(load) }
+      }
+    }
+    if layers.isEmpty { throw PlanError("\(path): the run has no layer with experts") }
+    return .measured(layers)
+  }
+}
