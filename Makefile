@@ -7,7 +7,7 @@ PACKAGES := libomp-dev libopenblas-dev libopenmpi-dev openmpi-bin iproute2 libc6
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 MOE := .build/release/moe
 SITE := site
-SHIM := Sources/CCommunicator/*.c Sources/CCommunicator/include/*.h
+SHIM := $(foreach shim,Sources/CCommunicator bench/Sources/CBlockingAllToAll,$(shim)/*.c $(shim)/include/*.h)
 FORTUNES := /usr/share/games/fortunes
 ENGLISH := literature people politics wisdom science computers humorists work definitions cookie
 TEXT := $(foreach l,de es it pl cs ru,$l=$(FORTUNES)/$l) $(foreach f,$(ENGLISH),en=$(FORTUNES)/$f)

@@ -13,7 +13,8 @@ let package = Package(
   ],
   targets: [
     .systemLibrary(
-      name: "CSystemMPI", path: "Sources/CSystemMPI", pkgConfig: "ompi-c", providers: [.apt(["libopenmpi-dev"])]
+      name: "CSystemMPI", path: "Sources/CSystemMPI", pkgConfig: "ompi-c",
+      providers: [.apt(["libopenmpi-dev"])]
     ),
     .target(
       name: "CBlockingAllToAll",
@@ -35,6 +36,6 @@ let package = Package(
       swiftSettings: [
         .enableUpcomingFeature("InternalImportsByDefault"),
         .enableUpcomingFeature("MemberImportVisibility"),
-      ])
+      ]),
   ]
 )

@@ -14,7 +14,9 @@ enum Crossing: String, CaseIterable {
     let (size, hosts, own) = (communicator.size, communicator.group.hosts, communicator.ranksOnThisHost)
     let (repetitions, bytes) = (500, 500)
     let blocks = Blocks(rows: [Int](repeating: 1, count: size), bytesPerRow: bytes)
-    let (source, destination) = (MessageBuffer(byteCount: size * bytes), MessageBuffer(byteCount: size * bytes))
+    let (source, destination) = (
+      MessageBuffer(byteCount: size * bytes), MessageBuffer(byteCount: size * bytes)
+    )
     for _ in 0..<repetitions {
       switch self {
       case .nothing: break
@@ -22,7 +24,8 @@ enum Crossing: String, CaseIterable {
         try communicator.startAllToAll(from: source, blocks, into: destination, blocks, step: "direct").wait()
       case .hierarchical:
         try communicator.startHierarchicalAllToAll(
-          from: source, blocks, into: destination, blocks, counts: [Int](repeating: bytes, count: size * size),
+          from: source, blocks, into: destination, blocks,
+          counts: [Int](repeating: bytes, count: size * size),
           step: "hierarchical"
         ).wait()
       }

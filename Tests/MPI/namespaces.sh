@@ -43,12 +43,13 @@ AGENT
   chmod +x "$work/agent"
 }
 
-# set_rate RATE: of what each host sends, such as 1gbit; its counter of bytes begins at 0.
+# set_rate RATE: of what each host sends, such as 1gbit, in a queue so long that nothing is dropped and sent again; its
+# counter of bytes begins at 0.
 set_rate() {
   local host
   for host in $(seq 0 $((hosts - 1))); do
     ip netns exec $tag-$host tc qdisc replace dev eth0 root pfifo
-    ip netns exec $tag-$host tc qdisc replace dev eth0 root tbf rate "$1" burst 256kb latency 20ms
+    ip netns exec $tag-$host tc qdisc replace dev eth0 root tbf rate "$1" burst 256kb latency 400ms
   done
 }
 

@@ -32,7 +32,8 @@ struct ExchangeCommand: ParsableCommand {
     }
     if experts < 2 || tokens <= 0 || tokens % (experts * (experts - 1)) != 0 {
       throw ValidationError(
-        "--tokens is \(tokens), expected a multiple of \(experts * (experts - 1)), all pairs of \(experts) experts")
+        "--tokens is \(tokens), expected a multiple of \(experts * (experts - 1)), all pairs of \(experts) experts"
+      )
     }
     if rounds < 1 || slices.elements.contains(where: { $0 < 1 }) || !(1...1024).contains(threads) {
       throw ValidationError("--rounds, --slices and --threads begin at 1")
@@ -57,7 +58,8 @@ struct ExchangeCommand: ParsableCommand {
   private func measure(_ communicator: any Communicator) throws {
     guard communicator.size > 1, experts % communicator.size == 0 else {
       throw CheckFailure(
-        description: "\(experts) experts on \(communicator.size) ranks, expected a multiple of two or more ranks")
+        description:
+          "\(experts) experts on \(communicator.size) ranks, expected a multiple of two or more ranks")
     }
     let shape = Shape(
       name: "D\(hidden) F\(ffn) E\(experts) T\(tokens)", hiddenSize: hidden, feedForwardSize: ffn,
@@ -68,7 +70,8 @@ struct ExchangeCommand: ParsableCommand {
     try bench.run(rounds: rounds)
     guard communicator.rank == 0 else { return }
     let rows = ExchangeRow.rows(
-      of: bench.contenders, links: links, hosts: Set(communicator.group.hosts).count, ranks: communicator.size,
+      of: bench.contenders, links: links, hosts: Set(communicator.group.hosts).count,
+      ranks: communicator.size,
       problem: shape.name)
     if json { return try printJSON(rows) }
     printLine(ExchangeRow.header)
@@ -105,13 +108,15 @@ struct ExchangeRow: Encodable {
   }
 
   static let header = [
-    "links".padded(10), "hosts", "ranks", "problem".padded(22), "contender".padded(24), " median ms", "    min ms",
+    "links".padded(10), "hosts", "ranks", "problem".padded(22), "contender".padded(24), " median ms",
+    "    min ms",
     " hidden",
   ].joined(separator: " ")
 
   var line: String {
     [
-      links.padded(10), fixed(Double(hosts), 0, width: 5), fixed(Double(ranks), 0, width: 5), problem.padded(22),
+      links.padded(10), fixed(Double(hosts), 0, width: 5), fixed(Double(ranks), 0, width: 5),
+      problem.padded(22),
       contender.padded(24), fixed(medianMilliseconds, 2, width: 10), fixed(minimumMilliseconds, 2, width: 10),
       hiddenShare.map { fixed(100 * $0, 0, width: 5) + " %" } ?? "      –",
     ].joined(separator: " ")

@@ -60,7 +60,8 @@ final class ExchangeBench {
   private func requireBalance(_ record: RoutingRecord, _ problem: BalancedProblem) throws {
     for token in 0..<record.tokenCount {
       let (first, second) = problem.experts(ofToken: token)
-      guard record.expertIDs[2 * token] == Int32(first), record.expertIDs[2 * token + 1] == Int32(second) else {
+      guard record.expertIDs[2 * token] == Int32(first), record.expertIDs[2 * token + 1] == Int32(second)
+      else {
         throw CheckFailure(description: "token \(token) is not routed to experts \(first) and \(second)")
       }
     }
