@@ -61,7 +61,7 @@ import Testing
       let load = Array(repeating: "10", count: 15).joined(separator: ",")
       try Data(
         """
-        {"step":1,"tokens":8,"loss":5.5,"learning_rate":0.1,"seconds":0.1,"tokensPerSecond":80,"stages":{},\
+        {"step":1,"tokens":8,"loss":5.5,"learning_rate":0.1,"seconds":0.1,"tokens_per_second":80,"stages":{},\
         "layers":[{"layer":1,"load":[90,\(load)],"dropped":0,"entropy":1}]}
 
         """.utf8
