@@ -14,8 +14,6 @@ public protocol Communicator: AnyObject {
   var group: CommunicatorGroup { get }
   /// The same kind of communicator over other ranks.
   func communicator(over group: CommunicatorGroup) -> Self
-  /// Whether data travels while the processors compute, as over a network, rather than being copied by them.
-  var transfersBesideComputation: Bool { get }
   /// Ends the whole job with an exit code other than 0, after giving the other ranks the time to say what they miss.
   func abort(code: Int32, after grace: Duration) -> Never
 }
@@ -27,6 +25,8 @@ extension Communicator {
   public var size: Int { group.members.count }
   /// The number of this group's ranks that are on the host of this one.
   public var ranksOnThisHost: Int { group.hosts.count { $0 == group.hosts[rank] } }
+  /// Whether data travels while the processors compute, over a network between hosts, rather than being copied by them.
+  public var transfersBesideComputation: Bool { Set(group.hosts).count > 1 }
   /// How long an operation waits for other ranks before it throws; 60 s unless set. Requests keep what was set when
   /// they were started.
   public var timeout: Duration {

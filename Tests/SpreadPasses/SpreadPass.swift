@@ -49,6 +49,8 @@ public struct SpreadPass: Sendable {
   public var gradientSum = ExpertParallelLayer.GradientSum.exact
   /// Which ranks hold which experts; nil for contiguous parts.
   public var placement: ExpertPlacement?
+  /// The host of each rank, where there are several.
+  public var hosts: [Int]?
   /// How rows travel.
   public var exchange: ExchangeOptions
   /// `[R + 1]`: the first token of each rank, and T.
@@ -65,6 +67,8 @@ public struct SpreadPass: Sendable {
     outputGradient = Activations.random(problem.input.shape, seed: layerCase.seed &+ 9)
     noise = RouterNoise(seed: 1, inputJitter: layerCase.seed % 4 == 0 ? 0.0625 : 0)
     extent = layerCase.seed % 3 == 0 ? .recompute : .full
+    // Rows then go by way of hosts.
+    if layerCase.seed % 4 == 1 { hosts = (0..<ranks).map { $0 * 2 / 3 } }
     exchange = ExchangeOptions(overlap: .slices([1, 2, 3, 5, 8][Int(layerCase.seed % 5)]))
     self.precision = precision
     self.instructionSet = instructionSet
@@ -123,7 +127,7 @@ public struct SpreadPass: Sendable {
 
   /// On ranks; what each rank has is put together, and checked to be the same where several ranks have it.
   public func spread() throws -> PassResult {
-    let parts = try LocalCommunicator.run(ranks: cuts.count - 1) { try self.rank($0) }
+    let parts = try LocalCommunicator.run(ranks: cuts.count - 1, hosts: hosts) { try self.rank($0) }
     var whole = parts[0].result
     let partCount = placement?.tensorParallelSize ?? 1
     // [E][parts of F]

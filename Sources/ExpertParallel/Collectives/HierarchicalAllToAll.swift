@@ -22,10 +22,10 @@ extension Communicator {
       from: source, sent, into: destination, received, counts: counts, hosts: group.hosts, step: step)
   }
 
-  /// The same with ranks taken as of other hosts, for tests.
+  /// The same with ranks taken as of other hosts, for tests, or at a place that was reserved.
   package func startHierarchicalAllToAll(
     from source: MessageBuffer, _ sent: Blocks, into destination: MessageBuffer, _ received: Blocks,
-    counts: [Int], hosts: [Int], step: String
+    counts: [Int], hosts: [Int], step: String, place: Int? = nil
   ) throws(CommunicationError) -> Request {
     let operation = "hierarchical all-to-all"
     let (rank, size) = (rank, size)
@@ -45,12 +45,13 @@ extension Communicator {
     }
     let route = HostRoute(rank: rank, hosts: hosts, counts: counts)
     guard route.isOfUse else {
-      return try startAllToAll(from: source, sent, into: destination, received, step: step)
+      return try start(
+        "all-to-all", from: source, sent, into: destination, received, step: step, place: place)
     }
     let gathering = Leg(route, route.gathered(from:to:))
     let crossing = Leg(route, route.crossing(from:to:))
     let dealing = Leg(route, route.dealt(from:to:))
-    return try group.request(operation, step: step) { plan in
+    return try group.request(operation, step: step, place: place) { plan in
       [
         {
           gathering.fill { (source, sent.offsets[$0.destination]) }

@@ -39,7 +39,13 @@ struct HostRoute {
   /// R.
   var size: Int { hosts.count }
   /// Whether messages are saved: some host has several ranks, and there are several hosts.
-  var isOfUse: Bool { ranks.count > 1 && ranks.count < size }
+  var isOfUse: Bool { Self.isOfUse(hosts: hosts) }
+
+  /// The same of the host of each rank.
+  static func isOfUse(hosts: [Int]) -> Bool {
+    let count = Set(hosts).count
+    return count > 1 && count < hosts.count
+  }
 
   func byteCount(_ pair: Pair) -> Int { counts[pair.source * size + pair.destination] }
 

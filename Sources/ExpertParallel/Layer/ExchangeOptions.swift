@@ -6,17 +6,21 @@ public struct ExchangeOptions: Sendable, Equatable {
   public var payload = Payload.float32
   /// What comes back for a token.
   public var returned = ReturnedRows.perChoice
+  /// The way between hosts.
+  public var route = ExchangeRoute.automatic
 
   /// Slices by measurement, numbers in fp32.
   public init() {}
 
   /// With a number of slices.
   public init(
-    overlap: OverlapDegree, payload: Payload = .float32, returned: ReturnedRows = .perChoice
+    overlap: OverlapDegree, payload: Payload = .float32, returned: ReturnedRows = .perChoice,
+    route: ExchangeRoute = .automatic
   ) {
     self.overlap = overlap
     self.payload = payload
     self.returned = returned
+    self.route = route
   }
 }
 
@@ -42,6 +46,17 @@ public enum ReturnedRows: Sendable, Equatable {
   /// 2·γ(K)·Σ|terms|, γ(n) = n·u/(1 − n·u), u = 2⁻²⁴. Not for experts whose input is multiplied by the weight, nor beside a
   /// dense branch whose gate multiplies the experts too.
   case partialSums
+}
+
+/// Which way rows take between ranks. Results have the same bits for each.
+public enum ExchangeRoute: Sendable, Equatable {
+  /// Hierarchical where ranks share hosts and there are several of these, direct elsewhere.
+  case automatic
+  /// From each rank to each.
+  case direct
+  /// Gathered within a host, in one message to each other host, dealt out there: see
+  /// ``Communicator/startHierarchicalAllToAll(from:_:into:_:counts:step:)``.
+  case hierarchical
 }
 
 /// What numbers of tokens and rows are sent as.

@@ -89,7 +89,7 @@ extension ExpertParallelLayer {
       communicator: communicator, step: step)
     let tokens = unsafe try TokenDispatch(
       order: order, tokenCount: shape.tokenCount, expertsPerToken: chosen, placement: placement,
-      sliceCount: heads.map { $0[4] }.max()!, returned: exchange.returned,
+      sliceCount: heads.map { $0[4] }.max()!, returned: exchange.returned, isHierarchical: isHierarchical,
       weights: weighsInput || exchange.returned == .partialSums ? UnsafePointer(weights) : nil,
       communicator: communicator, step: step)
     for choice in 0..<choices where order.experts[choice] < 0 { unsafe weights[choice] = 0 }
@@ -99,6 +99,14 @@ extension ExpertParallelLayer {
     workspace.kept.dispatch = tokens
     workspace.kept.firstTokens = firstTokens
     return scopes.drops ? scopes.capacity(scopes.size == nil ? communicator.rank : 0) : nil
+  }
+
+  private var isHierarchical: Bool {
+    switch exchange.route {
+    case .automatic: HostRoute.isOfUse(hosts: communicator.group.hosts)
+    case .direct: false
+    case .hierarchical: true
+    }
   }
 
   /// Whether a token is multiplied by a choice's weight before the expert.

@@ -73,11 +73,10 @@ extension TokenDispatch {
         }
       }
       homeward.append(
-        try communicator.start(
-          "all-to-all", from: buffers.sentRows.travelling,
-          buffers.sentRows.blocks(slice.receivedRows, from: sentRows, width: width),
-          into: buffers.returnedRows.travelling,
-          buffers.returnedRows.blocks(slice.sentRows, from: returnedRows, width: width), step: step,
+        try communicator.startRows(
+          from: buffers.sentRows, slice.receivedRows, at: sentRows, into: buffers.returnedRows,
+          slice.sentRows,
+          at: returnedRows, width: width, counts: slice.rowCounts.map(\.transposed), step: step,
           place: places + slices.count + index))
       sentRows += slice.receivedRows.reduce(0, +)
       returnedRows += slice.sentRows.reduce(0, +)
@@ -138,11 +137,9 @@ private final class OutwardLegs {
   func start(_ index: Int) throws(CommunicationError) {
     let (slice, width) = (dispatch.slices[index], buffers.width)
     requests.append(
-      try communicator.start(
-        "all-to-all", from: buffers.sentTokens.travelling,
-        buffers.sentTokens.blocks(slice.sentTokens, from: sent, width: width),
-        into: buffers.receivedTokens.travelling,
-        buffers.receivedTokens.blocks(slice.receivedTokens, from: received, width: width), step: step,
+      try communicator.startRows(
+        from: buffers.sentTokens, slice.sentTokens, at: sent, into: buffers.receivedTokens,
+        slice.receivedTokens, at: received, width: width, counts: slice.tokenCounts, step: step,
         place: firstPlace + index))
     sent += slice.sentTokens.reduce(0, +)
     received += slice.receivedTokens.reduce(0, +)
@@ -166,5 +163,41 @@ private final class OutwardLegs {
     // A slice departs with the arrival of the one before, which has been waited for, unless that failed.
     guard index < requests.count else { throw communicator.group.engine.failure! }
     try requests[index].wait()
+  }
+}
+
+extension Communicator {
+  /// Sends rows to all ranks and receives theirs, by way of hosts where the counts of all are given.
+  ///
+  /// - Parameters:
+  ///   - first: the first row that is sent, and the first that is received.
+  ///   - counts: rows from each rank to each, `[size, size]`.
+  fileprivate func startRows(
+    from source: TravellingRows, _ sent: [Int], at first: Int, into destination: TravellingRows,
+    _ received: [Int],
+    at firstReceived: Int, width: Int, counts: [Int]?, step: String, place: Int
+  ) throws(CommunicationError) -> Request {
+    let (sent, received) = (
+      source.blocks(sent, from: first, width: width),
+      destination.blocks(received, from: firstReceived, width: width)
+    )
+    guard let counts else {
+      return try start(
+        "all-to-all", from: source.travelling, sent, into: destination.travelling, received, step: step,
+        place: place)
+    }
+    let bytes = source.bytesPerRow(width: width)
+    return try startHierarchicalAllToAll(
+      from: source.travelling, sent, into: destination.travelling, received,
+      counts: counts.map { $0 * bytes },
+      hosts: group.hosts, step: step, place: place)
+  }
+}
+
+extension [Int] {
+  /// Of a square matrix, row by row.
+  fileprivate var transposed: [Int] {
+    let size = Int(Double(count).squareRoot().rounded())
+    return (0..<count).map { self[$0 % size * size + $0 / size] }
   }
 }

@@ -21,6 +21,8 @@ struct TokenDispatch {
     var weights: [Float] = []
     /// Of each received choice: its row.
     var rows: [Int32] = []
+    /// Tokens and rows from each rank to each, `[R, R]`, for a hierarchical exchange.
+    var tokenCounts: [Int]?, rowCounts: [Int]?
     /// Of each row that goes back, where it is a sum: its terms among ``TokenDispatch/terms``.
     var sums: [Range<Int>] = []
 
@@ -59,10 +61,12 @@ struct TokenDispatch {
   ///
   /// - Parameters:
   ///   - sliceCount: the same on all ranks.
+  ///   - isHierarchical: whether rows will travel by way of hosts, for which every rank has to know all counts.
   ///   - weights: `[t, K]`, what each row's owner is to multiply it by; nil for 1.
   init(
     order: GlobalOrder, tokenCount: Int, expertsPerToken: Int, placement: ExpertPlacement, sliceCount: Int,
-    returned: ReturnedRows, weights: UnsafePointer<Float>?, communicator: any Communicator, step: String
+    returned: ReturnedRows, isHierarchical: Bool, weights: UnsafePointer<Float>?,
+    communicator: any Communicator, step: String
   ) throws(CommunicationError) {
     let size = communicator.size
     rows = ExpertRows(placement, rowsByRank: order.rowsByRank, slices: sliceCount)
@@ -122,12 +126,27 @@ struct TokenDispatch {
       parts.append((Int32(row), choiceRow[Int(item.choice)]))
     }
 
-    let counts = try communicator.exchange(
-      (0..<size).flatMap { rank in
-        slices.flatMap { [$0.sentTokens[rank], $0.sentChoices[rank], $0.sentRows[rank]] }
-      }, step: step)
+    let own = (0..<size).flatMap { rank in
+      slices.flatMap { [$0.sentTokens[rank], $0.sentChoices[rank], $0.sentRows[rank]] }
+    }
+    let width = own.count / size
+    let counts: [Int]
+    if isHierarchical {
+      let all = try communicator.allGather(own, step: step)
+      for slice in 0..<sliceCount {
+        func matrix(_ kind: Int) -> [Int] { (0..<size * size).map { all[$0 * width + slice * 3 + kind] } }
+        slices[slice].tokenCounts = matrix(0)
+        slices[slice].rowCounts = matrix(2)
+      }
+      counts = (0..<size).flatMap { source in
+        let row = (source * size + communicator.rank) * width
+        return all[row..<row + width]
+      }
+    } else {
+      counts = try communicator.exchange(own, step: step)
+    }
     for slice in 0..<sliceCount {
-      func received(_ kind: Int) -> [Int] { (0..<size).map { counts[($0 * sliceCount + slice) * 3 + kind] } }
+      func received(_ kind: Int) -> [Int] { (0..<size).map { counts[$0 * width + slice * 3 + kind] } }
       slices[slice].receivedTokens = received(0)
       slices[slice].receivedChoices = received(1)
       slices[slice].receivedRows = received(2)

@@ -25,9 +25,11 @@ struct TravellingRows {
 
   var floats: UnsafeMutablePointer<Float> { unsafe unpacked.floats }
 
+  func bytesPerRow(width: Int) -> Int { width * payload.bytesPerElement }
+
   /// One block for each rank, from a row on.
   func blocks(_ counts: [Int], from first: Int, width: Int) -> Blocks {
-    let bytes = width * payload.bytesPerElement
+    let bytes = bytesPerRow(width: width)
     var offset = first * bytes
     return Blocks(
       offsets: counts.map { count in

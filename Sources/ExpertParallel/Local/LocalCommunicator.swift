@@ -20,9 +20,6 @@ public final class LocalCommunicator: Communicator {
   /// The same kind of communicator over other ranks.
   public func communicator(over group: CommunicatorGroup) -> LocalCommunicator { .init(group: group) }
 
-  /// False: threads copy.
-  public var transfersBesideComputation: Bool { false }
-
   /// Ends the process.
   public func abort(code: Int32, after grace: Duration) -> Never { exit(code == 0 ? 1 : code) }
 

@@ -39,9 +39,6 @@
     /// The same kind of communicator over other ranks.
     public func communicator(over group: CommunicatorGroup) -> MPICommunicator { .init(group: group) }
 
-    /// True: other ranks may be on other hosts.
-    public var transfersBesideComputation: Bool { true }
-
     /// Ends all ranks of the job by MPI_Abort.
     ///
     /// - Parameters:
