@@ -14,7 +14,8 @@ static bool willNotFinalize = false;
 static volatile sig_atomic_t toldToEnd = 0;
 
 typedef struct {
-  int64_t expected; /* bytes of this piece */
+  int64_t start, bytes; /* of this piece within its message */
+  int64_t message;      /* bytes of that */
   int32_t rank;
   bool receives;
 } piece_info;
@@ -118,21 +119,21 @@ int moe_mpi_hosts(int32_t *hosts) {
   return code;
 }
 
-static int64_t piece_count(const moe_message *messages, int count, int64_t piece) {
+/* The last piece of a message is never a full one, so that a message shorter or longer than expected is noticed. */
+static int64_t piece_count(const moe_message *messages, int count) {
   int64_t pieces = 0;
-  for (int i = 0; i < count; i++)
-    pieces += messages[i].count <= piece ? 1 : (messages[i].count + piece - 1) / piece;
+  for (int i = 0; i < count; i++) pieces += messages[i].count / messages[i].piece + 1;
   return pieces;
 }
 
 /* Posts the pieces of messages after those posted so far. */
 static int post(moe_mpi_exchange *exchange, const moe_message *messages, int count, bool receives,
-                int32_t tag, int64_t piece, int32_t *peer) {
+                int32_t tag, int32_t *peer) {
   for (int i = 0; i < count; i++) {
     const moe_message *m = &messages[i];
-    for (int64_t start = 0; start == 0 || start < m->count; start += piece) {
-      const int64_t bytes = m->count - start < piece ? m->count - start : piece;
-      char *at = m->bytes ? (char *)m->bytes + start : NULL;
+    for (int64_t start = 0; start <= m->count; start += m->piece) {
+      const int64_t bytes = m->count - start < m->piece ? m->count - start : m->piece;
+      char *at = bytes ? (char *)m->bytes + start : NULL;
       MPI_Request *request = &exchange->requests[exchange->count];
       const int code = receives ? MPI_Irecv(at, (int)bytes, MPI_BYTE, m->rank, tag, communicator, request)
                                 : MPI_Isend(at, (int)bytes, MPI_BYTE, m->rank, tag, communicator, request);
@@ -140,17 +141,17 @@ static int post(moe_mpi_exchange *exchange, const moe_message *messages, int cou
         *peer = m->rank;
         return code;
       }
-      exchange->pieces[exchange->count++] = (piece_info){bytes, m->rank, receives};
+      exchange->pieces[exchange->count++] = (piece_info){start, bytes, m->count, m->rank, receives};
     }
   }
   return MPI_SUCCESS;
 }
 
 int moe_mpi_start(const moe_message *sends, int sendCount, const moe_message *receives, int receiveCount,
-                  int32_t tag, int64_t piece, moe_mpi_exchange **result, int32_t *peer) {
+                  int32_t tag, moe_mpi_exchange **result, int32_t *peer) {
   *result = NULL;
   *peer = -1;
-  const int64_t pieces = piece_count(sends, sendCount, piece) + piece_count(receives, receiveCount, piece);
+  const int64_t pieces = piece_count(sends, sendCount) + piece_count(receives, receiveCount);
   if (pieces > INT32_MAX) return MPI_ERR_COUNT;
   moe_mpi_exchange *exchange = calloc(1, sizeof *exchange);
   if (!exchange) return MPI_ERR_NO_MEM;
@@ -167,8 +168,8 @@ int moe_mpi_start(const moe_message *sends, int sendCount, const moe_message *re
     return code;
   }
   /* Receives first, so that what arrives finds its place. After a failure the pieces posted stay with MPI. */
-  code = post(exchange, receives, receiveCount, true, tag, piece, peer);
-  if (!code) code = post(exchange, sends, sendCount, false, tag, piece, peer);
+  code = post(exchange, receives, receiveCount, true, tag, peer);
+  if (!code) code = post(exchange, sends, sendCount, false, tag, peer);
   exchange->remaining = exchange->count;
   if (!code) *result = exchange;
   return code;
@@ -176,7 +177,7 @@ int moe_mpi_start(const moe_message *sends, int sendCount, const moe_message *re
 
 /* Whether one piece came as it was expected. */
 static moe_mpi_fault fault_of(const piece_info *piece, const MPI_Status *status, int code) {
-  moe_mpi_fault fault = {.rank = piece->rank, .code = code, .expected = piece->expected};
+  moe_mpi_fault fault = {.rank = piece->rank, .code = code, .expected = piece->message};
   if (code != MPI_SUCCESS) {
     int class = code;
     MPI_Error_class(code, &class);
@@ -184,8 +185,8 @@ static moe_mpi_fault fault_of(const piece_info *piece, const MPI_Status *status,
   } else if (piece->receives) {
     int bytes = 0;
     MPI_Get_count(status, MPI_BYTE, &bytes);
-    fault.actual = bytes;
-    if (bytes != piece->expected) fault.kind = MOE_MPI_TOO_FEW;
+    fault.actual = piece->start + bytes;
+    if (bytes != piece->bytes) fault.kind = MOE_MPI_TOO_FEW;
   }
   return fault;
 }

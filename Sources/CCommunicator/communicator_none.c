@@ -20,8 +20,8 @@ int moe_mpi_hosts(int32_t *hosts) {
 }
 
 int moe_mpi_start(const moe_message *sends, int sendCount, const moe_message *receives, int receiveCount,
-                  int32_t tag, int64_t piece, moe_mpi_exchange **exchange, int32_t *peer) {
-  (void)sends, (void)sendCount, (void)receives, (void)receiveCount, (void)tag, (void)piece;
+                  int32_t tag, moe_mpi_exchange **exchange, int32_t *peer) {
+  (void)sends, (void)sendCount, (void)receives, (void)receiveCount, (void)tag;
   *exchange = NULL;
   *peer = -1;
   return NOT_BUILT_IN;

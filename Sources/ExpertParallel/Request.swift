@@ -20,7 +20,6 @@ public final class Request {
   private let start = ContinuousClock.now
   private var inFlight: (any ExchangeInFlight)?
   private var stages: [Stage]
-  private var successor: (() throws(CommunicationError) -> Void)?
 
   init(
     operation: String, step: String, timeout: Duration, engine: ProgressEngine, stages: [Stage]
@@ -31,18 +30,6 @@ public final class Request {
     self.engine = engine
     self.stages = stages.reversed()
     try engine.add(self)
-  }
-
-  /// Calls `start` once the operation has completed, from whatever makes progress then; at once where it has.
-  func then(_ start: @escaping () throws(CommunicationError) -> Void) throws(CommunicationError) {
-    if isComplete { return try start() }
-    successor = start
-  }
-
-  func finish() throws(CommunicationError) {
-    completion = .now
-    try successor?()
-    successor = nil
   }
 
   /// Makes progress and says whether the operation has completed.
@@ -103,6 +90,7 @@ public final class Request {
     } catch {
       throw name(error)
     }
+    completion = .now
     return true
   }
 

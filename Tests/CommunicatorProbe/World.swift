@@ -2,7 +2,7 @@ import ExpertParallel
 import Glibc
 
 /// Runs `body` on this rank of MPI; rank 0 prints the lines it gives. An error ends the job.
-func overMPI(pieceBytes: Int64 = 1 << 30, _ body: (any Communicator) throws -> [String]) throws {
+func overMPI(pieceBytes: Int64? = nil, _ body: (any Communicator) throws -> [String]) throws {
   #if MPI
     let communicator = try MPICommunicator.world(pieceBytes: pieceBytes)
     do {

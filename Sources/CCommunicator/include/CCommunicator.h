@@ -10,10 +10,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Bytes to or from a rank. */
+/* Bytes to or from a rank, cut into messages of MPI of at most `piece` bytes: at least 1, at most INT32_MAX, as MPI
+ * counts in int, and the same at both ends. */
 typedef struct {
   void *bytes;
   int64_t count;
+  int64_t piece;
   int32_t rank;
 } moe_message;
 
@@ -61,12 +63,10 @@ int64_t moe_mpi_largest_tag(void);
 /* Writes for each of moe_mpi_size() ranks the lowest rank on the same host, by the hosts' names. All ranks call it. */
 int moe_mpi_hosts(int32_t *hosts);
 
-/* Starts to send and to receive messages of one tag. Each is cut into messages of MPI of at most `piece` bytes (at
- * least 1, at most INT32_MAX, for MPI counts in int); one of 0 bytes is sent too. The bytes must stay where they
- * are until moe_mpi_test has said that all is done. `*exchange` is to be freed after that. Where it fails, `*peer` is
+/* Starts to send and to receive messages of one tag; one of 0 bytes is sent too. The bytes must stay where they are until moe_mpi_test has said that all is done. `*exchange` is to be freed after that. Where it fails, `*peer` is
  * the rank of the message that could not be started, −1 where there is none. */
 int moe_mpi_start(const moe_message *sends, int sendCount, const moe_message *receives, int receiveCount,
-                  int32_t tag, int64_t piece, moe_mpi_exchange **exchange, int32_t *peer);
+                  int32_t tag, moe_mpi_exchange **exchange, int32_t *peer);
 
 /* Makes progress and says whether all messages have been sent and received. */
 bool moe_mpi_test(moe_mpi_exchange *exchange, moe_mpi_fault *fault);

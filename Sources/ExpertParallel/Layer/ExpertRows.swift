@@ -60,9 +60,9 @@ struct ExpertRows {
       let ideal = slice * count / slices
       while expert + 2 < offsets.count, offsets[expert + 1] <= ideal { expert += 1 }
       let (first, end) = (offsets[expert], offsets[expert + 1])
-      let near = count / slices / 4
-      let cut =
-        ideal - first <= near ? first : end - ideal <= near ? end : first + (ideal - first) / 16 * 16
+      let boundary = ideal - first <= end - ideal ? first : end
+      let isNear = abs(boundary - ideal) <= count / slices / 4
+      let cut = isNear ? boundary : first + (ideal - first) / 16 * 16
       cuts.append(max(cut, cuts.last!))
     }
     return cuts + [count]

@@ -34,13 +34,24 @@ extension TokenDispatch {
     }
     let places = communicator.group.reserve(2 * slices.count)
 
-    let legs = OutwardLegs(self, buffers, communicator, step: step, firstPlace: places)
+    var outward: [Request] = []
+    var departed = (sent: 0, received: 0)
+    func depart(_ slice: Slice) throws(CommunicationError) {
+      outward.append(
+        try communicator.startRows(
+          from: buffers.sentTokens, slice.sentTokens, at: departed.sent, into: buffers.receivedTokens,
+          slice.receivedTokens, at: departed.received, width: width, counts: slice.tokenCounts, step: step,
+          place: places + outward.count))
+      departed.sent += slice.sentTokens.reduce(0, +)
+      departed.received += slice.receivedTokens.reduce(0, +)
+    }
     let firstCount = slices[0].sentTokens.reduce(0, +)
     unsafe buffers.sentTokens.gather(values, tokens[..<firstCount], width: width, at: 0, execution)
     let departure = ContinuousClock.now
-    try legs.start(0)
+    try depart(slices[0])
     unsafe buffers.sentTokens.gather(values, tokens[firstCount...], width: width, at: firstCount, execution)
-    try legs.startNext(after: 0)
+    // They arrive in this order, as messages between two ranks do not overtake one another.
+    for slice in slices.dropFirst() { try depart(slice) }
     try Parallel.polling(poll, during: before)
 
     var homeward: [Request] = []
@@ -48,11 +59,11 @@ extension TokenDispatch {
     var filled = 0
     var (receivedTokens, sentRows, returnedRows) = (0, 0, 0)
     for (index, slice) in slices.enumerated() {
-      while filled < index, !legs.hasArrived(index) {
+      while filled < index, !outward[index].isComplete {
         try measure { try fill(filled) }
         filled += 1
       }
-      try legs.wait(index)
+      try outward[index].wait()
       let arrived = slice.receivedTokens.reduce(0, +)
       let rows = unsafe try measure {
         buffers.receivedTokens.unpack(
@@ -83,9 +94,9 @@ extension TokenDispatch {
     }
     try measure { for index in filled..<slices.count { try fill(index) } }
     for request in homeward { try request.wait() }
-    let outward = departure.duration(to: legs.completion(0))
     meter.note(
-      exchange: outward * (1 + Double(sentRows) / Double(max(receivedTokens, 1))),
+      exchange: departure.duration(to: outward[0].completion!)
+        * (1 + Double(sentRows) / Double(max(receivedTokens, 1))),
       computation: computation, slices: slices.count)
     guard homeward.count == slices.count else { return nil }
     let back = buffers.returnedRows
@@ -109,60 +120,6 @@ extension TokenDispatch {
         }
       }
     }
-  }
-}
-
-/// The exchanges of a trip's tokens, one behind the other: together they would share the link, and the first slice would
-/// be the later there.
-private final class OutwardLegs {
-  private let dispatch: TokenDispatch
-  private let buffers: TripBuffers
-  private let communicator: any Communicator
-  private let step: String
-  private let firstPlace: Int
-  private var requests: [Request] = []
-  private var (sent, received) = (0, 0)
-
-  init(
-    _ dispatch: TokenDispatch, _ buffers: TripBuffers, _ communicator: any Communicator, step: String,
-    firstPlace: Int
-  ) {
-    self.dispatch = dispatch
-    self.buffers = buffers
-    self.communicator = communicator
-    self.step = step
-    self.firstPlace = firstPlace
-  }
-
-  func start(_ index: Int) throws(CommunicationError) {
-    let (slice, width) = (dispatch.slices[index], buffers.width)
-    requests.append(
-      try communicator.startRows(
-        from: buffers.sentTokens, slice.sentTokens, at: sent, into: buffers.receivedTokens,
-        slice.receivedTokens, at: received, width: width, counts: slice.tokenCounts, step: step,
-        place: firstPlace + index))
-    sent += slice.sentTokens.reduce(0, +)
-    received += slice.receivedTokens.reduce(0, +)
-  }
-
-  /// Lets each following slice depart when the one before has arrived.
-  func startNext(after index: Int) throws(CommunicationError) {
-    guard index + 1 < dispatch.slices.count else { return }
-    try requests[index].then { [self] () throws(CommunicationError) in
-      try start(index + 1)
-      try startNext(after: index + 1)
-    }
-  }
-
-  func completion(_ index: Int) -> ContinuousClock.Instant { requests[index].completion! }
-
-  /// Whether a slice is here, as far as known.
-  func hasArrived(_ index: Int) -> Bool { index < requests.count && requests[index].isComplete }
-
-  func wait(_ index: Int) throws(CommunicationError) {
-    // A slice departs with the arrival of the one before, which has been waited for, unless that failed.
-    guard index < requests.count else { throw communicator.group.engine.failure! }
-    try requests[index].wait()
   }
 }
 

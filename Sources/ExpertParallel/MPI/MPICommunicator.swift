@@ -18,11 +18,11 @@
     ///
     /// - Throws: `CommunicationError.transport` where MPI does not start or does not let any thread call it.
     public static func world() throws(CommunicationError) -> MPICommunicator {
-      try world(pieceBytes: 1 << 30)
+      try world(pieceBytes: nil)
     }
 
     /// Messages of MPI of at most so many bytes, for tests of blocks that are cut.
-    package static func world(pieceBytes: Int64) throws(CommunicationError) -> MPICommunicator {
+    package static func world(pieceBytes: Int64?) throws(CommunicationError) -> MPICommunicator {
       if let shared = unsafe shared { return shared }
       let code = moe_mpi_initialize()
       guard code == 0 else {

@@ -8,7 +8,7 @@
     private unowned let transport: MPITransport
     private var isDone = false
 
-    init(_ content: Exchange, tag: Int32, piece: Int64, transport: MPITransport) throws(TransportFault) {
+    init(_ content: Exchange, tag: Int32, transport: MPITransport) throws(TransportFault) {
       self.content = content
       self.transport = transport
       let others = content.peers
@@ -16,14 +16,14 @@
         unsafe others.map { other in
           unsafe moe_message(
             bytes: buffer.base + blocks.offsets[other], count: Int64(blocks.counts[other]),
-            rank: Int32(content.members[other]))
+            piece: transport.pieceBytes(content.members[other]), rank: Int32(content.members[other]))
         }
       }
       var started: OpaquePointer?
       var peer: Int32 = -1
       let code = unsafe moe_mpi_start(
         messages(content.source, content.sent), Int32(others.count),
-        messages(content.destination, content.received), Int32(others.count), tag, piece, &started, &peer)
+        messages(content.destination, content.received), Int32(others.count), tag, &started, &peer)
       guard let started = unsafe started else { throw .failed(Self.text(of: code, peer: peer)) }
       unsafe handle = started
     }

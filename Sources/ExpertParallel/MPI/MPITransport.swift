@@ -7,22 +7,28 @@
     let rank: Int
     let size: Int
     let hosts: [Int]
-    /// The largest message of MPI, whose counts are `int`: longer blocks are cut.
-    let piece: Int64
+    /// The largest message of MPI to and from a rank; longer blocks are cut.
+    private let pieces: [Int64]
     private let tags: TagLayout
     /// MPI may write to the buffers of exchanges that failed, so those stay here.
     private var inFlight: [ObjectIdentifier: MPIExchange] = [:]
     private var idleCount = 0
 
     /// - Precondition: MPI has been initialised.
-    init(piece: Int64 = 1 << 30) throws(CommunicationError) {
+    ///
+    /// - Parameter piece: the largest message; nil for what suits the way to each rank. Between hosts it is what Open MPI
+    ///   sends over TCP without asking the receiver first (btl_tcp_eager_limit, 64 KiB with its header): an answer to such
+    ///   a question has to wait behind all that is on its way in the other direction, and the link lies idle. Within a
+    ///   host it is what MPI can count.
+    init(piece: Int64?) throws(CommunicationError) {
       rank = Int(moe_mpi_rank())
       size = Int(moe_mpi_size())
       var hosts = [Int32](repeating: 0, count: size)
       let code = unsafe hosts.withUnsafeMutableBufferPointer { unsafe moe_mpi_hosts($0.baseAddress) }
       guard code == 0 else { throw .transport(operation: "start", step: "MPI", errorText(of: code)) }
       self.hosts = hosts.map(Int.init)
-      self.piece = piece
+      let own = hosts[rank]
+      pieces = hosts.map { piece ?? ($0 == own ? 1 << 30 : 61_440) }
       tags = TagLayout(largestTag: Int(moe_mpi_largest_tag()))
     }
 
@@ -36,11 +42,14 @@
           "this MPI has tags for \(tags.sequenceCount) operations under way in each of \(tags.contextCount) groups"
         )
       }
-      let started = try MPIExchange(exchange, tag: Int32(tag), piece: piece, transport: self)
+      let started = try MPIExchange(exchange, tag: Int32(tag), transport: self)
       inFlight[ObjectIdentifier(started)] = started
       idleCount = 0
       return started
     }
+
+    /// The largest message of MPI to and from a rank of the job.
+    func pieceBytes(_ member: Int) -> Int64 { pieces[member] }
 
     func complete(_ exchange: MPIExchange) {
       inFlight[ObjectIdentifier(exchange)] = nil

@@ -5,7 +5,6 @@
 final class ProgressEngine {
   let transport: any Transport
   private var pending: [Request] = []
-  private var isMoving = false
   /// What every later operation throws.
   private(set) var failure: CommunicationError?
   /// How long operations still wait for other ranks when the job is being ended.
@@ -26,18 +25,11 @@ final class ProgressEngine {
 
   /// Moves all that is under way, in order of start; a failure is kept, for the next operation to throw.
   func progress() {
-    guard failure == nil, !isMoving else { return }
-    isMoving = true
-    defer { isMoving = false }
+    guard failure == nil else { return }
     do {
       var index = 0
       while index < pending.count {
-        guard try pending[index].advance() else {
-          index += 1
-          continue
-        }
-        // What follows a request may start others, which come to stand at the end.
-        try pending.remove(at: index).finish()
+        if try pending[index].advance() { pending.remove(at: index) } else { index += 1 }
       }
     } catch {
       fail(error)

@@ -15,7 +15,8 @@ package struct RowSlices {
       let ideal = Double(slice) * total / Double(count)
       while expert + 2 < starts.count, starts[expert + 1] <= ideal { expert += 1 }
       let (first, end) = (starts[expert], starts[expert + 1])
-      cuts.append(max(ideal - first <= near ? first : end - ideal <= near ? end : ideal, cuts.last!))
+      let boundary = ideal - first <= end - ideal ? first : end
+      cuts.append(max(abs(boundary - ideal) <= near ? boundary : ideal, cuts.last!))
     }
     cuts.append(total)
     shares = zip(cuts, cuts.dropFirst()).enumerated().map { slice, cut in
