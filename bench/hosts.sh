@@ -11,6 +11,7 @@ shift $(($# < 2 ? $# : 2))
 cd "$(dirname "$0")/.."
 bench=$PWD/bench/.build-mpi/release/moe-bench
 work=$(mktemp -d)
+limit=600
 source Tests/MPI/namespaces.sh
 trap 'remove_hosts; rm -rf "$work"' EXIT
 reason=$(why_no_hosts)
