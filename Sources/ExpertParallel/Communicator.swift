@@ -47,7 +47,7 @@ extension Communicator {
   /// How long this rank has waited for requests so far, in all groups.
   public var waitingTime: Duration { group.engine.waitingTime }
 
-  /// Makes progress with all requests of this rank, without waiting; to be called about every millisecond from
+  /// Makes progress with all requests of this rank, without waiting; to be called several times a millisecond from
   /// computations that go on beside them. A failure is thrown by the next operation, test or wait.
   public func poll() { group.engine.progress() }
 

@@ -11,9 +11,12 @@ public final class CommunicatorGroup {
   let engine: ProgressEngine
   private let context: Int
   private var sequence: Int
+  /// The first place that is not the group's.
+  private let end: Int
 
   init(
-    engine: ProgressEngine, context: Int, members: [Int], rank: Int, timeout: Duration, sequence: Int = 0
+    engine: ProgressEngine, context: Int, members: [Int], rank: Int, timeout: Duration,
+    operations: Range<Int> = 0..<Int.max
   ) {
     self.engine = engine
     self.context = context
@@ -27,7 +30,8 @@ public final class CommunicatorGroup {
       numbers[host] = number
       return number
     }
-    self.sequence = sequence
+    sequence = operations.lowerBound
+    end = operations.upperBound
     engine.nextContext = max(engine.nextContext, context + 1)
   }
 
@@ -56,6 +60,7 @@ public final class CommunicatorGroup {
 
   /// The places of the next operations, which each rank may then start in an order of its own.
   func reserve(_ count: Int) -> Int {
+    precondition(sequence + count <= end, "more operations than the group has")
     defer { sequence += count }
     return sequence
   }
@@ -69,7 +74,7 @@ public final class CommunicatorGroup {
     return ranks.firstIndex(of: rank).map {
       CommunicatorGroup(
         engine: engine, context: context, members: ranks.map { members[$0] }, rank: $0, timeout: timeout,
-        sequence: first)
+        operations: first..<first + operations)
     }
   }
 

@@ -90,16 +90,21 @@ package struct NetworkGradients {
     downBias = try Memory(zeroed: count * downPanelCount * MOE_PANEL * MemoryLayout<Float>.stride)
   }
 
+  /// All sums.
+  package var memories: [Memory] { [up, down, upBias, downBias] }
+  /// Their number.
+  package static let memoryCount = 4
+
   /// The sums of one network: where in which memory they are.
   package func parts(of index: Int) -> [(memory: Memory, bytes: Range<Int>)] {
-    [up, down, upBias, downBias].map { memory in
+    memories.map { memory in
       let size = memory.byteCount / expertCount
       return (memory, index * size..<(index + 1) * size)
     }
   }
 
   func reset() {
-    for memory in [up, down, upBias, downBias] { memory.zero() }
+    for memory in memories { memory.zero() }
   }
 
   func network(_ index: Int, _ experts: PackedExperts) -> FeedForwardWeights {

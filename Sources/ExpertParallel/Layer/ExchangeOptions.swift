@@ -9,12 +9,9 @@ public struct ExchangeOptions: Sendable, Equatable {
   /// The way between hosts.
   public var route = ExchangeRoute.automatic
 
-  /// Slices by measurement, numbers in fp32.
-  public init() {}
-
-  /// With a number of slices.
+  /// Slices by measurement, numbers in fp32, a row a choice, by way of hosts where ranks share them, unless set.
   public init(
-    overlap: OverlapDegree, payload: Payload = .float32, returned: ReturnedRows = .perChoice,
+    overlap: OverlapDegree = .automatic, payload: Payload = .float32, returned: ReturnedRows = .perChoice,
     route: ExchangeRoute = .automatic
   ) {
     self.overlap = overlap
@@ -34,7 +31,7 @@ public enum OverlapDegree: Sendable, Equatable {
   case automatic
 
   /// The most slices that are of use: more are so short that they cost more than they hide.
-  static let limit = 32
+  public static let limit = 32
 }
 
 /// What a rank sends back for the choices that a token has there.

@@ -71,7 +71,8 @@ extension ExpertParallelLayer {
     workspace: inout ExpertParallelWorkspace
   ) throws {
     _ = unsafe try expertRows(
-      tokens, isRecorded: true, needsRows: part.backwardReadsRows, step: "the backward pass",
+      tokens, trip: .recompute, isRecorded: true, needsRows: part.backwardReadsRows,
+      step: "the backward pass",
       execution: execution, workspace: &workspace
     ) { workspace in
       guard part.branch != nil else { return }
@@ -87,7 +88,8 @@ extension ExpertParallelLayer {
   /// 3. Experts: gradients of the rows they took in.
   /// 4. Exchange rows: the gradient of a row goes back to the rank of its token. Beside it, or while slices are waited
   ///    for, gradients of the parameters of experts, row after row in the order of the whole batch.
-  /// 5. The same of experts on several ranks, replica after replica.
+  /// 5. Exchange products of rows and gradients, where the rows were added up before they came back; then gradients of
+  ///    experts on several ranks, replica after replica.
   /// 6. Gather: each token adds up the gradients of its rows, and of the dense branch.
   /// 7. Router and gate: what they add to the tokens.
   /// 8. Gradients of the parameters of router, gate and branch, token after token, rank after rank.

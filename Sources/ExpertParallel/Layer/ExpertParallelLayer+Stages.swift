@@ -65,6 +65,9 @@ extension ExpertParallelLayer {
         throw MoEError.notFinite(what: what, token: firstTokens[other] + head[3])
       }
     }
+    if let wrong = heads.first(where: { $0[0] > 0 && $0[1] < 1 }) {
+      throw MoEError.invalidConfiguration("the sequence length is \(wrong[1]), expected at least 1")
+    }
     let lengths = Set(heads.filter { $0[0] > 0 }.map { $0[1] })
     if configuration.routing.capacity?.scope == .sequence, lengths.count > 1 {
       throw MoEError.invalidConfiguration(
@@ -127,7 +130,8 @@ extension ExpertParallelLayer {
   /// - Parameter meanwhile: work beside the first slice's exchange.
   /// - Returns: a row for each of this rank's choices, `[rows, D]`, as `choiceRow` numbers them; nil without `needsRows`.
   func expertRows(
-    _ tokens: UnsafePointer<Float>, isRecorded: Bool, needsRows: Bool = true, step: String,
+    _ tokens: UnsafePointer<Float>, trip: OverlapMeter.Trip = .forward, isRecorded: Bool,
+    needsRows: Bool = true, step: String,
     execution: Execution, workspace: inout ExpertParallelWorkspace,
     meanwhile: (inout ExpertParallelWorkspace) throws -> Void
   ) throws -> UnsafePointer<Float>? {
@@ -138,7 +142,7 @@ extension ExpertParallelLayer {
     let keepsAll = isRecorded || exchange.returned == .partialSums
     return unsafe try dispatch.trip(
       tokens, buffers: buffers, communicator: communicator, step: step, execution: execution,
-      meter: OverlapMeter.Reader(meter, .forward, tokens: workspace.kept.tokenCount(of: communicator.rank)),
+      meter: OverlapMeter.Reader(meter, trip, tokens: workspace.kept.tokenCount(of: communicator.rank)),
       before: { try meanwhile(&workspace) },
       compute: { index, received in
         let slice = dispatch.slices[index]

@@ -26,7 +26,7 @@ extension ExpertParallelLayer {
       let holders = placement.replicas[expert].map { $0 + part }
       let busy = dispatch.rows.holders(expert).map { holders.firstIndex(of: $0 + part)! }
       // Every rank counts the operations, also of experts that it does not hold.
-      let operations = GradientChain.operationCount(parts: 4, members: busy.count)
+      let operations = GradientChain.operationCount(parts: NetworkGradients.memoryCount, members: busy.count)
       guard let group = communicator.group.group(of: holders, operations: operations) else { continue }
       let local = localExperts.firstIndex(of: expert)!
       let chain = GradientChain(
@@ -34,9 +34,12 @@ extension ExpertParallelLayer {
         step: "the gradients of \(step)")
       rest.append(
         try chain.sum(gradientSum) {
-          try add(
-            localExperts.map { $0 == expert }, slices: dispatch.slices.indices, to: gradients, execution,
-            &workspace)
+          // What the replica before has handed on travels beside this.
+          try Parallel.polling({ communicator.poll() }) {
+            try add(
+              localExperts.map { $0 == expert }, slices: dispatch.slices.indices, to: gradients, execution,
+              &workspace)
+          }
         })
     }
     for complete in rest { try complete() }
@@ -80,9 +83,4 @@ extension MoEGradients {
   fileprivate var sharedMemories: [Memory] {
     [router.panels, router.bias] + (branch?.memories ?? []) + (branchGate.map { [$0.panels, $0.bias] } ?? [])
   }
-}
-
-extension NetworkGradients {
-  /// All sums.
-  fileprivate var memories: [Memory] { [up, down, upBias, downBias] }
 }

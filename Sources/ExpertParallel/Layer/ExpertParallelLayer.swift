@@ -5,7 +5,8 @@ public import MoECore
 ///
 /// Rank r holds the r-th contiguous part of the batch's tokens, of any size, and the experts that ``placement`` gives it.
 /// Router, dense branch and its gate are on every rank. Output, routing and gradients have the bits of ``MoELayer`` on
-/// the whole batch; see ``GradientSum`` for what that costs.
+/// the whole batch, unless an option gives them up: see ``GradientSum`` for what they cost, ``ReturnedRows``, ``Payload``,
+/// ``Extent`` and tensor parallelism.
 ///
 /// Every method that exchanges is a collective: all ranks call it, in the same order, also with no tokens. One that
 /// throws on one rank alone leaves the others to the communicator's deadline.
@@ -55,7 +56,7 @@ public struct ExpertParallelLayer {
   /// The experts of this rank.
   public var localExperts: [Int] { placement.experts[communicator.rank] }
 
-  /// Packs the router, the dense branch and this rank's experts. A collective.
+  /// Packs the router, the dense branch and this rank's experts.
   ///
   /// - Parameters:
   ///   - configuration: what the layer computes, the same on all ranks.
@@ -67,8 +68,9 @@ public struct ExpertParallelLayer {
   ///   - exchange: how tokens and rows travel, the same on all ranks.
   ///   - capacityExtent: whose tokens compete for a capacity of the batch, the same on all ranks.
   ///   - execution: the threads that pack; nil for `Execution.automatic()`.
-  /// - Throws: as `MoELayer`, and `MoEError.invalidConfiguration` for a placement of other numbers of ranks or experts, or
-  ///   fewer slices than 1.
+  /// - Throws: as `MoELayer`, `MoEError.invalidConfiguration` for a placement of other numbers of ranks or experts, an F
+  ///   that does not divide into its parts, or a number of slices outside 1 to ``OverlapDegree/limit``, and
+  ///   `MoEError.unsupported` for ``ReturnedRows/partialSums`` where there are none.
   public init(
     _ configuration: MoEConfiguration, weights source: some MoEWeightSource,
     over communicator: any Communicator, placement: ExpertPlacement? = nil,
@@ -84,8 +86,9 @@ public struct ExpertParallelLayer {
         "the placement is of \(placement.expertCount) experts on \(placement.rankCount) ranks, expected "
           + "\(configuration.expertCount) on \(size)")
     }
-    if case .slices(let count) = exchange.overlap, count < 1 {
-      throw MoEError.invalidConfiguration("the exchange has \(count) slices, expected at least 1")
+    if case .slices(let count) = exchange.overlap, !(1...OverlapDegree.limit).contains(count) {
+      throw MoEError.invalidConfiguration(
+        "the exchange has \(count) slices, expected 1 to \(OverlapDegree.limit)")
     }
     let parts = placement.tensorParallelSize
     guard configuration.feedForwardSize % parts == 0 else {

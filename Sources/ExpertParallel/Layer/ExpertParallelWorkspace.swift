@@ -70,7 +70,7 @@ public struct ExpertParallelRecording: ~Copyable {
 
   /// Makes an empty recording.
   ///
-  /// - Parameter extent: with `.recompute` the tokens travel to the experts again in the backward pass.
+  /// - Parameter extent: the same on all ranks: with `.recompute` the tokens travel to the experts again in the backward pass.
   public init(_ extent: Recording.Extent = .full) { local = Recording(extent) }
 
   /// What happened to this rank's tokens: counts and drops are of these alone. Their sums over all ranks are

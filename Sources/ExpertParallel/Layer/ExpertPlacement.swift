@@ -71,6 +71,9 @@ public struct ExpertPlacement: Sendable, Equatable {
   /// - Throws: `MoEError.invalidConfiguration` for a rank without an expert, an expert without a rank or twice on one, or
   ///   a number that is no expert.
   public init(expertCount: Int, experts: [[Int]]) throws(MoEError) {
+    for (what, number) in [("experts", expertCount), ("ranks", experts.count)] where number < 1 {
+      throw .invalidConfiguration("the number of \(what) is \(number), expected at least 1")
+    }
     for (rank, held) in experts.enumerated() {
       if held.isEmpty { throw .invalidConfiguration("rank \(rank) has no expert") }
       if let wrong = held.first(where: { !(0..<expertCount).contains($0) }) {

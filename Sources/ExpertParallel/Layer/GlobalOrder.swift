@@ -9,8 +9,6 @@ internal import MoECore
 /// choices by scope, priority and expert, all ranks gather the counts, and add up those that come before. Where the
 /// larger weight has priority there is no such sum: the ranks gather experts and weights themselves, 8 bytes a choice.
 struct GlobalOrder {
-  /// `[R + 1]`: the first token of each rank in the batch, and T.
-  let firstTokens: [Int]
   /// `[R][E]`: the rows of each rank's tokens for each expert.
   private(set) var rowsByRank: [[Int]]
   /// `[t, K]` of this rank's t tokens: the expert of each choice that was not dropped, −1 for others.
@@ -46,7 +44,6 @@ struct GlobalOrder {
         tokens: firstTokens[$0]..<firstTokens[$0 + 1], scopes: scopes.scopes(ofRank: $0), size: scopes.size,
         parts: parts, experts: expertCount)
     }
-    self.firstTokens = firstTokens
     dropped = Array(repeating: 0, count: expertCount)
 
     var kept = unsafe Array(expertIDs)

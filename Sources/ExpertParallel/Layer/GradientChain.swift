@@ -24,7 +24,7 @@ package struct GradientChain {
   }
 
   /// The operations that a sum takes of a group's.
-  static func operationCount(parts: Int, members: Int) -> Int { members == 0 ? 0 : parts * members }
+  static func operationCount(parts: Int, members: Int) -> Int { parts * members }
 
   /// Adds what `add` adds on the members.
   ///

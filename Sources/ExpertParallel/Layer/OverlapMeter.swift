@@ -7,7 +7,7 @@
 /// have shown to compute longer.
 final class OverlapMeter {
   /// A trip that is measured for itself.
-  enum Trip: CaseIterable { case forward, backward }
+  enum Trip { case forward, recompute, backward }
 
   /// Takes the times of one trip of a rank's tokens.
   struct Reader {

@@ -10,11 +10,11 @@ extension TokenDispatch {
   ///
   /// - Parameters:
   ///   - values: `[t, width]`.
-  ///   - buffers: of ``TripBuffers/init(_:width:payload:in:returned:)``.
+  ///   - buffers: of ``ExpertParallelWorkspace/tripBuffers(_:width:payload:)``.
   ///   - weighsSums: whether rows are multiplied by their weights where they are added up before they travel.
   ///   - before: work that needs nothing of the trip.
   ///   - compute: given a slice and all received tokens, of which those of the slice are there, gives its rows
-  ///     `[rows, width]`, which stay until the trip is over; nil where nothing travels back.
+  ///     `[rows, width]`, which stay until the trip is over where they are added up; nil where nothing travels back.
   ///   - fill: work that needs a slice computed, and the slices before it filled in.
   /// - Returns: what came back, `[returned rows, width]`, or nil.
   @discardableResult
@@ -45,30 +45,44 @@ extension TokenDispatch {
       departed.sent += slice.sentTokens.reduce(0, +)
       departed.received += slice.receivedTokens.reduce(0, +)
     }
+    var homeward: [Request] = []
+    // What is under way uses the buffers, so it is over before an error of a computation leaves.
+    func finishing<Result>(_ body: () throws -> Result) throws -> Result {
+      do {
+        return try body()
+      } catch {
+        for request in outward + homeward { try? request.wait() }
+        throw error
+      }
+    }
     let firstCount = slices[0].sentTokens.reduce(0, +)
     unsafe buffers.sentTokens.gather(values, tokens[..<firstCount], width: width, at: 0, execution)
     let departure = ContinuousClock.now
     try depart(slices[0])
-    unsafe buffers.sentTokens.gather(values, tokens[firstCount...], width: width, at: firstCount, execution)
+    Parallel.polling(poll) {
+      unsafe buffers.sentTokens.gather(
+        values, tokens[firstCount...], width: width, at: firstCount, execution)
+    }
     // They arrive in this order, as messages between two ranks do not overtake one another.
     for slice in slices.dropFirst() { try depart(slice) }
-    try Parallel.polling(poll, during: before)
+    try finishing { try Parallel.polling(poll, during: before) }
 
-    var homeward: [Request] = []
     var computed: [UnsafePointer<Float>] = unsafe []
     var filled = 0
     var (receivedTokens, sentRows, returnedRows) = (0, 0, 0)
     for (index, slice) in slices.enumerated() {
       while filled < index, !outward[index].isComplete {
-        try measure { try fill(filled) }
+        try finishing { try measure { try fill(filled) } }
         filled += 1
       }
       try outward[index].wait()
       let arrived = slice.receivedTokens.reduce(0, +)
-      let rows = unsafe try measure {
-        buffers.receivedTokens.unpack(
-          rows: receivedTokens..<receivedTokens + arrived, width: width, execution)
-        return unsafe try compute(index, buffers.receivedTokens.floats)
+      let rows = unsafe try finishing {
+        unsafe try measure {
+          buffers.receivedTokens.unpack(
+            rows: receivedTokens..<receivedTokens + arrived, width: width, execution)
+          return unsafe try compute(index, buffers.receivedTokens.floats)
+        }
       }
       receivedTokens += arrived
       guard let rows = unsafe rows else { continue }
@@ -92,7 +106,7 @@ extension TokenDispatch {
       sentRows += slice.receivedRows.reduce(0, +)
       returnedRows += slice.sentRows.reduce(0, +)
     }
-    try measure { for index in filled..<slices.count { try fill(index) } }
+    try finishing { try measure { for index in filled..<slices.count { try fill(index) } } }
     for request in homeward { try request.wait() }
     meter.note(
       exchange: departure.duration(to: outward[0].completion!)

@@ -36,8 +36,7 @@ public final class LocalCommunicator: Communicator {
   ///     once, the processors divided by `ranks`.
   /// - Returns: what the ranks returned, in order of rank.
   /// - Throws: the error that was first in time; `CommunicationError.invalid` for fewer ranks than 1 or other than
-  ///   `ranks` numbers of hosts, `.transport`
-  ///   where the system has no thread left.
+  ///   `ranks` numbers of hosts, `.transport` where the system has no thread left.
   @discardableResult
   public static func run<Result: Sendable>(
     ranks: Int, hosts: [Int]? = nil, timeout: Duration = .seconds(60),

@@ -19,7 +19,7 @@
   private var ended: [Int: String] = [:]
   private(set) var firstError: (any Error)?
 
-  /// A rank's part in an exchange. Groups of one context have no rank in common.
+  /// A rank's part in an exchange. Groups of one context have no rank or no sequence in common.
   private struct Key: Hashable {
     let id: ExchangeID
     let rank: Int

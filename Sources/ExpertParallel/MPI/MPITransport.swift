@@ -12,6 +12,7 @@
     private let tags: TagLayout
     /// MPI may write to the buffers of exchanges that failed, so those stay here.
     private var inFlight: [ObjectIdentifier: MPIExchange] = [:]
+    private var halfStarted: [Exchange] = []
     private var idleCount = 0
 
     /// - Precondition: MPI has been initialised.
@@ -42,7 +43,13 @@
           "this MPI has tags for \(tags.sequenceCount) operations under way in each of \(tags.contextCount) groups"
         )
       }
-      let started = try MPIExchange(exchange, tag: Int32(tag), transport: self)
+      let started: MPIExchange
+      do {
+        started = try MPIExchange(exchange, tag: Int32(tag), transport: self)
+      } catch {
+        halfStarted.append(exchange)
+        throw error
+      }
       inFlight[ObjectIdentifier(started)] = started
       idleCount = 0
       return started

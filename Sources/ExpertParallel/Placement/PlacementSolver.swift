@@ -112,7 +112,12 @@ public struct PlacementSolver: Sendable, Equatable {
   }
 
   /// The rows of each rank, `[R]`, where experts with these loads `[E]` are placed so.
+  ///
+  /// - Precondition: the placement is of these experts and ranks, whose replicas split rows evenly.
   public func rows(of placement: ExpertPlacement, load: [Int]) -> [Int] {
+    precondition(
+      placement.sharing == .evenly && placement.tensorParallelSize == 1 && placement.rankCount == rankCount
+        && placement.expertCount == load.count)
     var rows = [Int](repeating: 0, count: rankCount)
     for (expert, ranks) in placement.replicas.enumerated() {
       let cuts = placement.cuts(of: expert, rows: [load[expert]])

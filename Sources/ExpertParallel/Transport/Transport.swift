@@ -48,7 +48,7 @@ struct Exchange {
 
 /// What tells exchanges apart: no two under way between the same ranks have the same.
 struct ExchangeID: Hashable {
-  /// The group; ranks that share two groups know them by different numbers.
+  /// The group; ranks that share two know them by different numbers, or have a part of their sequences in each.
   let context: Int
   /// The operation within the group.
   let sequence: Int
