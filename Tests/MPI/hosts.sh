@@ -19,12 +19,18 @@ fi
 make_hosts 4
 set_rate 1gbit
 
-for subject in properties layer; do
-  "$probe" local-$subject 3 >"$work/local"
-  run_on 3 1 "$probe" $subject >"$work/output" 2>"$work/errors" || failed "$subject on 3 hosts ends with $?"
-  diff "$work/local" "$work/output" || failed "$subject: 3 hosts do not give the bits of 3 threads"
+# With two ranks on a host, rows of layers go by way of hosts.
+for shape in "3 1" "2 2"; do
+  read -r count slots <<<"$shape"
+  ranks=$((count * slots))
+  for subject in properties layer; do
+    "$probe" local-$subject $ranks >"$work/local"
+    run_on $count $slots "$probe" $subject >"$work/output" 2>"$work/errors" ||
+      failed "$subject on $count hosts of $slots ranks ends with $?"
+    diff "$work/local" "$work/output" || failed "$subject: $count hosts of $slots ranks do not give the bits of threads"
+  done
+  echo "$suite: $count hosts of $slots ranks, properties hold and layers pass with the bits of threads"
 done
-echo "$suite: 3 hosts, properties hold and layers pass with the bits of threads"
 
 # From below nothing can be missing of what has to travel, from above 3 % are for headers, acknowledgements, the
 # places of rows, and the start of the job.
