@@ -17,7 +17,7 @@ run() {
 }
 
 "$probe" one-layer >"$work/one"
-for ranks in 1 2 3 4; do
+for ranks in 1 2 3 4 8; do
   for subject in properties layer; do
     "$probe" local-$subject $ranks >"$work/local"
     run -n $ranks "$probe" $subject >"$work/output" 2>"$work/errors" ||

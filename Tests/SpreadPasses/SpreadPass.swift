@@ -67,6 +67,10 @@ public struct SpreadPass: Sendable {
     outputGradient = Activations.random(problem.input.shape, seed: layerCase.seed &+ 9)
     noise = RouterNoise(seed: 1, inputJitter: layerCase.seed % 4 == 0 ? 0.0625 : 0)
     extent = layerCase.seed % 3 == 0 ? .recompute : .full
+    if layerCase.seed % 7 == 3 {
+      placement = try .random(
+        expertCount: problem.configuration.expertCount, rankCount: ranks, seed: layerCase.seed)
+    }
     // Rows then go by way of hosts.
     if layerCase.seed % 4 == 1 { hosts = (0..<ranks).map { $0 * 2 / 3 } }
     exchange = ExchangeOptions(overlap: .slices([1, 2, 3, 5, 8][Int(layerCase.seed % 5)]))
