@@ -26,7 +26,8 @@ setup:
 	@dpkg -s $(PACKAGES) >/dev/null 2>&1 || \
 	  { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq --no-install-recommends $(PACKAGES); }
 
-# The main jobs on real input: every committed checkpoint; one large layer stage by stage; a language model with eight
+# The main jobs on real input: every committed checkpoint, one of them over four ranks with the same bytes; a plan of a
+# cluster; one large layer stage by stage; a language model with eight
 # experts trained on seven languages, beside the dense one of equal FLOPs and steps, and the report of both.
 demo: setup
 	swift build -c release
@@ -35,7 +36,12 @@ demo: setup
 	.build/release/seed-example
 	$(MOE) apply Tests/Fixtures/mixtral --layer 1 --input Tests/Fixtures/mixtral/expected.safetensors \
 	  --tensor layers.1.input --output .build/demo.safetensors
+	$(MOE) apply Tests/Fixtures/mixtral --layer 1 --input Tests/Fixtures/mixtral/expected.safetensors \
+	  --tensor layers.1.input --output .build/demo-ranks.safetensors --ranks 4
+	cmp .build/demo.safetensors .build/demo-ranks.safetensors
 	$(MOE) check --fixtures Tests/Fixtures
+	$(MOE) plan --experts 64 --hidden 1024 --ffn 512 --layers 16 --hosts 4 --ranks-per-host 2 --link 10gbit:50us \
+	  --flops 250G --memory 32GiB --svg .build/plan.svg
 	bench/.build/release/moe-bench layer --shape S2 --dtype f32,bf16 --tokens 2048
 	rm -rf $(RUNS)/switch $(RUNS)/dense && mkdir -p $(RUNS)
 	$(MOE) train $(TRAIN) --preset switch --out $(RUNS)/switch
