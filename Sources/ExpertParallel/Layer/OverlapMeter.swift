@@ -5,22 +5,22 @@
 /// trips of a step. C and P are measured by a trip in one slice, in which nothing is hidden, and are proportional to its
 /// tokens; σ is twice the shortest small exchange seen, as a slice travels out and back, and what trips in several slices
 /// have shown to compute longer.
-final class OverlapMeter {
+package final class OverlapMeter {
   /// A trip that is measured for itself.
-  enum Trip { case forward, recompute, backward }
+  package enum Trip { case forward, recompute, backward }
 
   /// Takes the times of one trip of a rank's tokens.
-  struct Reader {
+  package struct Reader {
     private let meter: OverlapMeter
     private let trip: Trip
     private let tokens: Int
 
-    init(_ meter: OverlapMeter, _ trip: Trip, tokens: Int) {
+    package init(_ meter: OverlapMeter, _ trip: Trip, tokens: Int) {
       (self.meter, self.trip, self.tokens) = (meter, trip, tokens)
     }
 
     /// The trip is over, in which exchange and computation took so long.
-    func note(exchange: Duration, computation: Duration, slices: Int) {
+    package func note(exchange: Duration, computation: Duration, slices: Int) {
       meter.note(trip, exchange: exchange, computation: computation, slices: slices, tokens: tokens)
     }
   }
@@ -38,8 +38,10 @@ final class OverlapMeter {
   /// The first trip finds its memory unmapped and its code cold.
   private static let warmUp = 1
 
+  package init() {}
+
   /// The degree that would suit this rank.
-  func proposal(tokens: Int) -> Int {
+  package func proposal(tokens: Int) -> Int {
     guard smallExchange < .infinity else { return 1 }
     var (shorter, cost) = (0.0, 0.0)
     for measurement in measurements.values {
@@ -69,5 +71,7 @@ final class OverlapMeter {
   }
 
   /// An exchange of a few bytes is over.
-  func noteSmallExchange(_ duration: Duration) { smallExchange = min(smallExchange, duration / .seconds(1)) }
+  package func noteSmallExchange(_ duration: Duration) {
+    smallExchange = min(smallExchange, duration / .seconds(1))
+  }
 }
