@@ -25,6 +25,8 @@ extension Communicator {
   public var size: Int { group.members.count }
   /// The number of this group's ranks that are on the host of this one.
   public var ranksOnThisHost: Int { group.hosts.count { $0 == group.hosts[rank] } }
+  /// This rank among those on its host, from 0.
+  public var rankOnThisHost: Int { group.hosts[..<rank].count { $0 == group.hosts[rank] } }
   /// Whether data travels while the processors compute, over a network between hosts, rather than being copied by them.
   public var transfersBesideComputation: Bool { Set(group.hosts).count > 1 }
   /// How long an operation waits for other ranks before it throws; 60 s unless set. Requests keep what was set when

@@ -11,8 +11,9 @@ public struct Planner: Sendable {
   public let cluster: Cluster
   /// Which part of a group holds which experts.
   public var placement = PlacementRule.contiguous
-  /// The routes that an exchange may take; the faster one is taken.
-  public var routes = Route.allCases
+  /// The way of tokens and rows between hosts; nil for that of `ExpertParallelLayer`: by way of hosts where several ranks of
+  /// a group share one and the group has several.
+  public var route: Route?
   /// `[layers][E]`.
   private let chances: [[Double]]
 
@@ -25,6 +26,10 @@ public struct Planner: Sendable {
     self.model = model
     self.workload = workload
     self.cluster = cluster
+    try require(
+      cluster.rankCount * model.expertCount <= 1 << 26,
+      "there are \(cluster.rankCount) ranks and \(model.expertCount) experts, expected at most 2^26 pairs of both"
+    )
     chances = try load.chances(expertCount: model.expertCount, expertsPerToken: model.expertsPerToken)
   }
 
@@ -47,7 +52,7 @@ public struct Planner: Sendable {
         chances: chances, model: model, workload: workload, placement: placement, topology: topology,
         clock: clock)
       let layer = LayerCost(
-        model: model, workload: workload, topology: topology, load: load, routes: routes)
+        model: model, workload: workload, topology: topology, load: load, route: route)
       let share = Double(model.layerCount) / Double(self.chances.count)
       stages.add(layer.stages, times: share)
       traffic.add(layer.bytes, times: share)
@@ -61,20 +66,26 @@ public struct Planner: Sendable {
     stages.add("dense, forward", dense.forward)
     stages.add("dense, back", dense.backward)
     if workload.trains {
-      let sums = GradientSumCost(model: model, workload: workload, topology: topology, routes: routes)
+      let sums = GradientSumCost(model: model, workload: workload, topology: topology)
       stages.add("shared gradients", sums.products)
       stages.add("gradient sums", sums.seconds)
       traffic.add(sums.bytes)
     }
     stages.add("optimizer", dense.optimizer)
     let layer = first!
-    return Prediction(
+    let prediction = Prediction(
       split: split,
       memory: MemoryEstimate(
         model: model, workload: workload, split: split, rankCount: cluster.rankCount, rows: rows),
       memoryPerRank: cluster.memoryPerRank, traffic: traffic, stages: stages, dropRate: dropRate,
       imbalance: imbalance, overlapEfficiency: layer.overlapEfficiency, route: layer.route,
       timeline: Prediction.Timeline(forward: layer.forward.spans, backward: layer.backward?.spans ?? []))
+    let (seconds, bytes) = (prediction.seconds, prediction.memory.total)
+    try require(
+      seconds > 0 && seconds.isFinite && bytes.isFinite,
+      "a step takes \(seconds) s and \(bytes) bytes, expected finite numbers; is a rate or size far from any machine's?"
+    )
+    return prediction
   }
 }
 

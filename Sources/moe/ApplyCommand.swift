@@ -54,7 +54,7 @@ struct ApplyCommand: ParsableCommand {
     let execution = try options.execution()
     if mpi {
       try onMPIRanks { communicator in
-        let own = try execution.divided(among: communicator.ranksOnThisHost, of: options.threads)
+        let own = try execution.part(of: communicator, asked: options.threads)
         try run(own, ", \(communicator.size) ranks", isWriter: communicator.rank == 0) { block, file in
           try block.applied(to: file, name: name, dtype, own, over: communicator)
         }
@@ -62,10 +62,9 @@ struct ApplyCommand: ParsableCommand {
         try communicator.barrier(step: "writing \(output)")
       }
     } else if ranks > 1 {
-      let own = try execution.divided(among: ranks)
       try run(execution, ", \(ranks) ranks") { block, file in
         try LocalCommunicator.run(ranks: ranks) {
-          try block.applied(to: file, name: name, dtype, own, over: $0)
+          try block.applied(to: file, name: name, dtype, execution.part($0.rank, of: ranks), over: $0)
         }[0]
       }
     } else {

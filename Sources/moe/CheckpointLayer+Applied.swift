@@ -2,6 +2,7 @@ import ExpertParallel
 import Foundation
 import MoE
 import MoECheckpoints
+import MoETraining
 
 /// What a layer made of all tokens, and how long the pass took.
 struct AppliedLayer: Sendable {
@@ -44,7 +45,7 @@ extension CheckpointLayer {
     over communicator: any Communicator
   ) throws -> AppliedLayer? {
     let (rank, size) = (communicator.rank, communicator.size)
-    try requireOneInstructionSet(execution, communicator)
+    try communicator.requireAgreement(on: [.instructionSet(execution)])
     let cuts = (0...size).map { $0 * file.tokenCount / size }
     let tokens = try file.tokens(cuts[rank]..<cuts[rank + 1])
     try requireFinite(tokens, of: file, cuts: cuts, communicator)
@@ -78,17 +79,6 @@ extension CheckpointLayer {
     return AppliedLayer(
       output: try Matrix(rows: file.tokenCount, columns: file.hiddenSize, elements: output),
       expertIDs: expertIDs, expertWeights: expertWeights, droppedCount: droppedCount, seconds: slowest)
-  }
-
-  /// Checks that the bits are those of one machine: hosts may have different processors.
-  private func requireOneInstructionSet(_ execution: Execution, _ communicator: any Communicator) throws {
-    let own = InstructionSet.allCases.firstIndex(of: execution.instructionSet)!
-    let all = try communicator.allGather([own], step: "comparing instruction sets")
-    if let rank = all.firstIndex(where: { $0 != all[0] }) {
-      throw MoEError.unsupported(
-        "rank 0 runs \(InstructionSet.allCases[all[0]]) and rank \(rank) \(InstructionSet.allCases[all[rank]]), "
-          + "expected one instruction set; choose it by --isa")
-    }
   }
 
   /// Checks the tokens of all ranks; the first that is not finite is named on each.

@@ -1,16 +1,21 @@
 import ExpertParallel
 import Foundation
 import MoE
+import MoECheckpoints
 import MoEPlan
+import MoETraining
 
 /// `moe plan --calibrate`: what this machine, or every one of a job, computes and sends, and how well that predicts
 /// layers it was not measured on.
 struct PlanCalibration {
   let execution: Execution
+  /// The threads of a rank of MPI, where they were asked for.
+  let threads: Int?
   let output: String?
 
   /// This process alone, with local ranks.
   func run() throws {
+    try checkOutput()
     var calibration = Calibration(execution: execution)
     calibration.report = { print($0) }
     let host = try calibration.host()
@@ -20,19 +25,23 @@ struct PlanCalibration {
 
   /// All ranks of a job of MPI, of which rank 0 speaks.
   func runOverMPI() throws {
-    #if MPI
-      let communicator = try MPICommunicator.world()
+    try onMPIRanks { communicator in
       let speaks = communicator.rank == 0
-      var calibration = Calibration(execution: execution)
+      if speaks { try checkOutput() }
+      let own = try execution.part(of: communicator, asked: threads)
+      try communicator.requireAgreement(on: [.instructionSet(own)])
+      var calibration = Calibration(execution: own)
       if speaks { calibration.report = { print($0) } }
-      let cluster = try calibration.cluster(over: communicator, host: ProcessInfo.processInfo.hostName)
+      let cluster = try calibration.cluster(over: communicator)
       if speaks { try save(cluster) }
-      let trials = try Trial.run(Trial.problems, over: communicator, on: cluster, execution: execution)
+      let trials = try Trial.run(Trial.problems, over: communicator, on: cluster, execution: own)
       if speaks { show(trials) }
-    #else
-      throw CommunicationError.unavailable(
-        "this build has no MPI; build it with `swift build -c release --traits MPI`")
-    #endif
+    }
+  }
+
+  /// Nobody measures for a minute to find that the file cannot be written.
+  private func checkOutput() throws {
+    if let output { try SafetensorsWriter.check(path: output) }
   }
 
   private func save(_ cluster: Cluster) throws {

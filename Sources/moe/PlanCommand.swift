@@ -10,7 +10,8 @@ struct PlanCommand: ParsableCommand {
     discussion: """
       Tries every split of the ranks into expert (EP), data (DP) and tensor parallelism (TP), and exchanges \
       in 1, 2, 4, 8 and 16 slices, and ranks those that fit memory by step time. Loads are uniform, Zipf's, or \
-      those of a run of moe train or of moe route --output.
+      those of a run of moe train or of moe route --output. Memory has parameters, their gradients and moments, \
+      activations with the logits, and buffers; not the scores of attention.
 
       With --calibrate it measures this machine instead, writes the description that --cluster reads, and \
       prints how far predictions are from layers that it was not measured on. Under mpirun, with --mpi, it \
@@ -37,7 +38,7 @@ struct PlanCommand: ParsableCommand {
   var placement: PlacementRule = .contiguous
   @Option(
     help: ArgumentHelp(
-      "Only this way between hosts; the faster one without it.",
+      "Only this way of tokens between hosts; without it by way of hosts where ranks share them, as layers do.",
       valueName: Route.allCases.map(\.rawValue).joined(separator: "|")))
   var route: Route?
   @Option(help: "The seed of loads.") var seed: UInt64 = 1
@@ -69,7 +70,8 @@ struct PlanCommand: ParsableCommand {
 
   func run() throws {
     if calibrate {
-      let calibration = PlanCalibration(execution: try execution.execution(), output: output)
+      let calibration = PlanCalibration(
+        execution: try execution.execution(), threads: execution.threads, output: output)
       return try mpi ? calibration.runOverMPI() : calibration.run()
     }
     let cluster = try machines.description()
@@ -78,7 +80,7 @@ struct PlanCommand: ParsableCommand {
     var planner = try Planner(
       model: model, workload: workload, cluster: cluster, load: LoadTrace.read(load, seed: seed))
     planner.placement = placement
-    if let route { planner.routes = [route] }
+    planner.route = route
     let outcome = try planner.search(
       expertParallel: ep, dataParallel: dp, tensorParallel: tp, overlap: overlap)
     guard let best = outcome.ranked.first else {

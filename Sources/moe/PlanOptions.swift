@@ -84,7 +84,7 @@ struct PlannedClusterOptions: ParsableArguments {
   @Option(help: "Bytes a second of a host's memory: 40GB/s.") var memoryBandwidth: String?
 
   func description() throws -> Cluster {
-    var cluster = try cluster.map { path in
+    let cluster = try cluster.map { path in
       guard let data = FileManager.default.contents(atPath: path) else {
         throw PlanError("\(path): the description of a cluster cannot be read")
       }
@@ -92,13 +92,17 @@ struct PlannedClusterOptions: ParsableArguments {
     }
     let isGiven = cluster != nil
     return try usage {
+      if let cluster, cluster.hostCount == 1, hosts ?? 1 > 1, link == nil {
+        throw PlanError(
+          "--link is missing: the description has one host, so nothing in it says what --hosts \(hosts!) have between them"
+        )
+      }
       var base =
         try cluster
         ?? Cluster(
           hostCount: 1, ranksPerHost: 1, coresPerHost: 1, memory: 24 * 0x1p30,
           link: Link(latency: 50e-6, bandwidth: 1e9 / 8), intra: Link(latency: 2e-6, bandwidth: 10e9),
           rates: ComputeRates(flops: 250e9))
-      cluster = nil
       base.hostCount = hosts ?? base.hostCount
       base.ranksPerHost = ranksPerHost ?? base.ranksPerHost
       base.coresPerHost = cores ?? (isGiven ? base.coresPerHost : base.ranksPerHost)

@@ -18,7 +18,7 @@ extension LoadTrace {
     }
     var isFolder: ObjCBool = false
     guard unsafe FileManager.default.fileExists(atPath: text, isDirectory: &isFolder) else {
-      throw PlanError("--load is “\(text)”, expected uniform, zipf:1.2, or a file or run that exists")
+      throw ValidationError("--load is “\(text)”, expected uniform, zipf:1.2, or a file or run that exists")
     }
     if text.hasSuffix(".safetensors") {
       let file = try SafetensorsFile(path: text)

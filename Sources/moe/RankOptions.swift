@@ -1,6 +1,5 @@
 import ArgumentParser
 import ExpertParallel
-import Foundation
 import MoE
 import MoETraining
 import Synchronization
@@ -27,7 +26,7 @@ struct OverlapOption: ExpressibleByArgument {
   }
 }
 
-/// Which ranks compute together, and how. None of it is a setting of a run: with exact sums it changes no bit.
+/// Which ranks compute together, and how. With exact sums none of it changes a bit; how sums are made is kept with the run.
 struct RankOptions: ParsableArguments {
   @Option(
     help: "Ranks of this process, which share the batch, the experts and the threads (1).") var ranks: Int?
@@ -39,9 +38,9 @@ struct RankOptions: ParsableArguments {
   var expertParallel: Int?
   @Option(
     help: ArgumentHelp(
-      "How ranks add the gradients of what all of them hold: exact has the bits of one rank, reduced is faster (exact).",
+      "How ranks add the gradients of what all of them hold: exact has the bits of one rank, reduced is faster (exact, or as the run was begun).",
       valueName: "exact|reduced"))
-  var gradientSum = GradientSumOption.exact
+  var gradientSum: GradientSumOption?
   @Option(
     help: ArgumentHelp(
       "Slices in which tokens travel to experts, computed while others are on their way (auto).",
@@ -56,7 +55,10 @@ struct RankOptions: ParsableArguments {
     help: ArgumentHelp(
       "Copies of busy experts that a layer may then have, over all ranks (0).", valueName: "count"))
   var expertCopies: Int?
-  @Option(help: "Seconds that a rank waits for another before it gives up.") var timeout = 60
+  @Option(
+    help:
+      "Seconds that a rank waits for another before it gives up; while checkpoints are written and read at least 600."
+  ) var timeout = 60
 
   func validate() throws {
     if let ranks, !(1...1024).contains(ranks) {
@@ -89,24 +91,28 @@ struct RankOptions: ParsableArguments {
     }
   }
 
-  /// Calls `body` on every rank of this process, with its part of the threads; with nil where there is one rank.
+  /// Calls `body` on every rank, with its part of the threads; with nil where there is one rank.
   ///
   /// What one rank throws ends all of them; each says on the standard error what stopped it.
-  func run(_ execution: Execution, _ body: @escaping @Sendable (Ranks?, Execution) throws -> Void) throws {
-    if mpi { return try runOverMPI(execution, body) }
+  ///
+  /// - Parameter threads: those of a rank of MPI, where they were asked for.
+  func run(
+    _ execution: Execution, threads: Int?,
+    _ body: @escaping @Sendable ((any Communicator)?, Execution) throws -> Void
+  ) throws {
+    if mpi {
+      return try onMPIRanks(timeout: .seconds(timeout)) { world in
+        try body(world, execution.part(of: world, asked: threads))
+      }
+    }
     guard let count = ranks, count > 1 else { return try body(nil, execution) }
-    let options = self
     let complaints = Mutex<[Int: String]>([:])
     do {
       try LocalCommunicator.run(ranks: count, timeout: .seconds(timeout)) { communicator in
-        let rank = communicator.rank
-        let threads = (rank + 1) * execution.threadCount / count - rank * execution.threadCount / count
         do {
-          try body(
-            options.ranks(communicator),
-            Execution(instructionSet: execution.instructionSet, threadCount: max(threads, 1)))
+          try body(communicator, execution.part(communicator.rank, of: count))
         } catch {
-          complaints.withLock { $0[rank] = "\(error)" }
+          complaints.withLock { $0[communicator.rank] = "\(error)" }
           throw error
         }
       }
@@ -115,48 +121,19 @@ struct RankOptions: ParsableArguments {
     } catch {
       let complaints = complaints.withLock(\.self)
       if complaints.count == count, Set(complaints.values).count == 1 { throw error }
-      for (rank, text) in complaints.sorted(by: { $0.key < $1.key }) {
-        Self.complain("rank \(rank): \(text)")
-      }
+      for (rank, text) in complaints.sorted(by: { $0.key < $1.key }) { complain("rank \(rank): \(text)") }
       throw ExitCode.failure
     }
   }
 
-  private func ranks(_ communicator: any Communicator) throws -> Ranks {
+  /// The ranks of a communicator as the options have them.
+  ///
+  /// - Parameter stored: how the run that is continued adds gradients, unless the options say it.
+  func ranks(_ communicator: any Communicator, stored: String?) throws -> Ranks {
     try Ranks(
-      communicator, gradientSum: gradientSum.value, expertParallelSize: expertParallel,
+      communicator, gradientSum: (gradientSum ?? stored.flatMap(GradientSumOption.init) ?? .exact).value,
+      expertParallelSize: expertParallel,
       exchange: ExchangeOptions(overlap: overlap?.degree ?? .automatic),
       rebalancing: rebalanceEvery.map { RebalancingOptions(interval: $0, copyCount: expertCopies ?? 0) })
   }
-
-  private static func complain(_ text: String) {
-    FileHandle.standardError.write(Data((text + "\n").utf8))
-  }
-
-  #if MPI
-    private func runOverMPI(
-      _ execution: Execution, _ body: @escaping @Sendable (Ranks?, Execution) throws -> Void
-    ) throws {
-      let world = try MPICommunicator.world()
-      world.timeout = .seconds(timeout)
-      // mpirun leaves a second to ranks that are told to end: enough for a step, or to say which rank is missing.
-      world.grace = .milliseconds(700)
-      do {
-        try body(ranks(world), execution)
-      } catch let shared as SharedFailure {
-        if world.rank == 0 { Self.complain("Error: \(shared)") }
-        throw ExitCode.failure
-      } catch {
-        Self.complain("rank \(world.rank): \(error)")
-        world.abort(code: 1)
-      }
-    }
-  #else
-    private func runOverMPI(
-      _ execution: Execution, _ body: @escaping @Sendable (Ranks?, Execution) throws -> Void
-    ) throws {
-      throw CommunicationError.unavailable(
-        "this moe was built without MPI; build it with: swift build -c release --traits MPI")
-    }
-  #endif
 }

@@ -9,13 +9,13 @@ struct TrainCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "train", abstract: "Train a small Mixture-of-Experts language model on text.",
     discussion: """
-      The model reads and writes bytes. RUN gets run.json, metrics.jsonl (a line a step), checkpoint.safetensors \
-      (over ranks checkpoint-STEP, a file of each), routing.json (which text went to which expert) and sample.txt. One block of 2 KiB in twenty is held out.
+      The model reads and writes bytes. RUN gets run.json, metrics.jsonl (a line a step), checkpoint.safetensors, \
+      routing.json (which text went to which expert) and sample.txt. One block of 2 KiB in twenty is held out.
 
       A run that was interrupted, or killed at any moment, goes on with --resume, its own settings and the same \
       bits; only --steps may then be raised. Linear and cosine schedules stretch to the new last step.
 
-      Several ranks, threads of this process or processes of mpirun on machines that share RUN and the text, train the \
+      Several ranks, threads of this process or processes of mpirun on machines that all see RUN and the text at the same path, train the \
       same model: batches are dealt to them sequence by sequence, experts spread over them. With exact sums the \
       number of ranks changes no bit, and it may be another one after --resume. Their checkpoints are folders, \
       checkpoint-STEP, with a file of each rank.
@@ -52,8 +52,11 @@ struct TrainCommand: ParsableCommand {
     // Over MPI every process reads run and text; local ranks share what was read.
     let prepared = rankOptions.mpi ? nil : try prepared(execution)
     let command = self
-    try rankOptions.run(execution) { ranks, part in
+    try rankOptions.run(execution, threads: options.threads) { communicator, part in
       let (description, corpus) = try prepared ?? command.prepared(execution)
+      let ranks = try communicator.map {
+        try command.rankOptions.ranks($0, stored: description.gradientSum)
+      }
       try command.train(description, corpus, ranks, part)
     }
   }
@@ -64,7 +67,8 @@ struct TrainCommand: ParsableCommand {
     let stored = try resume ? continued(folder) : nil
     let texts = try stored?.texts ?? text.map { argument in try TextCorpus.absolute(argument) }
     let corpus = try TextCorpus(texts)
-    let description = try stored ?? begun(corpus, texts, execution)
+    var description = try stored ?? begun(corpus, texts, execution)
+    if let given = rankOptions.gradientSum { description.gradientSum = given.rawValue }
     if description.data != RunDescription.Data(corpus) {
       throw TrainingError.run(
         path: out,
@@ -133,6 +137,9 @@ struct TrainCommand: ParsableCommand {
   /// The description of the run in the folder, as far as the options agree with it.
   private func continued(_ folder: RunFolder) throws -> RunDescription {
     var description = try folder.description()
+    if let sum = description.gradientSum, GradientSumOption(rawValue: sum) == nil {
+      throw TrainingError.run(path: out, "run.json has the gradient_sum “\(sum)”, expected exact or reduced")
+    }
     for (name, value) in settings.given where name != "steps" {
       let stored = description.arguments[name] ?? "not set"
       if stored != value {

@@ -8,6 +8,7 @@ import Testing
     let hosts = try LocalCommunicator.run(ranks: 5, hosts: [9, 4, 9, 4, 1]) { communicator in
       #expect(communicator.group.hosts == [0, 1, 0, 1, 2])
       #expect(communicator.ranksOnThisHost == [2, 2, 2, 2, 1][communicator.rank])
+      #expect(communicator.rankOnThisHost == [0, 0, 1, 1, 0][communicator.rank])
       let part = try communicator.split(color: communicator.rank / 3, step: "halves")!
       return part.group.hosts
     }

@@ -51,9 +51,20 @@ for preset in switch deepseek; do
     over "$ranks" "${new[@]}" --out "$work/$preset-processes-$ranks" || failed "$ranks processes end with $?"
     same "$preset-processes-$ranks"
   done
+  over 3 "${new[@]}" --out "$work/$preset-processes-moved" --rebalance-every 25 || failed "3 processes that move experts end with $?"
+  same "$preset-processes-moved"
   over 4 "${new[@]}" --out "$work/$preset-processes-2x2" --expert-parallel 2 || failed "2 × 2 processes end with $?"
   same "$preset-processes-2x2"
 done
+
+# Ranks of which one computes otherwise say so once, and none trains.
+code=0
+timeout -k 5 60 mpirun.openmpi --oversubscribe --bind-to none -n 2 "$moe" train --mpi "${new[@]}" --out "$work/differs" : \
+  -n 1 "$moe" train --mpi "${new[@]}" --out "$work/differs" --isa scalar >"$work/output" 2>&1 || code=$?
+[[ $code -eq 1 && ! -e $work/differs ]] || failed "ranks of two instruction sets end with $code"
+[[ $(grep -c "^Error: the instruction set (--isa) is scalar on rank 2 and" "$work/output") -eq 1 ]] ||
+  failed "ranks of two instruction sets do not say so once"
+echo "mpi-test: moe train, $(grep -m1 "^Error:" "$work/output")"
 
 # kill_rank RUN RANK SIGNAL: once more than 50 steps are recorded.
 kill_rank() {

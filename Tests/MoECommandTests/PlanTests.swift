@@ -82,8 +82,6 @@ import Testing
 
   @Test func failures() throws {
     expectFailure(
-      try moe(Self.model + ["--load", "/none"]), saying: ["--load is “/none”, expected uniform, zipf:1.2"])
-    expectFailure(
       try moe(Self.model + ["--cluster", "/none"]), saying: ["/none: the description of a cluster"])
     expectFailure(
       try moe(Self.model + ["--memory", "1MiB"]),
@@ -94,6 +92,45 @@ import Testing
       let file = folder.appending(path: "cluster.json")
       try Data("{".utf8).write(to: file)
       expectFailure(try moe(Self.model + ["--cluster", file.path]), saying: [file.path, "this is not JSON"])
+      expectFailure(
+        try moe("plan", "--calibrate", "--output", folder.path),
+        saying: ["is a folder, expected the name of a file"])
+    }
+  }
+
+  /// A description of one host does not say what several have between them.
+  @Test func severalHostsNeedALink() throws {
+    try withTemporaryFolder { folder in
+      let file = folder.appending(path: "host.json")
+      try Data(
+        """
+        {"host_count":1,"ranks_per_host":1,"cores_per_host":2,"memory":1e10,"link":{"latency":1e-6,"bandwidth":1e10},
+        "intra":{"latency":1e-6,"bandwidth":1e10},"rates":{"flops":1e11,"memory_bandwidth":1e10,"curve":[],
+        "choice_seconds":0,"pass_seconds":0}}
+        """.utf8
+      ).write(to: file)
+      let arguments = Self.model + ["--cluster", file.path]
+      expectSuccess(try moe(arguments))
+      expectUsageError(
+        try moe(arguments + ["--hosts", "4"]), saying: "--link is missing: the description has one host")
+      expectSuccess(try moe(arguments + ["--hosts", "4", "--link", "1gbit:50us"]))
+    }
+  }
+
+  @Test func loadsThatNoRunHas() throws {
+    try withTemporaryFolder { folder in
+      let metrics = folder.appending(path: "metrics.jsonl")
+      let load = Array(repeating: "\(Int.max)", count: 16).joined(separator: ",")
+      try Data(
+        """
+        {"step":1,"tokens":8,"loss":5.5,"learning_rate":0.1,"seconds":0.1,"tokens_per_second":80,"stages":{},\
+        "layers":[{"layer":1,"load":[\(load)],"dropped":0,"entropy":1}]}
+
+        """.utf8
+      ).write(to: metrics)
+      expectFailure(
+        try moe(Self.model + ["--load", metrics.path]),
+        saying: [metrics.path, "line 1", "“load” adds up to more than 2^40 choices"])
     }
   }
 
@@ -107,6 +144,17 @@ import Testing
     (model + ["--flops", "-1G"], "flops"),
     (model + ["--flops=-1G"], "--flops is “-1G”, expected a rate such as 250G"),
     (model + ["--memory", "24"], "no split"), (model + ["--load", "zipf:x"], "--load is “zipf:x”"),
+    (model + ["--load", "unifrom"], "--load is “unifrom”, expected uniform, zipf:1.2"),
+    (model + ["--link", "0.00000001B/s:1us"], "bandwidth of 1e-08 bytes/s, expected 1 to 10^18"),
+    (model + ["--flops", "0.1"], "0.1 operations a second, expected 1 to 10^21"),
+    (
+      ["plan", "--experts", "65536", "--hidden", "1048576", "--ffn", "1048576", "--layers", "4096"],
+      "parameters, expected at most 10^16"
+    ),
+    (
+      ["plan", "--experts", "65536", "--top-k", "32768", "--hidden", "64", "--ffn", "64"],
+      "a token passes 32768 of 65536 experts, expected at most 64"
+    ),
     (model + ["--capacity-factor", "0"], "the capacity factor is 0.0"),
     (model + ["--tokens", "0"], "a step has 0 tokens"),
     (model + ["--ep", "0"], "--ep is 0, expected at least 1"),

@@ -178,6 +178,35 @@ import Testing
     }
   }
 
+  /// How gradients are added is kept with the run, and what is given replaces it.
+  @Test func aResumedRunAddsGradientsAsItBegan() throws {
+    try withTemporaryFolder { folder in
+      let training = try TrainingRun(in: folder)
+      for name in ["kept", "given", "exact"] {
+        expectSuccess(
+          try training.train(name, "--ranks", "3", "--gradient-sum", "reduced", settings: ["steps": "8"]))
+      }
+      expectSuccess(try training.resume("kept", "--steps", "24", "--ranks", "3"))
+      for (name, sum) in [("given", "reduced"), ("exact", "exact")] {
+        expectSuccess(
+          try training.resume(name, "--steps", "24", "--ranks", "3", "--gradient-sum", sum))
+        let description = String(decoding: try training.bytes(name, "run.json"), as: UTF8.self)
+        #expect(description.contains("\"gradient_sum\" : \"\(sum)\""), "\(description)")
+      }
+      try expectSame(training, "kept", "given")
+      func losses(_ run: String) throws -> [Double] {
+        try training.metrics(run).map { $0["loss"] as! Double }
+      }
+      #expect(try losses("exact") != losses("kept"))
+      let file = folder.appending(path: "kept/run.json")
+      let text = try String(contentsOf: file, encoding: .utf8)
+      try text.replacing("\"reduced\"", with: "\"sloppy\"").write(to: file, atomically: true, encoding: .utf8)
+      expectFailure(
+        try training.resume("kept", "--ranks", "3"),
+        saying: ["gradient_sum “sloppy”, expected exact or reduced"])
+    }
+  }
+
   /// Expects two runs to have left the same, but for times and the order of a checkpoint's tensors.
   private func expectSame(
     _ training: TrainingRun, _ a: String, _ b: String, sourceLocation: SourceLocation = #_sourceLocation

@@ -33,6 +33,12 @@ import Testing
     }
   }
 
+  /// Four ranks that send 3 bytes to each and to themselves in a second move 48, of which a host sends 9.
+  @Test func whatCrossesIsNotWhatIsMoved() {
+    #expect(Link(latency: 2, bandwidth: 48).crossing(hosts: 4) == Link(latency: 2, bandwidth: 9))
+    #expect(Link(latency: 2, bandwidth: 12).crossing(hosts: 2) == Link(latency: 2, bandwidth: 3))
+  }
+
   @Test func trialsAreOfLayersThatCalibrationDoesNotUse() {
     #expect(Trial.problems.count >= 8)
     #expect(Set(Trial.problems.map(\.rankCount)) == [1, 2, 4])

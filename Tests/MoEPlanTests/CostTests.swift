@@ -111,6 +111,24 @@ import Testing
     }
   }
 
+  /// Four hosts of two ranks on links that are all latency: directly a rank has six messages to other hosts, by way of hosts
+  /// the second rank of the first host serves two of them, and none serves more.
+  @Test func hostsAreServedInTurn() throws {
+    var planner = try Planner(
+      model: model(experts: 8), workload: workload(tokens: 800, trains: false),
+      cluster: cluster(hosts: 4, ranks: 2, link: Link(latency: 1, bandwidth: 1e15), flops: 1e15),
+      load: .uniform)
+    let usual = try planner.predict(Split(expertParallel: 8))
+    #expect(usual.route == .hierarchical && abs(usual.seconds("exchange") - 4) < 1e-6)
+    planner.route = .direct
+    let direct = try planner.predict(Split(expertParallel: 8))
+    #expect(direct.route == .direct && abs(direct.seconds("exchange") - 12) < 1e-6)
+    #expect(direct.seconds("announce") == usual.seconds("announce"))
+    planner.route = nil
+    // Within a host, and with a rank on each, there is nothing to gather.
+    #expect(try planner.predict(Split(expertParallel: 2, dataParallel: 4)).route == .direct)
+  }
+
   @Test func exactSumsTakeOneRankAfterAnother() throws {
     let shape = try ModelShape(
       expertCount: 4, expertsPerToken: 1, hiddenSize: 100, feedForwardSize: 8, sharedFeedForwardSize: 1000,

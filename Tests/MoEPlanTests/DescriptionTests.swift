@@ -69,6 +69,38 @@ import Testing
     #expect(complaint { _ = try model(experts: 4, top: 5) }.contains("a token passes 5 of 4 experts"))
     #expect(complaint { _ = try model(hidden: -1) }.contains("the hidden size is -1"))
     #expect(complaint { _ = try model(layers: 0) }.contains("the number of layers is 0"))
+    #expect(
+      complaint { _ = try model(experts: 1 << 16, hidden: 1 << 20, inner: 1 << 20, layers: 1 << 12) }
+        .contains("parameters, expected at most 10^16"))
+    #expect(
+      complaint { _ = try model(experts: 1 << 16, top: 1 << 15) }
+        .contains("a token passes 32768 of 65536 experts, expected at most 64"))
+    #expect(complaint { _ = try model(experts: 1 << 16, top: 64) }.isEmpty)
+    #expect(
+      complaint {
+        _ = try Planner(
+          model: model(experts: 1 << 16), workload: workload(tokens: 10), cluster: cluster(hosts: 2048),
+          load: .uniform)
+      }.contains("2048 ranks and 65536 experts"))
+    for loads in [[1e300, 1e300], [0x1p53, 0x1p53]] {
+      #expect(
+        complaint { _ = try LoadTrace.measured([loads]).chances(expertCount: 2, expertsPerToken: 2) }
+          .contains("choices, expected at most 2^53"))
+    }
+    for (change, part) in [
+      ({ $0.link.bandwidth = 1e-300 }, "bandwidth of 1e-300 bytes/s, expected 1 to 10^18"),
+      ({ $0.intra.bandwidth = 1e19 }, "bandwidth of 1e+19"),
+      ({ $0.rates.flops = 1e-300 }, "1e-300 operations a second, expected 1 to 10^21"),
+      ({ $0.rates.memoryBandwidth = 1e300 }, "1e+300 bytes a second of memory"),
+      ({ $0.memory = .infinity }, "inf bytes of memory, expected 1 to 10^18"),
+    ] as [((inout Cluster) -> Void, String)] {
+      #expect(
+        complaint {
+          var machines = try cluster()
+          change(&machines)
+          try machines.validate()
+        }.contains(part))
+    }
     for (change, part) in [
       ({ $0.tokenCount = 0 }, "0 tokens"), ({ $0.capacityFactor = .nan }, "the capacity factor is nan"),
       ({ $0.capacityFactor = -1 }, "the capacity factor is -1"), ({ $0.payloadBytes = 3 }, "3 bytes"),

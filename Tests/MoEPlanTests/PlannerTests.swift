@@ -102,6 +102,18 @@ import Testing
         == 3 * 4 * shape.expertParameters)
   }
 
+  @Test func logitsNeedMemory() throws {
+    func activations(_ vocabulary: Int) throws -> Double {
+      let shape = try ModelShape(
+        expertCount: 4, expertsPerToken: 1, hiddenSize: 32, feedForwardSize: 32, vocabularySize: vocabulary)
+      return try Planner(
+        model: shape, workload: Workload(tokenCount: 600), cluster: cluster(hosts: 2), load: .uniform
+      ).predict(Split(expertParallel: 2)).memory.activations
+    }
+    let (with, without) = (try activations(1000), try activations(0))
+    #expect(with - without == 4 * 300 * 1000)
+  }
+
   @Test func tenThousandRanks() throws {
     let shape = try model(experts: 256, top: 8, hidden: 1024, inner: 512, layers: 4)
     let machines = try cluster(hosts: 1250, ranks: 8, link: Link(latency: 5e-6, bandwidth: 1e10))

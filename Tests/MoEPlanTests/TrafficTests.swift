@@ -63,7 +63,7 @@ import Testing
       }
     }
     var direct = planner
-    direct.routes = [.direct]
+    direct.route = .direct
     #expect(try direct.predict(one.split).traffic == one.traffic)
   }
 

@@ -67,12 +67,12 @@ extension RunFolder {
   static func placement(_ ranks: Int) -> ExpertPlacement { ExpertPlacement(expertCount: 8, rankCount: ranks) }
 
   /// Some ranks save a step, whose values its number gives.
-  func save(step: Int, ranks: Int) throws {
+  func save(step: Int, ranks: Int, damaged: Set<String> = []) throws {
     try LocalCommunicator.run(ranks: ranks) { communicator in
       let held = HeldMatrices(rank: communicator.rank, of: Self.placement(ranks), seed: UInt64(step))
       try save(
         held.checkpoint, step: step, metadata: ["step": "\(step)", "model": "small \"one\""],
-        over: CheckpointRanks(ranks == 1 ? nil : communicator))
+        over: CheckpointRanks(ranks == 1 ? nil : communicator), damaged: damaged)
     }
   }
 

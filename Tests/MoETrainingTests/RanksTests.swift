@@ -5,6 +5,26 @@ import Testing
 
 /// A model over ranks computes what it computes on one, to the bit.
 @Suite struct RanksTests {
+  /// Whoever means something else is named, on all ranks.
+  @Test func ranksThatDoNotAgreeAreNamed() throws {
+    let complaints = try LocalCommunicator.run(ranks: 4) { communicator in
+      try communicator.requireAgreement(on: [SharedFact("the seed", 7), SharedFact("the text", "same")])
+      do {
+        try communicator.requireAgreement(on: [
+          SharedFact("the seed", 7), SharedFact("the text", communicator.rank == 2 ? "other" : "same"),
+        ])
+        return ""
+      } catch let failure as SharedFailure {
+        return "\(failure)"
+      }
+    }
+    #expect(
+      complaints
+        == .init(
+          repeating: "the text is other on rank 2 and same on rank 0, expected the same on all ranks",
+          count: 4))
+  }
+
   /// What some steps of a run leave, as bits.
   struct Trace: Sendable, Equatable {
     /// Of each step: loss, auxiliary loss, the three norms.

@@ -167,6 +167,26 @@ import Testing
     }
   }
 
+  /// A run that went on from an older checkpoint keeps it until two newer ones are whole.
+  @Test(arguments: [1, 3], [20, 25]) func theOneThatWasGoneOnFromStays(ranks: Int, next: Int) throws {
+    try withTemporaryRun { run in
+      for step in [10, 20] { try run.save(step: step, ranks: 2) }
+      let shard = URL(filePath: "\(run.path)/checkpoint-20/rank-00001-of-00002.safetensors")
+      var bytes = try Data(contentsOf: shard)
+      bytes[bytes.count - 7] ^= 1
+      try bytes.write(to: shard)
+      let found = try #require(try run.findCheckpoint())
+      #expect(found.step == 10 && found.damaged == ["checkpoint-20"])
+      try run.save(step: next, ranks: ranks, damaged: found.damaged)
+      let newest = ranks == 1 ? "checkpoint.safetensors" : "checkpoint-\(next)"
+      #expect(run.names == ["checkpoint-10", newest].sorted())
+      let restored = try run.restore(ranks: 2)
+      #expect(restored?.step == next && restored?.note == nil)
+      try run.save(step: 30, ranks: 2)
+      #expect(run.names == ["checkpoint-30", newest].sorted())
+    }
+  }
+
   /// Leaves what a kill at each stage of a save leaves.
   @Test(arguments: 0..<6) func aKilledWriterLeavesTheLastOneWhole(stage: Int) throws {
     try withTemporaryRun { run in

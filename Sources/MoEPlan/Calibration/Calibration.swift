@@ -42,36 +42,31 @@ public struct Calibration {
   /// The hosts of a job, as every one of its ranks sees them. A collective: all ranks compute at once, as they do in a
   /// step, and a host's rates are those of rank 0 times its ranks.
   ///
-  /// - Parameter host: the name of this rank's host.
   /// - Throws: as ``host()``, `CommunicationError`, and ``PlanError`` for hosts with different numbers of ranks.
-  public func cluster(over communicator: any Communicator, host: String) throws -> Cluster {
+  public func cluster(over communicator: any Communicator) throws -> Cluster {
     let step = "calibration"
     communicator.timeout = .seconds(600)
-    let names = try communicator.allGatherLists(Array(host.utf8), step: step)
-    let hosts = names.reduce(into: [[UInt8]]()) { if !$0.contains($1) { $0.append($1) } }
-    let counts = hosts.map { host in names.count { $0 == host } }
+    let hosts = communicator.group.hosts
+    let hostCount = hosts.max()! + 1
+    let counts = (0..<hostCount).map { host in hosts.count { $0 == host } }
     try require(
       Set(counts).count == 1,
       "the hosts have \(counts.map(String.init).joined(separator: ", ")) ranks, expected as many on each")
     var rates = try rates()
     rates.scale(by: Double(counts[0]))
-    let index = hosts.firstIndex(of: names[communicator.rank])!
-    let neighbours = try communicator.split(color: index, step: step)!
+    let neighbours = try communicator.split(color: hosts[communicator.rank], step: step)!
     let intra = try LinkMeasurement.measure(over: neighbours)
-    let isFirst = names.firstIndex(of: names[communicator.rank]) == communicator.rank
     var link = intra
-    if hosts.count > 1 {
-      let firsts = try communicator.split(color: isFirst ? 0 : nil, step: step)
-      if let firsts { link = try LinkMeasurement.measure(over: firsts) }
-      // What all ranks of the first ones sent together is what each host sent, times their number.
-      link.bandwidth /= Double(hosts.count)
+    if hostCount > 1 {
+      let firsts = try communicator.split(color: communicator.rankOnThisHost == 0 ? 0 : nil, step: step)
+      if let firsts { link = try LinkMeasurement.measure(over: firsts).crossing(hosts: hostCount) }
       let numbers = try communicator.broadcast([link.latency, link.bandwidth], root: 0, step: step)
       link = Link(latency: numbers[0], bandwidth: numbers[1])
     }
     report("inside a host: \(intra)")
     report("between hosts: \(link)")
     return try Cluster(
-      hostCount: hosts.count, ranksPerHost: counts[0], coresPerHost: counts[0] * execution.threadCount,
+      hostCount: hostCount, ranksPerHost: counts[0], coresPerHost: counts[0] * execution.threadCount,
       memory: Double(ProcessInfo.processInfo.physicalMemory), link: link, intra: intra, rates: rates)
   }
 

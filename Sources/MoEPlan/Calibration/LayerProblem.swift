@@ -3,7 +3,7 @@ import MoE
 package import MoECore
 
 /// A random layer and its size, measured by forward and backward passes.
-public struct LayerProblem: Sendable, Equatable, Codable {
+public struct LayerProblem: Sendable, Equatable {
   /// E.
   public var expertCount: Int
   /// K.

@@ -5,8 +5,8 @@ package enum LinkMeasurement {
   /// Exchanges in which every rank sends as many bytes to every other: α from empty ones, β from ones of so many bytes
   /// a rank. A collective.
   ///
-  /// - Returns: seconds a message of a rank, and bytes a second of all ranks together; the same on all ranks. With one
-  ///   rank there is no link, and it copies to itself.
+  /// - Returns: seconds a message of a rank, and bytes a second of all ranks together, with those that a rank copies to
+  ///   itself; the same on all ranks. With one rank there is no link.
   package static func measure(over communicator: any Communicator) throws -> Link {
     let (size, bytesPerRank, repetitions) = (communicator.size, 8 << 20, 10)
     func exchange(_ bytes: Int, count: Int) throws -> Double {
@@ -32,5 +32,14 @@ package enum LinkMeasurement {
     let full = try exchange(block, count: repetitions) - 2 * empty
     return Link(
       latency: empty / Double(max(size - 1, 1)), bandwidth: Double(block * size * size) / max(full, 1e-9))
+  }
+}
+
+extension Link {
+  /// Measured over one rank of each host: what a host sends to others of what all of them moved, without the block that
+  /// each has for itself. Of H² blocks these are H − 1.
+  package func crossing(hosts: Int) -> Link {
+    let count = Double(hosts)
+    return Link(latency: latency, bandwidth: bandwidth * (count - 1) / (count * count))
   }
 }

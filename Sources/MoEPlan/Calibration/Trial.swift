@@ -3,7 +3,7 @@ public import MoE
 import MoECore
 
 /// A layer that was measured and predicted.
-public struct Trial: Sendable, Codable {
+public struct Trial: Sendable {
   /// What was measured.
   public var problem: LayerProblem
   /// Seconds of a forward and a backward pass: the median of rounds.

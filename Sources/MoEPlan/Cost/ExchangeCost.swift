@@ -2,8 +2,8 @@
 public enum Route: String, Sendable, Codable, CaseIterable {
   /// Each rank sends to each.
   case direct
-  /// Ranks of a host give what is for other hosts to one of them, hosts exchange, and that one deals out what came:
-  /// as many messages as hosts, for two more copies inside a host.
+  /// Of the n ranks of a host, that of index g mod n gathers what is for host g, exchanges it for what g has for this one,
+  /// and deals that out: one message from each host to each other, for two more copies inside a host.
   case hierarchical
 }
 
@@ -18,33 +18,27 @@ struct ExchangeCost {
   /// `[R]`: seconds of a rank's cores.
   let copies: [Double]
 
-  /// The faster of the routes that `routes` allows.
-  static func fastest(_ traffic: Traffic, _ topology: Topology, routes: [Route] = Route.allCases) -> (
-    ExchangeCost, Route
-  ) {
-    let costs = routes.map { (ExchangeCost(traffic, topology, route: $0), $0) }
-    return costs.min { $0.0.longest < $1.0.longest }!
-  }
-
-  init(_ traffic: Traffic, _ topology: Topology, route: Route = .direct) {
+  /// - Parameter route: that of each group.
+  init(_ traffic: Traffic, _ topology: Topology, route: (Int) -> Route = { _ in .direct }) {
     let cluster = topology.cluster
     var inside = zip(traffic.insideIn, traffic.own).map(+)
     var insideMessages = traffic.insideMessages
     var betweenMessages = traffic.betweenMessages
-    if route == .hierarchical {
-      for group in 0..<topology.split.dataParallel {
-        let segments = topology.segments(ofGroup: group)
-        for segment in segments {
-          let others = Double(segments.count - 1)
-          // The first rank of the host copies what the others have for elsewhere, each other one what came for it.
-          for rank in segment {
-            betweenMessages[rank] = rank == segment.lowerBound ? others : 0
-            guard rank > segment.lowerBound, others > 0 else { continue }
-            inside[segment.lowerBound] += traffic.betweenOut[rank]
-            inside[rank] += traffic.betweenIn[rank]
-            insideMessages[rank] += 1
-            insideMessages[segment.lowerBound] += 1
-          }
+    for group in 0..<topology.split.dataParallel where route(group) == .hierarchical {
+      let segments = topology.segments(ofGroup: group)
+      let others = Double(segments.count - 1)
+      for (place, segment) in segments.enumerated() where others > 0 {
+        let (out, input) = (
+          segment.reduce(0) { $0 + traffic.betweenOut[$1] }, segment.reduce(0) { $0 + traffic.betweenIn[$1] }
+        )
+        for (index, rank) in segment.enumerated() {
+          let served = Self.servedHosts(index, of: segment.count, on: place, hosts: segments.count)
+          // What a rank has for hosts is about the same for each. It copies what its neighbours have for those that it
+          // serves, and what came for itself by way of neighbours.
+          let share = Double(served) / others
+          inside[rank] += share * (out - traffic.betweenOut[rank]) + (1 - share) * traffic.betweenIn[rank]
+          betweenMessages[rank] = Double(served)
+          if served > 0 && input > 0 { insideMessages[rank] += Double(segment.count - 1) }
         }
       }
     }
@@ -72,8 +66,9 @@ struct ExchangeCost {
   /// Seconds of the exchange alone.
   var longest: Double { max(network.max() ?? 0, copies.max() ?? 0) }
 
-  /// Seconds of a group's exchange alone.
-  func longest(_ group: Int, _ topology: Topology) -> Double {
-    topology.ranks(ofGroup: group).reduce(network[group]) { max($0, copies[$1]) }
+  /// How many other hosts a rank serves, as the layer's exchange deals them out: host g goes to index g mod n.
+  static func servedHosts(_ index: Int, of ranks: Int, on host: Int, hosts: Int) -> Int {
+    let all = hosts > index ? (hosts - index + ranks - 1) / ranks : 0
+    return host % ranks == index ? all - 1 : all
   }
 }

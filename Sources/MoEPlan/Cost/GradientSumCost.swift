@@ -9,20 +9,20 @@ struct GradientSumCost {
   private(set) var seconds = 0.0
   private(set) var bytes = TrafficSummary()
 
-  init(model: ModelShape, workload: Workload, topology: Topology, routes: [Route]) {
+  init(model: ModelShape, workload: Workload, topology: Topology) {
     let (split, rates) = (topology.split, topology.cluster.rates)
     let embedding = model.vocabularySize * model.hiddenSize
     let products =
       2 * Double(workload.tokenCount) / Double(topology.rankCount) * Double(model.sharedParameters)
       / rates.flops
     let experts = (model.expertCount + split.expertParallel - 1) / split.expertParallel
-    let replicated = Double(
-      model.layerCount * experts * model.expertParameters / split.tensorParallel)
+    let replicated =
+      Double(model.layerCount) * Double(experts) * Double(model.expertParameters / split.tensorParallel)
     switch workload.gradientSum {
     case .reduced:
       self.products = topology.elapsed(products)
-      reduce(Double(model.sharedParameters), count: topology.rankCount, distance: 1, topology, routes)
-      reduce(replicated, count: split.dataParallel, distance: split.groupSize, topology, routes)
+      reduce(Double(model.sharedParameters), count: topology.rankCount, distance: 1, topology)
+      reduce(replicated, count: split.dataParallel, distance: split.groupSize, topology)
     case .exact:
       // One rank computes while the others wait.
       seconds +=
@@ -42,11 +42,11 @@ struct GradientSumCost {
   /// An all-reduce of so many floats over `count` ranks: each rank owns a share, gets it from all and gives it to all,
   /// and adds what it gets.
   private mutating func reduce(
-    _ values: Double, count: Int, distance: Int, _ topology: Topology, _ routes: [Route]
+    _ values: Double, count: Int, distance: Int, _ topology: Topology
   ) {
     guard count > 1 else { return }
     let share = Traffic.toPeers(values * 4 / Double(count), count: count, distance: distance, topology)
-    let cost = ExchangeCost.fastest(share, topology, routes: distance == 1 ? routes : [.direct]).0
+    let cost = ExchangeCost(share, topology)
     seconds += 2 * cost.longest + topology.elapsed(values * 8 / topology.cluster.rates.memoryBandwidth)
     for _ in 0..<2 { bytes.add(share, as: .gradients) }
   }

@@ -14,12 +14,12 @@ struct LayerCost {
   private let model: ModelShape
   private let workload: Workload
   private let load: GroupLoad
-  private let routes: [Route]
+  private let asked: Route?
 
-  init(model: ModelShape, workload: Workload, topology: Topology, load: GroupLoad, routes: [Route]) {
-    (self.topology, self.model, self.workload, self.load, self.routes) = (
-      topology, model, workload, load, routes
-    )
+  init(model: ModelShape, workload: Workload, topology: Topology, load: GroupLoad, route: Route?) {
+    (self.topology, self.model, self.workload, self.load) = (topology, model, workload, load)
+    asked = route
+    self.route = route ?? topology.usualRoute(ofGroup: 0)
     addForward()
     if workload.trains { addBackward() }
   }
@@ -45,12 +45,9 @@ struct LayerCost {
     }
     let router = 2 * tokens * Double(model.expertCount * model.hiddenSize) / rates.flops
     stages.add("router, back", topology.serial(rates.passSeconds) + topology.elapsed(router))
-    let perPart = load.rows.reduce(into: load.rows[0].map { _ in 0.0 }) { sum, rows in
-      for part in rows.indices { sum[part] += rows[part] }
-    }
     stages.add(
       "row weights",
-      send(Traffic.toParts(perPart.map { tokens * $0 * 4 }, topology).reversed, as: .announcements))
+      send(Traffic.toParts(rowsPerPart.map { tokens * $0 * 4 }, topology).reversed, as: .announcements))
     let half = load.backward.map { $0.map { $0 / 2 } }
     backward = exchangeAndCompute(half, filler: half, "experts, back")
   }
@@ -70,18 +67,22 @@ struct LayerCost {
       Traffic.toPeers(
         16 * Double(topology.split.overlap), count: topology.split.groupSize, distance: 1, topology),
       as: .counts)
-    let perPart = load.rows.reduce(into: load.rows[0].map { _ in 0.0 }) { sum, rows in
-      for part in rows.indices { sum[part] += rows[part] }
-    }
     seconds += send(
-      Traffic.toParts(perPart.map { tokens * $0 * 12 }, topology), as: .announcements)
+      Traffic.toParts(rowsPerPart.map { tokens * $0 * 12 }, topology), as: .announcements)
     return seconds
   }
 
-  /// One exchange that nothing goes on beside.
+  /// A token's expected kept rows in each part.
+  private var rowsPerPart: [Double] {
+    load.rows.reduce(into: load.rows[0].map { _ in 0.0 }) { sum, rows in
+      for part in rows.indices { sum[part] += rows[part] }
+    }
+  }
+
+  /// One exchange that nothing goes on beside; these go from each rank to each.
   private mutating func send(_ traffic: Traffic, as kind: TrafficSummary.Kind) -> Double {
     bytes.add(traffic, as: kind)
-    return ExchangeCost.fastest(traffic, topology, routes: routes).0.longest
+    return ExchangeCost(traffic, topology).longest
   }
 
   /// Tokens out, experts, rows back, in slices.
@@ -100,9 +101,10 @@ struct LayerCost {
       let back = Traffic.toParts(load.rows[slice].map { $0 * tokens * rowBytes }, topology).reversed
       bytes.add(there, as: .tokens)
       bytes.add(back, as: .rows)
-      let (out, outRoute) = ExchangeCost.fastest(there, topology, routes: routes)
-      let (returning, _) = ExchangeCost.fastest(back, topology, routes: [outRoute])
-      route = outRoute
+      let (out, returning) = (
+        ExchangeCost(there, topology) { asked ?? topology.usualRoute(ofGroup: $0) },
+        ExchangeCost(back, topology) { asked ?? topology.usualRoute(ofGroup: $0) }
+      )
       let gathered = (0..<topology.rankCount).map { rank in
         tokens * load.rows[slice][topology.part(rank)] * Double(topology.split.groupSize) * gathering
       }

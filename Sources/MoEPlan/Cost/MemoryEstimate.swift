@@ -19,12 +19,14 @@ public struct MemoryEstimate: Sendable, Equatable, Codable {
   /// Parameters that a rank holds: ⌈E/EP⌉ experts of each layer, a TP-th of each, and what all ranks hold.
   package static func parameterCount(_ model: ModelShape, _ split: Split) -> Int {
     let experts = (model.expertCount + split.expertParallel - 1) / split.expertParallel
-    return model.layerCount * experts * model.expertParameters / split.tensorParallel + model.sharedParameters
+    return model.layerCount * experts * (model.expertParameters / split.tensorParallel)
+      + model.sharedParameters
   }
 
   /// A full recording keeps M·(2·D + 3·F) values with a gate, M·(2·D + 2·F) without, and t·(K·D + K + E); one of the
   /// routing alone, t·(K + E), and one layer's activations while it is gone back through. Attention keeps 6·D values
-  /// of a token (the normed input, queries, keys, values, the heads' output and its sum) and each layer its input.
+  /// of a token (the normed input, queries, keys, values, the heads' output and its sum) and each layer its input; the output projection keeps V logits of a token. The scores of attention are not
+  /// counted.
   ///
   /// - Parameter rows: M, of the rank with most, in the layer with most.
   init(model: ModelShape, workload: Workload, split: Split, rankCount: Int, rows: Double) {
@@ -50,6 +52,7 @@ public struct MemoryEstimate: Sendable, Equatable, Codable {
     } else {
       activations = 4 * layers * (kept + routing + dense)
     }
+    activations += 4 * tokens * Double(model.vocabularySize)
     // Tokens and rows as they are sent and as they come, both ways.
     buffers =
       2 * (rows + tokens * chosen * Double(split.tensorParallel)) * hidden * Double(workload.payloadBytes)

@@ -26,6 +26,12 @@ package struct Topology {
     }
   }
 
+  /// The way that `ExpertParallelLayer` takes in a group: by way of hosts where that saves messages.
+  func usualRoute(ofGroup group: Int) -> Route {
+    let count = hosts(ofGroup: group).count
+    return count > 1 && count < split.groupSize ? .hierarchical : .direct
+  }
+
   /// How long ranks take that all compute at once, from the seconds that each one's work takes on all cores of a host.
   ///
   /// A rank has `threadsPerRank` of the cores, and no host finishes before all its work divided by all its cores: the

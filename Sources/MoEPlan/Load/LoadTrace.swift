@@ -38,6 +38,7 @@ public enum LoadTrace: Sendable, Equatable {
         }
         let sum = loads.reduce(0, +)
         try require(sum > 0, "\(name) has no choices")
+        try require(sum <= 0x1p53, "\(name) has \(sum) choices, expected at most 2^53")
         let chances = loads.map { $0 / sum * chosen }
         let largest = chances.indices.max { chances[$0] < chances[$1] }!
         try require(

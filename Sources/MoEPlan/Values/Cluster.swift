@@ -36,8 +36,6 @@ public struct Cluster: Sendable, Equatable, Codable {
 
   /// R.
   public var rankCount: Int { hostCount * ranksPerHost }
-  /// Cores a rank computes on while all compute.
-  public var coresPerRank: Double { Double(coresPerHost) / Double(ranksPerHost) }
   /// Threads of a rank: its cores, at least one.
   var threadsPerRank: Double { max(1, (Double(coresPerHost) / Double(ranksPerHost)).rounded(.down)) }
   /// Bytes of memory a rank may use.
@@ -55,7 +53,7 @@ public struct Cluster: Sendable, Equatable, Codable {
     try require(
       rankCount <= 1 << 17,
       "\(hostCount) hosts of \(ranksPerHost) ranks are \(rankCount) ranks, expected at most 131072")
-    try require(memory > 0 && memory.isFinite, "a host has \(memory) bytes of memory, expected more than 0")
+    try require((1...1e18).contains(memory), "a host has \(memory) bytes of memory, expected 1 to 10^18")
     try link.validate("the link between hosts")
     try intra.validate("the link inside a host")
     try rates.validate()

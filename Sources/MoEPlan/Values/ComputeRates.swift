@@ -25,7 +25,7 @@ public struct ComputeRates: Sendable, Equatable, Codable {
 
   func validate() throws(PlanError) {
     for (name, value) in [("operations a second", flops), ("bytes a second of memory", memoryBandwidth)] {
-      try require(value > 0 && value.isFinite, "a host has \(value) \(name), expected more than 0")
+      try require((1...1e21).contains(value), "a host has \(value) \(name), expected 1 to 10^21")
     }
     for (name, value) in [("a choice", choiceSeconds), ("a pass", passSeconds)] {
       try require((0...1e3).contains(value), "\(name) takes \(value) s, expected 0 to 1000")
@@ -62,7 +62,7 @@ public struct CurvePoint: Sendable, Equatable, Codable {
       "a point of the curve has \(rows) rows of \(hiddenSize) × \(feedForwardSize), expected at least 1 of each"
     )
     try require(
-      forward > 0 && backward > 0 && forward.isFinite && backward.isFinite,
-      "a point of the curve has rates of \(forward) and \(backward), expected more than 0")
+      (1...1e21).contains(forward) && (1...1e21).contains(backward),
+      "a point of the curve has rates of \(forward) and \(backward), expected 1 to 10^21")
   }
 }

@@ -35,7 +35,7 @@ public struct Link: Sendable, Equatable, Codable, CustomStringConvertible {
       latency >= 0 && latency <= 1e3,
       "\(name) has a latency of \(latency) s, expected 0 to 1000")
     try require(
-      bandwidth > 0 && bandwidth.isFinite,
-      "\(name) has a bandwidth of \(bandwidth) bytes/s, expected more than 0")
+      (1...1e18).contains(bandwidth),
+      "\(name) has a bandwidth of \(bandwidth) bytes/s, expected 1 to 10^18")
   }
 }

@@ -48,6 +48,14 @@ public struct ModelShape: Sendable, Equatable, Codable {
     try require(
       (1...expertCount).contains(expertsPerToken),
       "a token passes \(expertsPerToken) of \(expertCount) experts, expected 1 to \(expertCount)")
+    try require(
+      expertCount * expertsPerToken <= 1 << 22,
+      "a token passes \(expertsPerToken) of \(expertCount) experts, expected at most \((1 << 22) / expertCount): "
+        + "chances are tables of both")
+    // Each factor is small enough for what all ranks hold; all experts together may be more than an integer counts.
+    let count =
+      Double(layerCount) * Double(expertCount) * Double(expertParameters) + Double(sharedParameters)
+    try require(count <= 1e16, "the model has \(count) parameters, expected at most 10^16")
   }
 
   /// Matrices of D × F in an expert.

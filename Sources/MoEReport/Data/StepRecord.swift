@@ -66,6 +66,12 @@ extension StepRecord.Layer {
   fileprivate var complaint: String? {
     if load.isEmpty { return "“load” is empty, expected a count for each expert" }
     if let negative = load.first(where: { $0 < 0 }) { return "“load” has \(negative), expected 0 or more" }
+    // So few that sums over the steps of a run are numbers too.
+    var rest = 1 << 40
+    for count in load {
+      if count > rest { return "“load” adds up to more than 2^40 choices" }
+      rest -= count
+    }
     if dropped < 0 || dropped > choices { return "“dropped” is \(dropped), of \(choices) choices" }
     if !entropy.isFinite { return "“entropy” is \(entropy), expected a finite number" }
     return nil

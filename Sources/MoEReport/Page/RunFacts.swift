@@ -43,7 +43,9 @@ struct RunFacts {
   /// The stages in the order of a step, and the seconds of each in the mean; what no stage accounts for is the
   /// last.
   var stages: [(name: String, seconds: Double)] {
-    let known = ["data", "embedding", "attention", "feed_forward", "moe", "head", "optimizer"]
+    let known = [
+      "data", "embedding", "attention", "feed_forward", "moe", "head", "optimizer", "communication",
+    ]
     var sums: [String: Double] = [:]
     for record in run.steps {
       for (name, seconds) in record.stages { sums[name, default: 0] += seconds }

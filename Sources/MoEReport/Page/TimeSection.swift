@@ -60,7 +60,8 @@ private func speedCard(_ facts: RunFacts) -> String {
 private func stageName(_ name: String) -> String {
   let known = [
     "feed_forward": "dense feed-forward", "moe": "experts (MoE)", "head": "output head", "data": "data",
-    "attention": "attention", "optimizer": "optimizer", "embedding": "embedding", "other": "everything else",
+    "attention": "attention", "optimizer": "optimizer", "embedding": "embedding",
+    "communication": "waiting for other ranks", "other": "everything else",
   ]
   return known[name] ?? name.replacing("_", with: " ")
 }

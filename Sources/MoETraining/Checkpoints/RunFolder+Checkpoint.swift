@@ -9,6 +9,8 @@ package struct FoundCheckpoint {
   package var step: Int
   /// Why it is not the newest, where it is not.
   package var note: String?
+  /// The names of newer ones, which are not whole.
+  package var damaged: Set<String> = []
 }
 
 extension RunFolder {
@@ -17,22 +19,26 @@ extension RunFolder {
   /// One rank writes `checkpoint.safetensors`, several a folder `checkpoint-<step>`. The new one is whole before its
   /// name is given to it, and the one before keeps a name: whenever the processes are killed, one is whole.
   ///
+  /// - Parameter damaged: those that ``findCheckpoint(over:)`` passed over; none of them counts as the one before.
   /// - Throws: on all ranks the same error, as ``TrainingCheckpoint`` and ``ShardedCheckpoint``; the checkpoints stay as
   ///   they are.
   package func save(
-    _ checkpoint: TrainingCheckpoint, step: Int, metadata: [String: String], over ranks: CheckpointRanks
+    _ checkpoint: TrainingCheckpoint, step: Int, metadata: [String: String], over ranks: CheckpointRanks,
+    damaged: Set<String> = []
   ) throws {
     if ranks.size == 1 {
       try checkpoint.write(to: path(Self.nextFile), metadata: metadata)
       try putFileInPlace()
-      return prune(keeping: Self.newestFile, step: step)
+      return prune(keeping: Self.newestFile, step: step, damaged: damaged)
     }
     try ShardedCheckpoint.write(
       checkpoint.entries, to: path(Self.nextFolder), step: step, metadata: metadata, over: ranks)
     try ranks.agree(step: "checkpoint of step \(step)") {
       if ranks.rank > 0 { return }
+      // What is not whole keeps no name that what is might need.
+      for name in damaged { remove(name) }
       try putFolderInPlace(step: step)
-      prune(keeping: Self.folderName(step: step), step: step)
+      prune(keeping: Self.folderName(step: step), step: step, damaged: [])
     }
   }
 
@@ -70,9 +76,9 @@ extension RunFolder {
 
   /// Removes all checkpoints but the one of a step that has just been put in place, and the newest one before it that
   /// can be opened.
-  private func prune(keeping newest: String, step: Int) {
+  private func prune(keeping newest: String, step: Int, damaged: Set<String>) {
     let others = checkpointNames().filter { $0 != newest }
-    let before = others.first { (openedStep(of: $0) ?? .max) <= step }
+    let before = others.first { !damaged.contains($0) && (openedStep(of: $0) ?? .max) <= step }
     for name in others where name != before { remove(name) }
   }
 
@@ -89,15 +95,18 @@ extension RunFolder {
   package func findCheckpoint(over ranks: CheckpointRanks = CheckpointRanks(nil)) throws -> FoundCheckpoint? {
     let own = ranks.rank == 0 ? checkpointNames() : []
     var newestError: CheckpointError?
+    var damaged: Set<String> = []
     for name in try ranks.gather(own, step: "checkpoints of \(path)")[0] {
       do {
         var found = try open(name, over: ranks)
         found.note = newestError.map {
           "\($0); the checkpoint before it, \(path(name)) of step \(found.step), takes its place"
         }
+        found.damaged = damaged
         return found
       } catch let error as CheckpointError {
         if newestError == nil { newestError = error }
+        damaged.insert(name)
       }
     }
     if let newestError { throw newestError }
@@ -105,8 +114,10 @@ extension RunFolder {
   }
 
   /// The step of the newest checkpoint that can be opened, as far as one process can tell without reading all of it.
-  var checkpointStep: Int? {
-    for name in checkpointNames() { if let step = openedStep(of: name) { return step } }
+  func checkpointStep(besides damaged: Set<String>) -> Int? {
+    for name in checkpointNames() where !damaged.contains(name) {
+      if let step = openedStep(of: name) { return step }
+    }
     return nil
   }
 

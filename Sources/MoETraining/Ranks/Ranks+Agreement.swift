@@ -45,8 +45,8 @@ extension Ranks {
     return String(decoding: texts[places.firstIndex(of: place)!], as: UTF8.self)
   }
 
-  /// Whether any rank says so. A collective.
-  func any(_ isSo: Bool, step: String) throws -> Bool {
-    try communicator.allReduce(isSo ? 1 : 0, .maximum, step: step) > 0
+  /// The largest of what the ranks say. A collective.
+  func largest(_ value: Int, step: String) throws -> Int {
+    try communicator.allReduce(value, .maximum, step: step)
   }
 }

@@ -4,8 +4,8 @@ internal import MoECore
 
 /// Brings matrices from the ranks that have them to those that want them, by one all-to-all. A collective.
 ///
-/// A matrix that a rank has itself is not sent; any other is sent by one of the ranks that have it. For the time of the call
-/// a rank has what it sends and what it receives in memory once more.
+/// A matrix that a rank has itself is not sent; any other is sent by one of the ranks that have it. Beside what it holds and
+/// what it wants, a rank then has twice in memory what it sends and what it receives: as numbers and as messages.
 ///
 /// - Parameters:
 ///   - held: what this rank has. Matrices of the same name are the same on all ranks.

@@ -96,9 +96,13 @@ public struct RunDescription: Codable, Sendable, Equatable {
   /// The texts as they were named.
   public var texts: [String]
 
+  /// How ranks add gradients, by its name on the command line; nil where nothing was said: exactly.
+  public var gradientSum: String?
+
   enum CodingKeys: String, CodingKey {
     case format, preset, seed, model, training, data, parameters, machine, version, arguments, texts
     case flopsPerToken = "flops_per_token"
+    case gradientSum = "gradient_sum"
   }
 
   /// Describes a run that is about to begin.

@@ -43,9 +43,10 @@ extension Trainer {
             "format": "pt", "step": "\(step)", "seed": "\(description.seed)",
             "model": RunDescription.json(description.model),
             "training": RunDescription.json(description.training),
-          ], over: ranks)
+          ], over: ranks, damaged: damaged)
       }
     }
+    damaged = []
   }
 
   /// Takes the newest checkpoint that is whole, whatever number of ranks wrote it.
@@ -83,5 +84,6 @@ extension Trainer {
     model.parametersChanged(after: nil)
     step = found.step
     note = found.note
+    damaged = found.damaged
   }
 }

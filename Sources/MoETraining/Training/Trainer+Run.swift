@@ -31,8 +31,8 @@ extension Trainer {
       if heldOut.count > 0 && (isLast || step % training.validateEvery == 0) {
         metrics.validationLoss = try validate()
       }
-      try file?.append(metrics)
-      let stops = try agreesToStop(shouldStop()) && !isLast
+      let recorded = Result { try file?.append(metrics) }
+      let stops = try agreesToStop(shouldStop(), after: recorded) && !isLast
       if isLast || stops || step % training.saveEvery == 0 { try save() }
       if file != nil { report(metrics) }
       if stops { return .stopped }
@@ -48,8 +48,21 @@ extension Trainer {
   }
 
   /// Whether any rank was asked to stop.
-  private func agreesToStop(_ isAsked: Bool) throws -> Bool {
-    try noticingDivergence(at: step) { try ranks?.any(isAsked, step: "the end of the step") ?? isAsked }
+  ///
+  /// - Parameter recorded: what came of writing the step down, which only the first rank does.
+  /// - Throws: its error, on all ranks.
+  private func agreesToStop(_ isAsked: Bool, after recorded: Result<Void?, any Error>) throws -> Bool {
+    guard let ranks else {
+      try recorded.get()
+      return isAsked
+    }
+    var hasFailed = false
+    if case .failure = recorded { hasFailed = true }
+    let worst = try noticingDivergence(at: step) {
+      try ranks.largest(hasFailed ? 2 : isAsked ? 1 : 0, step: "the end of the step")
+    }
+    if worst == 2 { try onFirst("the metrics") { try recorded.get() } }
+    return worst == 1
   }
 
   /// The mean loss over the held-out sequences, in nats a byte; writes `routing.json`.

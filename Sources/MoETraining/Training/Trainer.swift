@@ -19,6 +19,8 @@ public final class Trainer {
   public internal(set) var note: String?
   /// The ranks that train it; nil where there is one.
   public let ranks: Ranks?
+  /// Checkpoints that were passed over because they are not whole.
+  var damaged: Set<String> = []
   var optimizer: any Optimizer
   let folder: RunFolder
   private let sampler: BatchSampler
@@ -40,6 +42,10 @@ public final class Trainer {
     over ranks: Ranks? = nil, execution: Execution
   ) throws {
     let training = description.training
+    if let ranks {
+      try ranks.communicator.requireAgreement(
+        on: description.sharedFacts(over: ranks, resumes: resumes, execution: execution))
+    }
     try training.validate()
     let length = description.model.contextLength
     sampler = try BatchSampler(
@@ -120,7 +126,7 @@ public final class Trainer {
 
   /// Adds the step, and the last good checkpoint, to an error about numbers or between ranks.
   func noticingDivergence<Result>(at step: Int, _ body: () throws -> Result) throws -> Result {
-    var good: Int { folder.checkpointStep ?? 0 }
+    var good: Int { folder.checkpointStep(besides: damaged) ?? 0 }
     func diverged(_ complaint: String) throws -> any Error {
       let error = TrainingError.diverged(
         step: step, "\(complaint)\(try brokenParameter())", checkpoint: good)
