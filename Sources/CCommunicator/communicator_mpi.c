@@ -18,10 +18,18 @@ typedef struct {
   int64_t message;      /* bytes of that */
   int32_t rank;
   bool receives;
+  char *
+      probed; /* where a piece goes whose size is looked at first; NULL once that was done, or it need not be */
 } piece_info;
 
+/* Of a message that is longer than expected, Open MPI 4.1 writes all where it copies from process to process within a
+ * host (btl_vader_single_copy_mechanism), also behind the memory it was given. So there a message is received once its
+ * size is known. Pieces up to this size come over TCP, which cuts. */
+enum { CUT_BY_MPI = 65536 };
+
 struct moe_mpi_exchange {
-  int count, remaining;
+  int count, remaining, probing;
+  int32_t tag;
   MPI_Request *requests; /* [count] */
   piece_info *pieces;    /* [count] */
   MPI_Status *statuses;  /* [count] scratch of MPI_Testsome */
@@ -135,13 +143,21 @@ static int post(moe_mpi_exchange *exchange, const moe_message *messages, int cou
       const int64_t bytes = m->count - start < m->piece ? m->count - start : m->piece;
       char *at = bytes ? (char *)m->bytes + start : NULL;
       MPI_Request *request = &exchange->requests[exchange->count];
+      if (receives && m->piece > CUT_BY_MPI) {
+        static char nothing;
+        *request = MPI_REQUEST_NULL;
+        exchange->pieces[exchange->count++] =
+            (piece_info){start, bytes, m->count, m->rank, receives, at ? at : &nothing};
+        exchange->probing++;
+        continue;
+      }
       const int code = receives ? MPI_Irecv(at, (int)bytes, MPI_BYTE, m->rank, tag, communicator, request)
                                 : MPI_Isend(at, (int)bytes, MPI_BYTE, m->rank, tag, communicator, request);
       if (code) {
         *peer = m->rank;
         return code;
       }
-      exchange->pieces[exchange->count++] = (piece_info){start, bytes, m->count, m->rank, receives};
+      exchange->pieces[exchange->count++] = (piece_info){start, bytes, m->count, m->rank, receives, NULL};
     }
   }
   return MPI_SUCCESS;
@@ -167,6 +183,7 @@ int moe_mpi_start(const moe_message *sends, int sendCount, const moe_message *re
     moe_mpi_free(exchange);
     return code;
   }
+  exchange->tag = tag;
   /* Receives first, so that what arrives finds its place. After a failure the pieces posted stay with MPI. */
   code = post(exchange, receives, receiveCount, true, tag, peer);
   if (!code) code = post(exchange, sends, sendCount, false, tag, peer);
@@ -191,15 +208,56 @@ static moe_mpi_fault fault_of(const piece_info *piece, const MPI_Status *status,
   return fault;
 }
 
+/* Starts to receive what has come and is of the right size. */
+static void probe(moe_mpi_exchange *exchange, moe_mpi_fault *fault) {
+  for (int i = 0; i < exchange->count && exchange->probing > 0; i++) {
+    piece_info *piece = &exchange->pieces[i];
+    if (!piece->probed) continue;
+    int found = 0, bytes = 0;
+    MPI_Message message;
+    MPI_Status status;
+    int code = MPI_Improbe(piece->rank, exchange->tag, communicator, &found, &message, &status);
+    if (!code && !found) {
+      /* The pieces behind it come after it. */
+      while (i + 1 < exchange->count && exchange->pieces[i + 1].probed &&
+             exchange->pieces[i + 1].rank == piece->rank)
+        i++;
+      continue;
+    }
+    if (!code) {
+      MPI_Get_count(&status, MPI_BYTE, &bytes);
+      if (bytes != piece->bytes) {
+        *fault = (moe_mpi_fault){.kind = bytes < piece->bytes ? MOE_MPI_TOO_FEW : MOE_MPI_TOO_MANY,
+                                 .rank = piece->rank,
+                                 .actual = piece->start + bytes,
+                                 .expected = piece->message};
+        return;
+      }
+      code = MPI_Imrecv(bytes ? piece->probed : NULL, bytes, MPI_BYTE, &message, &exchange->requests[i]);
+    }
+    if (code) {
+      *fault = (moe_mpi_fault){.kind = MOE_MPI_FAILED, .rank = piece->rank, .code = code};
+      return;
+    }
+    piece->probed = NULL;
+    exchange->probing--;
+  }
+}
+
 bool moe_mpi_test(moe_mpi_exchange *exchange, moe_mpi_fault *fault) {
   *fault = (moe_mpi_fault){0};
   if (exchange->remaining == 0) return true;
+  if (exchange->probing > 0) {
+    probe(exchange, fault);
+    if (fault->kind) return false;
+  }
   int done = 0;
   const int code =
       MPI_Testsome(exchange->count, exchange->requests, &done, exchange->indices, exchange->statuses);
+  /* All that was started is done. */
   if (done == MPI_UNDEFINED) {
-    exchange->remaining = 0;
-    return true;
+    exchange->remaining = exchange->probing;
+    return exchange->remaining == 0;
   }
   if (code != MPI_SUCCESS && code != MPI_ERR_IN_STATUS) {
     *fault = (moe_mpi_fault){.kind = MOE_MPI_FAILED, .rank = -1, .code = code};
@@ -217,7 +275,8 @@ bool moe_mpi_test(moe_mpi_exchange *exchange, moe_mpi_fault *fault) {
 
 void moe_mpi_missing(const moe_mpi_exchange *exchange, bool *missing) {
   for (int i = 0; i < exchange->count; i++)
-    if (exchange->requests[i] != MPI_REQUEST_NULL) missing[exchange->pieces[i].rank] = true;
+    if (exchange->requests[i] != MPI_REQUEST_NULL || exchange->pieces[i].probed)
+      missing[exchange->pieces[i].rank] = true;
 }
 
 void moe_mpi_free(moe_mpi_exchange *exchange) {
