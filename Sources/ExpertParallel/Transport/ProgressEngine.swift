@@ -39,6 +39,8 @@ final class ProgressEngine {
   func fail(_ error: CommunicationError) {
     guard failure == nil else { return }
     failure = error
+    // Requests know the engine. What they leave under way, and its buffers, the transport keeps.
+    pending = []
     transport.fail()
   }
 }
