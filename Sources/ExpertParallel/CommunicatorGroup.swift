@@ -23,13 +23,7 @@ public final class CommunicatorGroup {
     self.members = members
     self.rank = rank
     self.timeout = timeout
-    var numbers: [Int: Int] = [:]
-    hosts = members.map { member in
-      let host = engine.transport.hosts[member]
-      let number = numbers[host] ?? numbers.count
-      numbers[host] = number
-      return number
-    }
+    hosts = HostRoute.numbered(members.map { engine.transport.hosts[$0] })
     sequence = operations.lowerBound
     end = operations.upperBound
     engine.nextContext = max(engine.nextContext, context + 1)

@@ -18,7 +18,7 @@ struct OverlapOption: ExpressibleByArgument {
   init?(argument: String) {
     if argument == "auto" {
       degree = .automatic
-    } else if let count = Int(argument), (1...32).contains(count) {
+    } else if let count = Int(argument), (1...OverlapDegree.limit).contains(count) {
       degree = .slices(count)
     } else {
       return nil

@@ -20,20 +20,22 @@ struct HostRoute {
   ///   - hosts: `[size]`: any number for each host.
   ///   - counts: `[size, size]`: the bytes from each rank to each.
   init(rank: Int, hosts: [Int], counts: [Int]) {
-    var numbers: [Int: Int] = [:]
-    var ranks: [[Int]] = []
-    self.hosts = hosts.enumerated().map { rank, host in
-      let number = numbers[host] ?? ranks.count
-      if number == ranks.count {
-        numbers[host] = number
-        ranks.append([])
-      }
-      ranks[number].append(rank)
-      return number
-    }
+    self.hosts = Self.numbered(hosts)
+    var ranks = [[Int]](repeating: [], count: Set(hosts).count)
+    for (rank, host) in self.hosts.enumerated() { ranks[host].append(rank) }
     self.rank = rank
     self.ranks = ranks
     self.counts = counts
+  }
+
+  /// The same hosts numbered from 0, in the order in which ranks are first on them.
+  static func numbered(_ hosts: [Int]) -> [Int] {
+    var numbers: [Int: Int] = [:]
+    return hosts.map { host in
+      let number = numbers[host] ?? numbers.count
+      numbers[host] = number
+      return number
+    }
   }
 
   /// R.

@@ -17,10 +17,9 @@ extension TokenDispatch {
   ///     `[rows, width]`, which stay until the trip is over where they are added up; nil where nothing travels back.
   ///   - fill: work that needs a slice computed, and the slices before it filled in.
   /// - Returns: what came back, `[returned rows, width]`, or nil.
-  @discardableResult
   func trip(
     _ values: UnsafePointer<Float>, buffers: TripBuffers, communicator: any Communicator, step: String,
-    execution: Execution, meter: OverlapMeter.Reader, weighsSums: Bool = true, before: () throws -> Void = {},
+    execution: Execution, meter: OverlapMeter.Reader, weighsSums: Bool = true, before: () throws -> Void,
     compute: (Int, UnsafePointer<Float>) throws -> UnsafePointer<Float>?,
     fill: (Int) throws -> Void = { _ in }
   ) throws -> UnsafePointer<Float>? {
@@ -68,6 +67,7 @@ extension TokenDispatch {
     try finishing { try Parallel.polling(poll, during: before) }
 
     var computed: [UnsafePointer<Float>] = unsafe []
+    let sumWeights = weighsSums ? slices.map(\.weights) : nil
     var filled = 0
     var (receivedTokens, sentRows, returnedRows) = (0, 0, 0)
     for (index, slice) in slices.enumerated() {
@@ -93,7 +93,7 @@ extension TokenDispatch {
           unsafe buffers.sentRows.gather(rows, slice.rows[...], width: width, at: sentRows, execution)
         case .partialSums:
           unsafe buffers.sentRows.add(
-            terms, slice.sums, of: computed, weights: weighsSums ? slices.map(\.weights) : nil, width: width,
+            terms, slice.sums, of: computed, weights: sumWeights, width: width,
             at: sentRows, execution)
         }
       }

@@ -17,7 +17,7 @@ struct TokenDispatch {
     var offsets: [Int64] = []
     /// Of each row, among all received tokens.
     var order: [Int32] = []
-    /// What each row's token multiplies it by.
+    /// What each row's token multiplies it by; empty where the owner does not.
     var weights: [Float] = []
     /// Of each received choice: its row.
     var rows: [Int32] = []
@@ -157,7 +157,8 @@ struct TokenDispatch {
       from: MessageBuffer(announcements), all(\.sentChoices, stride), into: incoming,
       all(\.receivedChoices, stride), step: step
     ).wait()
-    take(incoming.elements(of: Announcement.self), rank: communicator.rank)
+    take(
+      incoming.elements(of: Announcement.self), rank: communicator.rank, weighs: unsafe weights != nil)
   }
 
   /// What travels in all slices together, in one message a rank.
@@ -169,7 +170,7 @@ struct TokenDispatch {
   }
 
   /// Arranges this rank's rows as they were announced.
-  private mutating func take(_ announcements: [Announcement], rank: Int) {
+  private mutating func take(_ announcements: [Announcement], rank: Int, weighs: Bool) {
     let (offsets, cuts) = (rows.offsets[rank], rows.cuts[rank])
     for index in slices.indices {
       let own = cuts[index]..<cuts[index + 1]
@@ -177,7 +178,7 @@ struct TokenDispatch {
         Int64(min(max($0, own.lowerBound), own.upperBound) - own.lowerBound)
       }
       slices[index].order = Array(repeating: 0, count: own.count)
-      slices[index].weights = Array(repeating: 1, count: own.count)
+      slices[index].weights = Array(repeating: 1, count: weighs ? own.count : 0)
       slices[index].rows.reserveCapacity(slices[index].receivedChoices.reduce(0, +))
     }
     var next = announcements.startIndex
@@ -197,7 +198,7 @@ struct TokenDispatch {
           let row = announcement.row - first
           slices[index].rows.append(row)
           slices[index].order[Int(row)] = positions[Int(announcement.token)]
-          slices[index].weights[Int(row)] = announcement.weight
+          if weighs { slices[index].weights[Int(row)] = announcement.weight }
           if !visits.isEmpty { visits[Int(announcement.token)].append(Term(slice: Int32(index), row: row)) }
         }
         next += slices[index].receivedChoices[source]

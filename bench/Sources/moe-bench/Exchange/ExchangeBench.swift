@@ -24,12 +24,9 @@ final class ExchangeBench {
     let first = try layer(problem, .slices(1), execution)
     let (output, record) = try first(input, execution: execution)
     try requireBalance(record, problem)
-    let kernels = moe_execution(
-      isa: moe_isa(rawValue: UInt32(InstructionSet.allCases.firstIndex(of: execution.instructionSet)!)),
-      threads: Int32(execution.threadCount))
     let reference = try BlockingLayer(
       problem, choiceWeights: record.expertWeights, rank: communicator.rank, rankCount: communicator.size,
-      execution: kernels)
+      execution: moe_execution(execution.instructionSet, execution.threadCount))
     try reference.forward()
     let error = relativeRMS(
       reference.output.elements(0..<reference.output.count).map(Double.init),
