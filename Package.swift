@@ -24,7 +24,7 @@ let package = Package(
     .library(name: "MoEPlan", targets: ["MoEPlan"]),
     .library(name: "MoEReference", targets: ["MoEReference"]),
     .library(name: "COpenBLAS", targets: ["COpenBLAS"]),
-    .executable(name: "moe", targets: ["moe"]),
+    .executable(name: "moe", targets: ["MoECommand"]),
   ],
   traits: [.trait(name: "MPI", description: "Ranks on many machines, by Open MPI (libopenmpi-dev)")],
   dependencies: [
@@ -62,7 +62,7 @@ let package = Package(
       dependencies: ["ExpertParallel", "MoE", "MoECore", "MoECheckpoints", "CKernels", "COpenBLAS"],
       swiftSettings: swiftSettings),
     .executableTarget(
-      name: "moe",
+      name: "MoECommand",
       dependencies: [
         "MoE", "MoECheckpoints", "MoETraining", "ExpertParallel", "MoEPlan", "MoEReference", "MoEReport",
         "COpenBLAS",
@@ -96,12 +96,14 @@ let package = Package(
       ],
       swiftSettings: swiftSettings),
     .testTarget(
-      name: "MoEReportTests", dependencies: ["MoEReport", "MoECore", "moe"], swiftSettings: swiftSettings),
+      name: "MoEReportTests", dependencies: ["MoEReport", "MoECore", "MoECommand"],
+      swiftSettings: swiftSettings),
     .testTarget(
       name: "MoEPlanTests", dependencies: ["MoEPlan", "MoECore", "MoE", "ExpertParallel"],
       swiftSettings: swiftSettings),
     .testTarget(
-      name: "MoECommandTests", dependencies: ["moe", "MoECheckpoints", "MoETraining", "ExpertParallel"],
+      name: "MoECommandTests",
+      dependencies: ["MoECommand", "MoECheckpoints", "MoETraining", "ExpertParallel"],
       swiftSettings: swiftSettings),
     .target(
       name: "CommunicatorProperties", dependencies: ["ExpertParallel", "MoECore"],
