@@ -7,6 +7,9 @@ PACKAGES := libomp-dev libopenblas-dev libopenmpi-dev openmpi-bin iproute2 libc6
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 MOE := .build/release/moe
 SITE := site
+# Every folder of the kernels, however deep.
+KERNELS := $(sort $(shell find CKernels -name '*.c'))
+KERNEL_HEADERS := $(sort $(shell find CKernels -name '*.h'))
 SHIM := $(foreach shim,Sources/CCommunicator bench/Sources/CBlockingAllToAll,$(shim)/*.c $(shim)/include/*.h)
 FORTUNES := /usr/share/games/fortunes
 ENGLISH := literature people politics wisdom science computers humorists work definitions cookie
@@ -68,7 +71,7 @@ downstream: setup
 
 # Every kernel compiles for a machine without x86 intrinsics.
 portable:
-	for kernel in CKernels/*.c CKernels/isa/*.c; do \
+	for kernel in $(KERNELS); do \
 	  clang -target aarch64-linux-gnu -fsyntax-only -Wall -Werror -std=gnu17 -isystem /usr/aarch64-linux-gnu/include $$kernel || exit 1; done
 
 bench: setup
@@ -96,11 +99,11 @@ tsan: setup
 
 format:
 	swift format -i -r Package.swift Sources Tests Examples bench/Package.swift bench/Sources
-	clang-format-19 -i CKernels/*.[ch] CKernels/isa/*.[ch] CKernels/include/*.h $(SHIM)
+	clang-format-19 -i $(KERNELS) $(KERNEL_HEADERS) $(SHIM)
 
 lint:
 	swift format lint -r --strict Package.swift Sources Tests Examples bench/Package.swift bench/Sources
-	clang-format-19 --dry-run -Werror CKernels/*.[ch] CKernels/isa/*.[ch] CKernels/include/*.h $(SHIM)
+	clang-format-19 --dry-run -Werror $(KERNELS) $(KERNEL_HEADERS) $(SHIM)
 
 docs: setup
 	swift package --allow-writing-to-directory $(SITE) generate-documentation --target MoE --disable-indexing \
