@@ -7,6 +7,7 @@ PACKAGES := libomp-dev libopenblas-dev libopenmpi-dev openmpi-bin iproute2 libc6
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 MOE := .build/release/moe
 SITE := site
+DOCUMENTED := MoE MoECore MoECheckpoints ExpertParallel MoETraining MoEPlan MoEReport MoEReference
 SHIM := $(foreach shim,Sources/CCommunicator bench/Sources/CBlockingAllToAll,$(shim)/*.c $(shim)/include/*.h)
 FORTUNES := /usr/share/games/fortunes
 ENGLISH := literature people politics wisdom science computers humorists work definitions cookie
@@ -15,7 +16,7 @@ TEXT := $(foreach l,de es it pl cs ru,$l=$(FORTUNES)/$l) $(foreach f,$(ENGLISH),
 TRAIN := --text $(TEXT) --hidden 128 --ffn 512 --context 128 --batch 32 --steps 1400 --learning-rate 0.003
 RUNS := runs
 
-.PHONY: setup demo test mpi-test downstream portable bench fuzz sanitize tsan format lint docs clean
+.PHONY: setup demo test mpi-test downstream portable bench fuzz sanitize tsan format lint docs results tree clean
 ASAN := -c release --sanitize=address -Xcc -fsanitize=undefined -Xcc -fno-sanitize-recover=undefined --scratch-path .build-asan
 TSAN := -c release --sanitize=thread --scratch-path .build-tsan
 MPI := -c release --traits MPI --scratch-path .build-mpi
@@ -102,9 +103,15 @@ lint:
 	swift format lint -r --strict Package.swift Sources Tests Examples bench/Package.swift bench/Sources
 	clang-format-19 --dry-run -Werror CKernels/*.[ch] CKernels/isa/*.[ch] CKernels/include/*.h $(SHIM)
 
+# One site of all public modules; a link that leads nowhere is an error.
 docs: setup
-	swift package --allow-writing-to-directory $(SITE) generate-documentation --target MoE --disable-indexing \
+	swift package --allow-writing-to-directory $(SITE) generate-documentation $(DOCUMENTED:%=--target %) \
+	  --enable-experimental-combined-documentation --warnings-as-errors --disable-indexing \
 	  --transform-for-static-hosting --hosting-base-path swift-moe --output-path $(SITE)
+
+# bench/RESULTS.md from bench/results, and the folder tree of CONTRIBUTING; `make test` checks both.
+results tree:
+	swift run -c release moe-documents $@
 
 clean:
 	rm -rf .build .build-* bench/.build $(SITE) $(RUNS)
