@@ -10,6 +10,7 @@ SITE := site
 # Every folder of the kernels, however deep.
 KERNELS := $(sort $(shell find CKernels -name '*.c'))
 KERNEL_HEADERS := $(sort $(shell find CKernels -name '*.h'))
+DOCUMENTED := MoE MoECore MoECheckpoints ExpertParallel MoETraining MoEPlan MoEReport MoEReference
 SHIM := $(foreach shim,Sources/CCommunicator bench/Sources/CBlockingAllToAll,$(shim)/*.c $(shim)/include/*.h)
 FORTUNES := /usr/share/games/fortunes
 ENGLISH := literature people politics wisdom science computers humorists work definitions cookie
@@ -18,7 +19,7 @@ TEXT := $(foreach l,de es it pl cs ru,$l=$(FORTUNES)/$l) $(foreach f,$(ENGLISH),
 TRAIN := --text $(TEXT) --hidden 128 --ffn 512 --context 128 --batch 32 --steps 1400 --learning-rate 0.003
 RUNS := runs
 
-.PHONY: setup demo test mpi-test downstream portable bench fuzz sanitize tsan format lint docs clean
+.PHONY: setup demo test mpi-test downstream portable bench fuzz sanitize tsan format lint docs results tree clean
 ASAN := -c release --sanitize=address -Xcc -fsanitize=undefined -Xcc -fno-sanitize-recover=undefined --scratch-path .build-asan
 TSAN := -c release --sanitize=thread --scratch-path .build-tsan
 MPI := -c release --traits MPI --scratch-path .build-mpi
@@ -105,9 +106,15 @@ lint:
 	swift format lint -r --strict Package.swift Sources Tests Examples bench/Package.swift bench/Sources
 	clang-format-19 --dry-run -Werror $(KERNELS) $(KERNEL_HEADERS) $(SHIM)
 
+# One site of all public modules; a link that leads nowhere is an error.
 docs: setup
-	swift package --allow-writing-to-directory $(SITE) generate-documentation --target MoE --disable-indexing \
+	swift package --allow-writing-to-directory $(SITE) generate-documentation $(DOCUMENTED:%=--target %) \
+	  --enable-experimental-combined-documentation --warnings-as-errors --disable-indexing \
 	  --transform-for-static-hosting --hosting-base-path swift-moe --output-path $(SITE)
+
+# bench/RESULTS.md from bench/results, and the folder tree of CONTRIBUTING; `make test` checks both.
+results tree:
+	swift run -c release moe-documents $@
 
 clean:
 	rm -rf .build .build-* bench/.build $(SITE) $(RUNS)
