@@ -126,8 +126,8 @@ let package = Package(
       ],
       path: "Tests/CommunicatorProbe", swiftSettings: swiftSettings),
     .executableTarget(
-      name: "moe-fuzz", dependencies: ["MoECheckpoints", "MoECore"], path: "Tests/Fuzz",
-      swiftSettings: swiftSettings),
+      name: "moe-fuzz", dependencies: ["MoECheckpoints", "MoECore", "MoEPlan", "MoEReport", "MoETraining"],
+      path: "Tests/Fuzz", swiftSettings: swiftSettings),
   ],
   cLanguageStandard: .gnu17
 )
