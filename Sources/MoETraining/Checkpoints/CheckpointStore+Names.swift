@@ -54,6 +54,7 @@ extension CheckpointStore {
 
   func openFile(_ name: String) throws(CheckpointError) -> (file: SafetensorsFile, step: Int) {
     let file = try SafetensorsFile(path: path(name))
+    try CheckpointSeal.checkFormat(of: file)
     guard let step = file.metadata["step"].flatMap(Int.init), step >= 0 else {
       throw CheckpointError(file.path, "its metadata has no step, so it is no checkpoint of a run")
     }

@@ -1,5 +1,5 @@
 internal import Foundation
-internal import MoECheckpoints
+package import MoECheckpoints
 
 /// A checkpoint that was found, and what there is to say about it.
 package struct FoundCheckpoint {
@@ -7,7 +7,7 @@ package struct FoundCheckpoint {
   package var content: any CheckpointContent
   /// The step of the run.
   package var step: Int
-  /// Why it is not the newest, where it is not.
+  /// Why it is not the newest, or why nobody can tell whether it is whole; nil where neither is the case.
   package var note: String?
   /// The names of newer ones, which are not whole.
   package var damaged: Set<String> = []
@@ -37,12 +37,12 @@ package struct CheckpointStore: Sendable {
   /// - Throws: on all ranks the same error, as ``TrainingCheckpoint`` and ``ShardedCheckpoint``; the checkpoints stay as
   ///   they are.
   package func save(
-    _ checkpoint: TrainingCheckpoint, step: Int, metadata: [String: String], over ranks: CheckpointRanks,
+    _ checkpoint: TrainingCheckpoint, step: Int, metadata: NamedValues<String>, over ranks: CheckpointRanks,
     damaged: Set<String> = []
   ) throws {
     if ranks.size == 1 {
       try checkpoint.write(to: path(Self.nextFile), metadata: metadata)
-      try putFileInPlace()
+      try putFileInPlace(damaged: damaged)
       return prune(keeping: Self.newestFile, step: step, damaged: damaged)
     }
     try ShardedCheckpoint.write(
@@ -56,9 +56,9 @@ package struct CheckpointStore: Sendable {
     }
   }
 
-  private func putFileInPlace() throws(CheckpointError) {
-    // The newest file becomes the previous one only if it can be opened: the previous one may be the last whole one.
-    if openedStep(of: Self.newestFile) != nil {
+  private func putFileInPlace(damaged: Set<String>) throws(CheckpointError) {
+    // The newest file becomes the previous one only if it is whole: the previous one may be the last whole one.
+    if !damaged.contains(Self.newestFile), openedStep(of: Self.newestFile) != nil {
       let second = "\(Self.previousFile).tmp"
       _ = unsafe unlink(path(second))
       // A file system without hard links is left with a moment in which only the previous name exists.
@@ -113,9 +113,10 @@ package struct CheckpointStore: Sendable {
     for name in try ranks.gather(own, step: "checkpoints of \(path)")[0] {
       do {
         var found = try open(name, over: ranks)
-        found.note = newestError.map {
-          "\($0); the checkpoint before it, \(path(name)) of step \(found.step), takes its place"
-        }
+        found.note =
+          newestError.map {
+            "\($0); the checkpoint before it, \(path(name)) of step \(found.step), takes its place"
+          } ?? found.note
         found.damaged = damaged
         return found
       } catch let error as CheckpointError {
@@ -140,8 +141,15 @@ package struct CheckpointStore: Sendable {
       return FoundCheckpoint(
         content: try ShardedCheckpoint(path(name), step: step, over: ranks), step: step)
     }
-    let (file, step) = try ranks.agree(step: "checkpoint \(path(name))") { try openFile(name) }
-    return FoundCheckpoint(content: file, step: step)
+    let (file, step, note) = try ranks.agree(step: "checkpoint \(path(name))") {
+      let (file, step) = try openFile(name)
+      // All ranks see the same file; one of them reads all of it.
+      if try ranks.rank > 0 || CheckpointSeal.verify(file) { return (file, step, String?.none) }
+      return (
+        file, step, "\(file.path): an earlier version wrote it without a hash, so damage is not noticed"
+      )
+    }
+    return FoundCheckpoint(content: file, step: step, note: note)
   }
 
   /// Removes checkpoints that a killed process left half written.

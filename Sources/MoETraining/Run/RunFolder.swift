@@ -50,15 +50,17 @@ public struct RunFolder: Sendable {
     }
   }
 
-  /// Reads `run.json`.
+  /// Reads `run.json` and checks its numbers.
   ///
-  /// - Throws: ``TrainingError/run(path:_:)`` where there is none or it cannot be understood.
+  /// - Throws: ``TrainingError/run(path:_:)`` where there is none, it cannot be understood, or a value is out of range.
   public func description() throws(TrainingError) -> RunDescription {
     guard let data = FileManager.default.contents(atPath: descriptionPath) else {
       throw .run(path: path, "there is no run.json, so this is not the folder of a run")
     }
     do {
-      return try JSONDecoder().decode(RunDescription.self, from: data)
+      let description = try JSONDecoder().decode(RunDescription.self, from: data)
+      try description.validate()
+      return description
     } catch {
       throw .run(path: descriptionPath, "the file cannot be understood: \(Self.reason(error))")
     }

@@ -46,7 +46,7 @@ public final class Trainer {
       try ranks.communicator.requireAgreement(
         on: description.sharedFacts(over: ranks, resumes: resumes, execution: execution))
     }
-    try training.validate()
+    try description.validate()
     let length = description.model.contextLength
     sampler = try BatchSampler(
       corpus, sequenceLength: length, batchSize: training.batchSize, seed: description.seed,
