@@ -34,7 +34,7 @@ for step in 1...200 {
   let (loss, outputGradient) = squaredError(output, target)
   try layer.backward(
     outputGradient, input: input, recording: recording, losses: balance.gradients, into: &inputGradient)
-  let norm = try optimizer.step(learningRate: 3e-3)
+  let norm = try optimizer.step(learningRate: 1e-3)
   if step == 1 || step % 40 == 0 {
     print("step \(step)  loss \(loss)  load-balance loss \(balance.value)  gradient norm \(norm.all)")
   }
