@@ -1,4 +1,3 @@
-#include "parallel.h"
 #include "team.h"
 #include <time.h>
 
