@@ -4,8 +4,10 @@ import MoEReport
 extension Cluster {
   /// Reads the description that ``json()`` writes.
   ///
-  /// - Parameter path: named in errors.
-  /// - Throws: ``PlanError`` for what is no description, naming the value.
+  /// - Parameters:
+  ///   - json: the contents of the file.
+  ///   - path: the name of the file in errors.
+  /// - Throws: ``PlanError`` that names the value that is missing, of the wrong type, or out of range.
   public init(json: Data, path: String) throws(PlanError) {
     do {
       self = try decode(Cluster.self, from: json, path: path, keys: .convertFromSnakeCase)
@@ -17,15 +19,15 @@ extension Cluster {
     }
   }
 
-  /// One JSON object, for ``init(json:path:)``.
+  /// Returns one JSON object that ``init(json:path:)`` reads.
   public func json() -> Data { planJSON(self) }
 }
 
-/// Any part of a plan as JSON, names in snake case.
-public func planJSON(_ value: some Encodable) -> Data {
+/// Returns any part of a plan as JSON, with names in snake case.
+package func planJSON(_ value: some Encodable) -> Data {
   let encoder = JSONEncoder()
   encoder.keyEncodingStrategy = .convertToSnakeCase
   encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
-  // Numbers of a plan are finite, so nothing of it cannot be encoded.
+  // Encoding fails only for numbers that are not finite, and a plan has none.
   return (try? encoder.encode(value)) ?? Data()
 }
