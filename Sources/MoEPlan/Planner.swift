@@ -1,7 +1,8 @@
 /// Predicts the memory, traffic and time of a model's step on a cluster.
 ///
-/// Every rank has the same number of tokens. A step is predicted stage by stage, each as long as on its slowest rank. Layers
-/// with experts and sums of gradients have models of their own; everything else follows from its operations and bytes.
+/// Every rank has the same number of tokens. A step is predicted stage by stage, each as long as on its slowest rank.
+/// Layers with experts and sums of gradients have models of their own; everything else follows from its operations
+/// and bytes.
 public struct Planner: Sendable {
   /// The model.
   public let model: ModelShape
@@ -11,8 +12,8 @@ public struct Planner: Sendable {
   public let cluster: Cluster
   /// The rule that says which part of a group holds which experts.
   public var placement = PlacementRule.contiguous
-  /// The route of tokens and rows between hosts; nil for the route that `ExpertParallelLayer` takes: hierarchical if a group
-  /// has several hosts and some host has several of its ranks.
+  /// The route of tokens and rows between hosts; nil for the route that `ExpertParallelLayer` takes: hierarchical if
+  /// a group has several hosts and some host has several of its ranks.
   public var route: Route?
   /// `[layers][E]`: the probability that an expert is among the K of a token.
   private let chances: [[Double]]

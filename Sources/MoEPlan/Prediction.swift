@@ -14,8 +14,8 @@ public struct Prediction: Sendable, Equatable, Codable {
   public var dropRate: Double
   /// The rows of the rank with most rows, divided by the mean; the largest of all layers.
   public var imbalance: Double
-  /// In the passes over a layer, the share of the shorter of computation and exchange that the longer one hides; nil if nothing
-  /// travels between hosts.
+  /// In the passes over a layer, the share of the shorter of computation and exchange that the longer one hides; nil
+  /// if nothing travels between hosts.
   public var overlapEfficiency: Double?
   /// The route of rows between hosts.
   public var route: Route

@@ -74,7 +74,8 @@ extension Prediction {
       ("optimizer state", memory.optimizer), ("activations", memory.activations), ("buffers", memory.buffers),
     ]
     let largest = parts.max { $0.1 < $1.1 }!
-    return "needs \(formatted(bytes: memory.total)) per rank, which has \(formatted(bytes: memoryPerRank)); most is for "
+    return
+      "needs \(formatted(bytes: memory.total)) per rank, which has \(formatted(bytes: memoryPerRank)); most is for "
       + "\(largest.0): \(formatted(bytes: largest.1))"
   }
 }

@@ -4,7 +4,7 @@ import Foundation
 ///
 /// A block may use names that the page leaves to the reader. An HTML comment directly before the block declares them:
 ///
-///     <!-- example: let x: Activations -->
+///     <!-- example: let x: Activations = given() -->
 struct Example {
   /// The page, and the line of the block's first line of code.
   let page: String
@@ -12,6 +12,9 @@ struct Example {
   /// Lines of the comment before the block, and of the block.
   let context: [String]
   let code: [String]
+
+  /// A declaration for all examples: any value, of which only the type matters.
+  static let given = "func given<Value>() -> Value { fatalError() }\n"
 
   /// Returns the Swift blocks of a page in order.
   ///
@@ -24,7 +27,9 @@ struct Example {
     while let line = lines.popFirst() {
       if line.hasPrefix("<!-- example:") {
         var comment = [String(line.dropFirst("<!-- example:".count))]
-        while !comment[comment.count - 1].contains("-->"), let next = lines.popFirst() { comment.append(next) }
+        while !comment[comment.count - 1].contains("-->"), let next = lines.popFirst() {
+          comment.append(next)
+        }
         comment[comment.count - 1] = comment[comment.count - 1].replacing("-->", with: "")
         context = comment
       } else if line == "```swift" {
@@ -50,7 +55,8 @@ struct Example {
     let imports = (context + code).filter(isImport)
     // A line that is left out stays as an empty one, so that lines keep their numbers.
     let body = code.map { isImport($0) ? "" : $0 }
-    return (imports + ["func example\(number)() throws {"] + context.filter { !isImport($0) }
+    return
+      (imports + ["func example\(number)() throws {"] + context.filter { !isImport($0) }
       + ["do {", "#sourceLocation(file: \"\(page)\", line: \(line))"] + body
       + ["#sourceLocation()", "}", "}", ""]).joined(separator: "\n")
   }

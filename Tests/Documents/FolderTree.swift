@@ -5,7 +5,8 @@
 struct FolderTree {
   static let page = "CONTRIBUTING.md"
   static let missing = "(describe this folder)"
-  private static let start = "<!-- Folders: `make tree` keeps them complete; descriptions are edited here. -->\n```\n"
+  private static let start =
+    "<!-- Folders: `make tree` keeps them complete; descriptions are edited here. -->\n```\n"
   private static let end = "```\n<!-- End of folders. -->\n"
 
   /// Folders that are made by building or running, and entries that git ignores.

@@ -11,8 +11,8 @@ public struct Calibration {
   /// Receives a line about each measurement when it is done.
   public var report: (String) -> Void = { _ in }
 
-  /// - Parameter execution: the instruction set and threads that are planned for: all threads of this machine, or those of
-  ///   one rank of a job.
+  /// - Parameter execution: the instruction set and threads that are planned for: all threads of this machine, or
+  ///   those of one rank of a job.
   public init(execution: Execution) { self.execution = execution }
 
   /// D and F of the layers that the curve is measured on.
@@ -26,8 +26,8 @@ public struct Calibration {
   ///
   /// 1. The curve: `MoELayer` with 8 experts, top-2, forward and backward, over numbers of rows and shapes.
   /// 2. Memory: copies by all threads.
-  /// 3. The cost of being a rank: `ExpertParallelLayer` on one rank, for few and for many tokens. The experts are so small that
-  ///    the order of rows and metadata take most of the time.
+  /// 3. The cost of being a rank: `ExpertParallelLayer` on one rank, for few and for many tokens. The experts are so
+  ///    small that the order of rows and metadata take most of the time.
   /// 4. α and β between ranks.
   ///
   /// - Throws: the errors of the layers, and ``PlanError`` if a measured number is out of range.
@@ -41,10 +41,11 @@ public struct Calibration {
       memory: Double(ProcessInfo.processInfo.physicalMemory), link: links[0], intra: links[0], rates: rates)
   }
 
-  /// Measures the hosts of a job; all ranks return equal descriptions. A collective: all ranks compute at once, as in a step. A
-  /// host's rates are the rates of rank 0 times the ranks of the host.
+  /// Measures the hosts of a job; all ranks return equal descriptions. A collective: all ranks compute at once, as in
+  /// a step. A host's rates are the rates of rank 0 times the ranks of the host.
   ///
-  /// - Throws: the errors of ``host()``, `CommunicationError`, and ``PlanError`` if hosts have different numbers of ranks.
+  /// - Throws: the errors of ``host()``, `CommunicationError`, and ``PlanError`` if hosts have different numbers of
+  ///   ranks.
   public func cluster(over communicator: any Communicator) throws -> Cluster {
     let step = "calibration"
     communicator.timeout = .seconds(600)
@@ -80,7 +81,8 @@ public struct Calibration {
     report("memory: \(formatted(bytes: rates.memoryBandwidth))/s")
     (rates.choiceSeconds, rates.passSeconds) = try dispatch()
     report(
-      "per choice: \(formatted(seconds: rates.choiceSeconds)), per pass: \(formatted(seconds: rates.passSeconds))")
+      "per choice: \(formatted(seconds: rates.choiceSeconds)), per pass: \(formatted(seconds: rates.passSeconds))"
+    )
     return rates
   }
 

@@ -47,8 +47,8 @@ package struct LayerMeasurement: Sendable {
       backward: Stopwatch.median(Array(backward.dropFirst())))
   }
 
-  /// Measures `ExpertParallelLayer` over the ranks of a communicator, each with its part of the tokens. A collective: all
-  /// ranks make `steps` steps. Returns this rank's times from one barrier to the next.
+  /// Measures `ExpertParallelLayer` over the ranks of a communicator, each with its part of the tokens. A collective:
+  /// all ranks make `steps` steps. Returns this rank's times from one barrier to the next.
   package static func spread(
     _ problem: LayerProblem, weights: MoEWeights, over communicator: any Communicator, execution: Execution,
     steps: Int

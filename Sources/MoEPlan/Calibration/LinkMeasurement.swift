@@ -2,11 +2,11 @@ package import ExpertParallel
 
 /// Measures α and β of the links between the ranks of a communicator.
 package enum LinkMeasurement {
-  /// Times exchanges in which every rank sends equal numbers of bytes to all ranks: α from empty ones, β from ones of 8 MiB per
-  /// rank. A collective.
+  /// Times exchanges in which every rank sends equal numbers of bytes to all ranks: α from empty ones, β from ones of
+  /// 8 MiB per rank. A collective.
   ///
-  /// - Returns: seconds per message of a rank, and bytes per second of all ranks together, including the bytes that a rank copies
-  ///   to itself; equal on all ranks. With one rank there is no link to measure.
+  /// - Returns: seconds per message of a rank, and bytes per second of all ranks together, including the bytes that a
+  ///   rank copies to itself; equal on all ranks. With one rank there is no link to measure.
   package static func measure(over communicator: any Communicator) throws -> Link {
     let (size, bytesPerRank, repetitions) = (communicator.size, 8 << 20, 10)
     func exchange(_ bytes: Int, count: Int) throws -> Double {
@@ -36,8 +36,8 @@ package enum LinkMeasurement {
 }
 
 extension Link {
-  /// Returns the link of one host, from a measurement over one rank of each host. All hosts together moved H² blocks; one host
-  /// sends H − 1 of them to other hosts.
+  /// Returns the link of one host, from a measurement over one rank of each host. All hosts together moved H² blocks;
+  /// one host sends H − 1 of them to other hosts.
   package func crossing(hosts: Int) -> Link {
     let count = Double(hosts)
     return Link(latency: latency, bandwidth: bandwidth * (count - 1) / (count * count))

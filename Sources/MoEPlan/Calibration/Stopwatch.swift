@@ -14,7 +14,8 @@ enum Stopwatch {
     return sorted.count % 2 == 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2
   }
 
-  /// Returns the median time of calls that are repeated for about `seconds`, at least three times, after one that is not counted.
+  /// Returns the median time of calls that are repeated for about `seconds`, at least three times, after one that is
+  /// not counted.
   static func median(seconds: Double, _ body: () throws -> Void) rethrows -> Double {
     try body()
     var times: [Double] = []

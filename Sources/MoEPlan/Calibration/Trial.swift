@@ -29,10 +29,12 @@ package struct Trial: Sendable {
     LayerProblem(experts: 16, top: 1, hidden: 384, inner: 512, tokens: 3000, ranks: 4, skew: 0.7),
   ]
 
-  /// Measures layers in rounds, over local ranks that share the threads, and predicts them from the loads of the measurement.
+  /// Measures layers in rounds, over local ranks that share the threads, and predicts them from the loads of the
+  /// measurement.
   ///
   /// - Throws: the errors of the layers, and ``PlanError``.
-  package static func run(_ problems: [LayerProblem], on host: Cluster, execution: Execution) throws -> [Trial]
+  package static func run(_ problems: [LayerProblem], on host: Cluster, execution: Execution) throws
+    -> [Trial]
   {
     let weights = try problems.map { try $0.weights(seed: 1) }
     let rounds = try (0..<Calibration.rounds).map { _ in

@@ -1,5 +1,5 @@
-/// The time of everything without experts: attention, dense branches, the output projection and the optimizer. Each rank
-/// computes its own tokens.
+/// The time of everything without experts: attention, dense branches, the output projection and the optimizer. Each
+/// rank computes its own tokens.
 struct DenseCost {
   /// Seconds of the forward pass, of the backward pass without gradients of parameters, and of the optimizer's step.
   let forward: Double
@@ -7,8 +7,8 @@ struct DenseCost {
   let optimizer: Double
 
   /// A token takes 2·P operations for P parameters, and 2·2·S/2·D for the scores and sums of causal attention over S
-  /// tokens, at the rate of large products. The backward pass has as many products with parameters as the forward pass, and
-  /// twice as many for the scores. The optimizer reads and writes at the rate of memory.
+  /// tokens, at the rate of large products. The backward pass has as many products with parameters as the forward
+  /// pass, and twice as many for the scores. The optimizer reads and writes at the rate of memory.
   init(model: ModelShape, workload: Workload, topology: Topology) {
     let tokens = Double(workload.tokenCount) / Double(topology.rankCount)
     let products =

@@ -2,16 +2,18 @@
 public enum Route: String, Sendable, Codable, CaseIterable {
   /// Each rank sends to each other rank.
   case direct
-  /// Of the n ranks of a host, the one with index g mod n gathers the rows for host g, exchanges them for the rows that come from
-  /// host g, and hands those out. Each host sends one message to each other host, at the price of two more copies inside a host.
+  /// Of the n ranks of a host, the one with index g mod n gathers the rows for host g, exchanges them for the rows
+  /// that come from host g, and hands those out. Each host sends one message to each other host, at the price of two
+  /// more copies inside a host.
   case hierarchical
 }
 
 /// The time of one exchange.
 ///
-/// Between hosts, a rank needs α per message, and ranks work at the same time. A host's link carries both directions at once, so
-/// it needs the larger of its incoming and outgoing bytes over β. Inside a host, each rank copies the bytes that it receives and
-/// the bytes that it keeps. The copies of all ranks together run at the host's β, and take the time of its cores.
+/// Between hosts, a rank needs α per message, and ranks work at the same time. A host's link carries both directions
+/// at once, so it needs the larger of its incoming and outgoing bytes over β. Inside a host, each rank copies the
+/// bytes that it receives and the bytes that it keeps. The copies of all ranks together run at the host's β, and take
+/// the time of its cores.
 struct ExchangeCost {
   /// `[groups]`: seconds on links between hosts until the last rank of a group has all its bytes.
   let network: [Double]
@@ -33,8 +35,8 @@ struct ExchangeCost {
         )
         for (index, rank) in segment.enumerated() {
           let served = Self.servedHosts(index, of: segment.count, on: place, hosts: segments.count)
-          // A rank has about as many bytes for each host. It copies the bytes that its neighbours have for the hosts that it
-          // serves, and the bytes that its neighbours received for it.
+          // A rank has about as many bytes for each host. It copies the bytes that its neighbours have for the hosts
+          // that it serves, and the bytes that its neighbours received for it.
           let share = Double(served) / others
           inside[rank] += share * (out - traffic.betweenOut[rank]) + (1 - share) * traffic.betweenIn[rank]
           betweenMessages[rank] = Double(served)

@@ -5,13 +5,14 @@ package struct ExpertClock {
   /// Numbers of rows in ascending order, with the seconds of the forward and of the backward pass for each.
   private let nodes: [(rows: Double, forward: Double, backward: Double)]
 
-  /// Without a measured curve, times follow the roofline (Williams, Waterman and Patterson 2009). A forward pass takes as long as
-  /// the longer of its products and of reading the weights once. A backward pass has twice the products, and reads the weights twice
-  /// and writes their gradients.
+  /// Without a measured curve, times follow the roofline (Williams, Waterman and Patterson 2009). A forward pass
+  /// takes as long as the longer of its products and of reading the weights once. A backward pass has twice the
+  /// products, and reads the weights twice and writes their gradients.
   ///
-  /// With a curve, the rate at each measured number of rows is the mean over the measured shapes, weighted by 1/distance² in
-  /// (ln D, ln F) (Shepard 1968). Between measured numbers of rows the time is linear. Below the smallest one it falls linearly to half
-  /// of that one's time at zero rows; above the largest one it is proportional to the rows.
+  /// With a curve, the rate at each measured number of rows is the mean over the measured shapes, weighted by
+  /// 1/distance² in (ln D, ln F) (Shepard 1968). Between measured numbers of rows the time is linear. Below the
+  /// smallest one it falls linearly to half of that one's time at zero rows; above the largest one it is proportional
+  /// to the rows.
   package init(_ rates: ComputeRates, model: ModelShape, feedForwardSize: Int, parameterBytes: Int) {
     let products = Double(2 * model.matrixCount * model.hiddenSize * feedForwardSize)
     let counts = Set(rates.curve.map(\.rows)).sorted()

@@ -1,7 +1,7 @@
 /// The time and traffic of adding gradients over ranks, for all layers of a step at once.
 ///
-/// The products that compute the gradients of shared parameters, 2·T·P operations, are counted here too. With reduced sums, all
-/// ranks compute them at once; with exact sums, one rank after another.
+/// The products that compute the gradients of shared parameters, 2·T·P operations, are counted here too. With reduced
+/// sums, all ranks compute them at once; with exact sums, one rank after another.
 struct GradientSumCost {
   /// Seconds of products that wait for no other rank.
   private(set) var products = 0.0
@@ -39,8 +39,8 @@ struct GradientSumCost {
     }
   }
 
-  /// Adds an all-reduce of `values` floats over `count` ranks. Each rank owns a share of the values, receives it from all ranks,
-  /// adds, and sends the sum to all ranks.
+  /// Adds an all-reduce of `values` floats over `count` ranks. Each rank owns a share of the values, receives it from
+  /// all ranks, adds, and sends the sum to all ranks.
   ///
   /// - Parameter distance: the difference of consecutive ranks among these.
   private mutating func reduce(
@@ -53,8 +53,8 @@ struct GradientSumCost {
     for _ in 0..<2 { bytes.add(share, as: .gradients) }
   }
 
-  /// Adds sums that travel from rank to rank, `count` − 1 times one after another. The last rank then sends them to all, by
-  /// handing out shares that all ranks gather.
+  /// Adds sums that travel from rank to rank, `count` − 1 times one after another. The last rank then sends them to
+  /// all, by handing out shares that all ranks gather.
   private mutating func chain(
     _ values: Double, messages: Double, count: Int, distance: Int, _ topology: Topology
   ) {

@@ -37,8 +37,9 @@ struct LayerCost {
     forward = exchangeAndCompute(load.forward, filler: nil, "experts")
   }
 
-  /// The gradient of the output travels like the tokens, with one number per row. Half of the products compute gradients of rows.
-  /// The other half compute gradients of weights; they fill waits, and continue while the last rows return.
+  /// The gradient of the output travels like the tokens, with one number per row. Half of the products compute
+  /// gradients of rows. The other half compute gradients of weights; they fill waits, and continue while the last
+  /// rows return.
   private mutating func addBackward() {
     if workload.recomputes {
       _ = exchangeAndCompute(load.forward, filler: nil, "experts again")
@@ -52,9 +53,10 @@ struct LayerCost {
     backward = exchangeAndCompute(half, filler: half, "experts, back")
   }
 
-  /// Adds the exchanges of metadata before tokens travel, and returns their seconds. Each rank tells all ranks its number of
-  /// tokens (40 bytes) and its number of choices of each expert (4 bytes, or 4·K if there is a capacity, which takes first choices before
-  /// second ones). It tells the ranks of its group how much comes (16 bytes per slice) and 12 bytes per choice.
+  /// Adds the exchanges of metadata before tokens travel, and returns their seconds. Each rank tells all ranks its
+  /// number of tokens (40 bytes) and its number of choices of each expert (4 bytes, or 4·K if there is a capacity,
+  /// which takes first choices before second ones). It tells the ranks of its group how much comes (16 bytes per
+  /// slice) and 12 bytes per choice.
   private mutating func announcements() -> Double {
     let everyone = topology.rankCount
     let counts = 4 * model.expertCount * (workload.capacityFactor == nil ? 1 : model.expertsPerToken)

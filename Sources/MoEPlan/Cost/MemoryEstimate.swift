@@ -24,10 +24,10 @@ public struct MemoryEstimate: Sendable, Equatable, Codable {
   }
 
   /// With t tokens and M rows, a full recording keeps M·(2·D + 3·F) values with a gate or M·(2·D + 2·F) without, and
-  /// t·(K·D + K + E). A recording of the routing alone keeps t·(K + E), and one layer's activations during its backward
-  /// pass. Attention keeps 6·D values per token: the normed input, queries, keys, values, the heads' output and its sum. Each
-  /// layer keeps its input, D values per token, and the output projection V logits per token. The scores of attention are not
-  /// counted.
+  /// t·(K·D + K + E). A recording of the routing alone keeps t·(K + E), and one layer's activations during its
+  /// backward pass. Attention keeps 6·D values per token: the normed input, queries, keys, values, the heads' output
+  /// and its sum. Each layer keeps its input, D values per token, and the output projection V logits per token. The
+  /// scores of attention are not counted.
   ///
   /// - Parameter rows: M, the largest over ranks and layers.
   init(model: ModelShape, workload: Workload, split: Split, rankCount: Int, rows: Double) {

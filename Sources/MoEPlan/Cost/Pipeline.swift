@@ -1,10 +1,11 @@
 /// A simulation of exchanges in slices beside computation, slice by slice, for the ranks of one group of an
 /// `ExpertParallelLayer`.
 ///
-/// The link carries one slice of tokens after another. A rank's cores copy the bytes that come from their own host, and compute the
-/// slices in order as they arrive. A slice returns when all ranks have computed it. Gradients of the experts' weights need a slice to
-/// be computed; they fill waits, and continue while the last slices return. The simulation can interrupt them at any moment. In
-/// the layer, the next slice waits until the gradients of one slice are done.
+/// The link carries one slice of tokens after another. A rank's cores copy the bytes that come from their own host,
+/// and compute the slices in order as they arrive. A slice returns when all ranks have computed it. Gradients of the
+/// experts' weights need a slice to be computed; they fill waits, and continue while the last slices return. The
+/// simulation can interrupt them at any moment. In the layer, the next slice waits until the gradients of one slice
+/// are done.
 package struct Pipeline {
   /// One slice: the seconds of the link out and back, and of each rank's cores, `[ranks]`.
   package struct Slice {

@@ -34,8 +34,8 @@ package struct Topology {
 
   /// Returns the seconds of each rank if all ranks compute at once.
   ///
-  /// A rank has `threadsPerRank` of the cores. A host cannot finish earlier than all its work divided by all its cores, and ranks
-  /// that take turns reach that bound (McNaughton 1959).
+  /// A rank has `threadsPerRank` of the cores. A host cannot finish earlier than all its work divided by all its
+  /// cores, and ranks that take turns reach that bound (McNaughton 1959).
   ///
   /// - Parameter works: `[R]`: the seconds that each rank's work would take on all cores of a host.
   package func elapsed(_ works: [Double]) -> [Double] {

@@ -18,8 +18,8 @@ struct Traffic {
     (own, insideMessages, betweenMessages) = (zeros, zeros, zeros)
   }
 
-  /// Returns the traffic if every rank of a group sends `bytes[p]` to each rank that holds part p of the experts. The traffic back
-  /// is ``reversed``.
+  /// Returns the traffic if every rank of a group sends `bytes[p]` to each rank that holds part p of the experts. The
+  /// traffic back is ``reversed``.
   static func toParts(_ bytes: [Double], _ topology: Topology) -> Traffic {
     var traffic = Traffic(rankCount: topology.rankCount)
     let size = Double(topology.split.groupSize)
@@ -48,8 +48,8 @@ struct Traffic {
   ///
   /// - Parameters:
   ///   - count: the number of ranks that are peers of one another.
-  ///   - distance: the difference of consecutive peers: 1 for blocks of `count` neighbours, a group's size for the ranks that hold the
-  ///     same experts.
+  ///   - distance: the difference of consecutive peers: 1 for blocks of `count` neighbours, a group's size for the
+  ///     ranks that hold the same experts.
   static func toPeers(_ bytes: Double, count: Int, distance: Int, _ topology: Topology) -> Traffic {
     var traffic = Traffic(rankCount: topology.rankCount)
     let width = topology.cluster.ranksPerHost

@@ -1,19 +1,19 @@
 package import MoECore
 
-/// A probability distribution of a token's K experts: among all distributions over sets of K experts in which each expert has
-/// its given probability, the one with the largest entropy. It is the conditional Poisson distribution (Chen, Dempster and
-/// Liu 1994, *Weighted finite population sampling to maximize entropy*, Biometrika 81).
+/// A probability distribution of a token's K experts: among all distributions over sets of K experts in which each
+/// expert has its given probability, the one with the largest entropy. It is the conditional Poisson distribution
+/// (Chen, Dempster and Liu 1994, *Weighted finite population sampling to maximize entropy*, Biometrika 81).
 ///
-/// Each expert e is drawn independently with probability p_e, under the condition that K are drawn in all. Probabilities of sets
-/// of experts are quotients of Poisson binomial probabilities, exact up to rounding; nothing is simulated. If all experts have
-/// the same probability, the distribution is hypergeometric.
+/// Each expert e is drawn independently with probability p_e, under the condition that K are drawn in all.
+/// Probabilities of sets of experts are quotients of Poisson binomial probabilities, exact up to rounding; nothing is
+/// simulated. If all experts have the same probability, the distribution is hypergeometric.
 package struct ChoiceModel {
   /// K.
   package let expertsPerToken: Int
   /// `[E]`: p_e. Experts of one part stand together, because ``chance(ofAny:kept:)`` takes a range.
   private let probabilities: [Double]
-  /// `[E + 1][K + 1]`: `before[e][k]` is the probability that k of the experts below e are drawn, and `after[e][k]` that k of
-  /// the experts from e on are drawn.
+  /// `[E + 1][K + 1]`: `before[e][k]` is the probability that k of the experts below e are drawn, and `after[e][k]`
+  /// that k of the experts from e on are drawn.
   private let before: [[Double]]
   private let after: [[Double]]
   /// The probability that K experts are drawn in all.

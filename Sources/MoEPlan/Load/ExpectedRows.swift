@@ -9,9 +9,9 @@ package struct ExpectedRows {
   /// The share of all choices that is dropped.
   package let dropRate: Double
 
-  /// If the workload has a seed, each group's count of an expert is drawn from the normal distribution that approximates the
-  /// binomial distribution over the group's tokens. The counts of a group are then scaled to add up to its choices. Without a
-  /// seed, counts are expectations.
+  /// If the workload has a seed, each group's count of an expert is drawn from the normal distribution that
+  /// approximates the binomial distribution over the group's tokens. The counts of a group are then scaled to add up
+  /// to its choices. Without a seed, counts are expectations.
   ///
   /// - Parameters:
   ///   - chances: `[E]`: the probability that an expert is among the K of a token.

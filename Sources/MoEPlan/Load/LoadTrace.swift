@@ -11,11 +11,11 @@ public enum LoadTrace: Sendable, Equatable {
   /// Measured choices of each expert, `[layer][E]`, counted before any is dropped.
   case measured([[Double]])
 
-  /// Returns the probability that an expert is among the K of a token, `[layer][E]`; a layer's probabilities add up to K. The
-  /// layers of the trace are used in turn for all layers of the model.
+  /// Returns the probability that an expert is among the K of a token, `[layer][E]`; a layer's probabilities add up
+  /// to K. The layers of the trace are used in turn for all layers of the model.
   ///
-  /// - Throws: ``PlanError`` if the trace is empty, has another number of experts, or gives one expert more than a K-th of the
-  ///   choices.
+  /// - Throws: ``PlanError`` if the trace is empty, has another number of experts, or gives one expert more than a
+  ///   K-th of the choices.
   package func chances(expertCount: Int, expertsPerToken: Int) throws(PlanError) -> [[Double]] {
     let chosen = Double(expertsPerToken)
     switch self {

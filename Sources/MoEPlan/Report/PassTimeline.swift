@@ -1,7 +1,7 @@
 import MoEReport
 
-/// The drawing of the forward and the backward pass over the first layer: the work of the cores of the rank that computes longest,
-/// and of its host's link, over time.
+/// The drawing of the forward and the backward pass over the first layer: the work of the cores of the rank that
+/// computes longest, and of its host's link, over time.
 struct PassTimeline {
   let prediction: Prediction
   let top: Double

@@ -1,7 +1,7 @@
 import MoEReport
 
-/// A plan as one SVG: the step times of the fastest splits, and for the first of them the passes over a layer, on the cores of a
-/// rank and on its host's link. The SVG has colours for light and for dark pages.
+/// A plan as one SVG: the step times of the fastest splits, and for the first of them the passes over a layer, on the
+/// cores of a rank and on its host's link. The SVG has colours for light and for dark pages.
 public struct PlanDrawing {
   private let predictions: [Prediction]
   private let title: String

@@ -1,4 +1,5 @@
-/// Reads amounts with units, as options of the command line give them. Each function returns nil if the text is no amount.
+/// Reads amounts with units, as options of the command line give them. Each function returns nil if the text is no
+/// amount.
 package enum Quantity {
   /// Seconds: `50us`, `2ms`, `1.5s`, `200ns`.
   package static func seconds(_ text: String) -> Double? {

@@ -1,7 +1,8 @@
 /// How ranks divide the work: R = EP × DP × TP.
 ///
-/// The ranks form DP groups of EP·TP consecutive ranks. Each group holds all experts. Within a group, TP consecutive ranks hold
-/// the same experts, each rank a part of their F. Tokens are divided over all R ranks and travel only within their group.
+/// The ranks form DP groups of EP·TP consecutive ranks. Each group holds all experts. Within a group, TP consecutive
+/// ranks hold the same experts, each rank a part of their F. Tokens are divided over all R ranks and travel only
+/// within their group.
 public struct Split: Sendable, Hashable, Codable, CustomStringConvertible {
   /// EP: the number of parts into which a group's experts are divided.
   public var expertParallel: Int

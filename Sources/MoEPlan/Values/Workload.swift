@@ -20,8 +20,8 @@ public struct Workload: Sendable, Equatable, Codable {
       }
     }
 
-    /// The bytes that a step reads and writes per parameter: the parameter, its gradient, which is also set to zero, and its
-    /// state.
+    /// The bytes that a step reads and writes per parameter: the parameter, its gradient, which is also set to zero,
+    /// and its state.
     var touchedBytes: Int { self == .none ? 0 : 16 + 2 * stateBytes }
   }
 

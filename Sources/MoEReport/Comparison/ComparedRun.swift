@@ -5,14 +5,16 @@ package struct ComparedRun {
     /// The layer's index in the model, and its number of experts.
     package var layer: Int
     package var experts: Int
-    /// The coefficient of variation of a step's load over experts before drops, the mean of the last tenth of the steps.
+    /// The coefficient of variation of a step's load over experts before drops, the mean of the last tenth of the
+    /// steps.
     package var variation: Double
-    /// The coefficient of variation of the sum of those steps' loads, in which the randomness of single batches averages out.
+    /// The coefficient of variation of the sum of those steps' loads, in which the randomness of single batches
+    /// averages out.
     package var variationOfSum: Double
     /// The share of choices that were dropped in those steps.
     package var dropRate: Double
-    /// The information that a held-out byte's expert has about the byte's label, about its label if one label is left out, and
-    /// about its kind of character.
+    /// The information that a held-out byte's expert has about the byte's label, about its label if one label is left
+    /// out, and about its kind of character.
     package var ofLabel: Specialization?
     package var ofOtherLabels: Specialization?
     package var ofClass: Specialization?

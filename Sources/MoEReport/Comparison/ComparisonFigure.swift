@@ -1,6 +1,7 @@
 extension RunComparison {
-  /// An SVG of the validation loss over steps, with colours for light and for dark pages. Each configuration has a line, the mean over
-  /// seeds, with the range over seeds shaded. Dots mark the steps at which lines reach the baseline's final loss.
+  /// An SVG of the validation loss over steps, with colours for light and for dark pages. Each configuration has a
+  /// line, the mean over seeds, with the range over seeds shaded. Dots mark the steps at which lines reach the
+  /// baseline's final loss.
   public var figure: String {
     let groups = [baseline] + others
     let curves = groups.map { meanCurve($0.runs.map(\.validation)) }
@@ -26,7 +27,8 @@ extension RunComparison {
         .joined(separator: ", ") + ".")
   }
 
-  /// Returns places for labels near the ends of their lines: apart from one another, and on average no higher than the ends.
+  /// Returns places for labels near the ends of their lines: apart from one another, and on average no higher than
+  /// the ends.
   private func labelPositions(_ ends: [Double]) -> [Double] {
     let apart = spread(ends, gap: 0.055)
     let rise = zip(apart, ends).reduce(0) { $0 + $1.0 - $1.1 } / Double(ends.count)

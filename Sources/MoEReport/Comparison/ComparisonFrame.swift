@@ -6,7 +6,8 @@ struct Frame {
   var x: Axis
   var y: Axis
 
-  /// The axis of losses covers the steps after the first fifth, in which losses fall too far to leave room for the rest.
+  /// The axis of losses covers the steps after the first fifth, in which losses fall too far to leave room for the
+  /// rest.
   init(_ curves: [[SpreadPoint]], steps: Int) {
     x = Axis(0, Double(steps))
     let shown = curves.flatMap { curve in curve.filter { $0.step >= Double(steps) / 5 } }
@@ -81,8 +82,8 @@ struct Frame {
       "text", ["class": style, "x": coordinate(x), "y": coordinate(y), "text-anchor": anchor], escaped(text))
   }
 
-  /// Returns the whole file. Its colours follow the theme of the reader's system. The page around it may have another theme, so the
-  /// picture has a background of its own.
+  /// Returns the whole file. Its colours follow the theme of the reader's system. The page around it may have another
+  /// theme, so the picture has a background of its own.
   func picture(_ marks: String, _ labels: String, summary: String) -> String {
     let (width, height) = (coordinate(Self.width), coordinate(Self.height))
     let area = (across(x.upper) - Self.left, Self.height - Self.top - Self.bottom)

@@ -20,8 +20,8 @@ extension RunComparison {
       """
   }
 
-  /// Returns a table of the information that a byte's expert has about the byte's label or kind of character, in bits and as a share
-  /// of the maximum.
+  /// Returns a table of the information that a byte's expert has about the byte's label or kind of character, in bits
+  /// and as a share of the maximum.
   func specialization(
     _ noun: String, _ all: KeyPath<ComparedRun.Layer, Specialization?>,
     _ others: KeyPath<ComparedRun.Layer, Specialization?>? = nil

@@ -2,8 +2,8 @@ import Foundation
 
 /// A comparison of runs of several configurations, with a few seeds of each, with a baseline.
 ///
-/// The name of a configuration is the part of a run's name before the last hyphen: `switch8-1` and `switch8-2` are two seeds of
-/// `switch8`. A run is compared with the baseline's run of the same seed.
+/// The name of a configuration is the part of a run's name before the last hyphen: `switch8-1` and `switch8-2` are
+/// two seeds of `switch8`. A run is compared with the baseline's run of the same seed.
 public struct RunComparison {
   /// The runs of one configuration, in the order of their seeds.
   package struct Group {
@@ -17,8 +17,8 @@ public struct RunComparison {
   package var baseline: Group
   /// The other configurations, the one with fewest parameters first.
   package var others: [Group]
-  /// The information that the byte alone has about its label, for all labels and without the label left out. A router that saw
-  /// nothing but the byte could not know more.
+  /// The information that the byte alone has about its label, for all labels and without the label left out. A router
+  /// that saw nothing but the byte could not know more.
   package var ofByte: (all: Specialization, others: Specialization?)?
   /// The label without which specialisation is measured a second time.
   package let labelLeftOut: String?
@@ -29,8 +29,8 @@ public struct RunComparison {
   ///   - folder: a folder with the folders that `moe train` wrote, each named CONFIGURATION-SEED.
   ///   - baseline: the configuration to compare with.
   ///   - label: a label without which specialisation is measured a second time.
-  /// - Throws: ``RunError`` if a file cannot be read, if the baseline is missing, or if runs differ in their text, their steps or
-  ///   their FLOPs per token.
+  /// - Throws: ``RunError`` if a file cannot be read, if the baseline is missing, or if runs differ in their text,
+  ///   their steps or their FLOPs per token.
   public init(folder: String, baseline: String = "dense", leavingOut label: String? = nil) throws(RunError) {
     var summaries: [ComparedRun] = []
     for name in try Self.runNames(folder) {
@@ -75,8 +75,8 @@ public struct RunComparison {
     ofByte = (Specialization(counts: counts), left.map { Specialization(counts: counts.without(column: $0)) })
   }
 
-  /// Returns the step at which a run reaches the loss of the baseline with its seed, and the ratio of the baseline's steps to it.
-  /// Returns nil if the run does not reach that loss, or if that baseline is missing.
+  /// Returns the step at which a run reaches the loss of the baseline with its seed, and the ratio of the baseline's
+  /// steps to it. Returns nil if the run does not reach that loss, or if that baseline is missing.
   ///
   /// - Parameters:
   ///   - share: the share of the baseline's steps after which its loss is taken, from the last validation until then.

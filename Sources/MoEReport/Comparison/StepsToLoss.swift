@@ -8,8 +8,9 @@ extension Series {
     return before.step + share * (after.step - before.step)
   }
 
-  /// Returns the means of 2·`radius` + 1 neighbouring points, each at the step of the middle point. The result is shorter by `radius`
-  /// points at both ends, so no mean lags behind. Returns the series itself if it is too short for one mean.
+  /// Returns the means of 2·`radius` + 1 neighbouring points, each at the step of the middle point. The result is
+  /// shorter by `radius` points at both ends, so no mean lags behind. Returns the series itself if it is too short
+  /// for one mean.
   package func centredMeans(radius: Int) -> Series {
     let width = 2 * radius + 1
     if points.count < width { return self }

@@ -27,8 +27,8 @@ enum JSONSetting: Decodable, Equatable {
     }
   }
 
-  /// Returns the leaves with their paths, such as `training.optimizer.beta1`. An object's members are in alphabetic order. A list
-  /// of plain values is one leaf.
+  /// Returns the leaves with their paths, such as `training.optimizer.beta1`. An object's members are in alphabetic
+  /// order. A list of plain values is one leaf.
   func flattened(_ path: String = "") -> [(path: String, value: String)] {
     switch self {
     case .object(let members) where !members.isEmpty:

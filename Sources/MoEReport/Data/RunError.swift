@@ -2,8 +2,8 @@ package import Foundation
 
 /// An error in a file of a run's folder.
 ///
-/// The description is one plain sentence without a full stop. It names the file, the line if the file has one record per line, the
-/// value, and what was expected.
+/// The description is one plain sentence without a full stop. It names the file, the line if the file has one record
+/// per line, the value, and what was expected.
 public struct RunError: Error, Sendable, Equatable, CustomStringConvertible {
   /// The file or folder.
   public let path: String

@@ -18,8 +18,8 @@ package struct Series: Equatable {
 
   var last: Double? { points.last?.value }
 
-  /// Returns centred means of up to 2·`radius` + 1 points, which do not lag as running means do. At the beginning the radius is smaller,
-  /// so that a steep start stays visible. At the end a mean covers only the points to its left.
+  /// Returns centred means of up to 2·`radius` + 1 points, which do not lag as running means do. At the beginning the
+  /// radius is smaller, so that a steep start stays visible. At the end a mean covers only the points to its left.
   package func smoothed(radius: Int) -> Series {
     var sums = [0.0]
     for point in points { sums.append(sums.last! + point.value) }
@@ -32,8 +32,8 @@ package struct Series: Equatable {
       })
   }
 
-  /// Returns at most 2·`count` points: the lowest and the highest of each of `count` ranges, in order of steps, so that no spike is
-  /// lost.
+  /// Returns at most 2·`count` points: the lowest and the highest of each of `count` ranges, in order of steps, so
+  /// that no spike is lost.
   package func extremes(_ count: Int) -> Series {
     if points.count <= 2 * count { return self }
     return Series(

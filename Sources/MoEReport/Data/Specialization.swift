@@ -10,8 +10,8 @@ package struct Specialization: Equatable {
   package var information: Double
   /// The smaller of both entropies, in bits.
   package var maximum: Double
-  /// The expected I of N independent bytes, in bits, which is not zero by chance: (E′−1)(L′−1) / (2 N ln 2), with E′ experts and L′
-  /// labels that occur (Miller 1955).
+  /// The expected I of N independent bytes, in bits, which is not zero by chance: (E′−1)(L′−1) / (2 N ln 2), with E′
+  /// experts and L′ labels that occur (Miller 1955).
   package var chance: Double
   /// The expert whose labels differ most from those of all bytes; nil if no expert differs.
   package var strongest: Expert?
@@ -71,7 +71,8 @@ func entropy(_ counts: [Double]) -> Double {
   return counts.reduce(0) { $1 > 0 ? $0 - $1 / total * log2($1 / total) : $0 }
 }
 
-/// Returns the standard deviation of a load divided by its mean: 0 if it is balanced, √(E−1) if one expert has all of it.
+/// Returns the standard deviation of a load divided by its mean: 0 if it is balanced, √(E−1) if one expert has all of
+/// it.
 package func coefficientOfVariation(_ load: [Int]) -> Double {
   let mean = Double(load.reduce(0, +)) / Double(load.count)
   if mean == 0 { return 0 }

@@ -15,8 +15,8 @@ package struct Color: Equatable {
       red: Double(hex >> 16 & 255) / 255, green: Double(hex >> 8 & 255) / 255, blue: Double(hex & 255) / 255)
   }
 
-  /// Makes a colour from OKLCH (Ottosson 2020): lightness 0 to 1, chroma, hue in degrees. Chroma is lowered until the colour is
-  /// inside sRGB.
+  /// Makes a colour from OKLCH (Ottosson 2020): lightness 0 to 1, chroma, hue in degrees. Chroma is lowered until the
+  /// colour is inside sRGB.
   package init(lightness: Double, chroma: Double, hue: Double) {
     var chroma = chroma
     var linear = Self.linear(lightness, chroma, hue)

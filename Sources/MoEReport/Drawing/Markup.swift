@@ -1,7 +1,7 @@
 /// Returns text that is safe in HTML, in elements and in quoted attributes.
 ///
-/// Control characters become their pictures (U+2400…). Characters that are invisible, or that would reorder the text around them,
-/// become their numbers. So text from a file is shown and has no other effect.
+/// Control characters become their pictures (U+2400…). Characters that are invisible, or that would reorder the text
+/// around them, become their numbers. So text from a file is shown and has no other effect.
 package func escaped(_ text: some StringProtocol) -> String {
   var result = ""
   for scalar in text.unicodeScalars { result += escaped(scalar) }

@@ -14,7 +14,8 @@ package struct Palette {
   /// The number of lines that have a colour of their own.
   package static let lineCount = 8
 
-  /// Returns the colour of a line and its label. Neighbours differ in lightness too, for readers who distinguish few hues.
+  /// Returns the colour of a line and its label. Neighbours differ in lightness too, for readers who distinguish few
+  /// hues.
   package func line(_ index: Int) -> Color {
     let (hue, shift) = [
       (255.0, 0.0), (45, 0.03), (165, -0.04), (345, 0.02), (85, -0.06), (215, 0.03), (300, -0.07), (20, -0.1),
@@ -22,8 +23,8 @@ package struct Palette {
     return Color(lightness: (isDark ? 0.78 : 0.5) + shift, chroma: 0.14, hue: hue)
   }
 
-  /// Returns the background of an expert's characters. Up to eight experts have hues and lightnesses that differ even without
-  /// red–green vision. With more experts, hues advance by the golden angle, in three lightnesses.
+  /// Returns the background of an expert's characters. Up to eight experts have hues and lightnesses that differ even
+  /// without red–green vision. With more experts, hues advance by the golden angle, in three lightnesses.
   package func expert(_ index: Int, of count: Int) -> Color {
     if count <= 8 {
       let (lightness, chroma, hue) = [

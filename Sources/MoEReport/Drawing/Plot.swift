@@ -1,4 +1,5 @@
-/// A plot. Its marks are an SVG that stretches with the page. Its texts are HTML beside the SVG, so they keep their size on a phone.
+/// A plot. Its marks are an SVG that stretches with the page. Its texts are HTML beside the SVG, so they keep their
+/// size on a phone.
 struct Plot {
   /// A text beside the marks. Its position is a share of the height from below, or of the width from the left.
   struct Text {

@@ -17,7 +17,8 @@ private func summary(_ facts: RunFacts) -> String {
   let size = abbreviated(Double(run.parameters.total))
   let active =
     share < 0.9995
-    ? ", of which \(abbreviated(Double(run.parameters.active))) (\(percent(share))) are used for each byte" : ""
+    ? ", of which \(abbreviated(Double(run.parameters.active))) (\(percent(share))) are used for each byte"
+    : ""
   var labels: [String] = []
   for file in run.data.files where !labels.contains(file.label) { labels.append(file.label) }
   let texts = labels.count <= 12 ? listed(labels) : "\(listed(Array(labels.prefix(11)))) …"

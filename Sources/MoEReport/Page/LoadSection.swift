@@ -1,7 +1,7 @@
 import Foundation
 
-/// Returns the section about expert load, with one card per layer. A card has the load map and, over the same steps, the load's
-/// coefficient of variation, the dropped choices and the entropy.
+/// Returns the section about expert load, with one card per layer. A card has the load map and, over the same steps,
+/// the load's coefficient of variation, the dropped choices and the entropy.
 func loadSection(_ facts: RunFacts) -> String {
   let layers = facts.layers
   if layers.isEmpty {

@@ -1,4 +1,5 @@
-/// Returns the section with all settings of `run.json`, with one column per run. Settings in which the runs differ are marked.
+/// Returns the section with all settings of `run.json`, with one column per run. Settings in which the runs differ
+/// are marked.
 func settingsSection(_ facts: [RunFacts], _ names: [String]) -> String {
   let runs = facts.map { Dictionary($0.run.settings.map { ($0.path, $0.value) }) { first, _ in first } }
   var paths = facts[0].run.settings.map(\.path)
@@ -22,7 +23,8 @@ func settingsSection(_ facts: [RunFacts], _ names: [String]) -> String {
   return section(
     "settings", "Settings", lead,
     scrollingTable(
-      "Nested settings are written with dots: training.steps is the setting steps inside training.", head: element("tr", [:], head), body: rows.joined(),
+      "Nested settings are written with dots: training.steps is the setting steps inside training.",
+      head: element("tr", [:], head), body: rows.joined(),
       style: "settings", name: "Settings"))
 }
 

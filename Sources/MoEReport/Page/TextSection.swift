@@ -32,7 +32,8 @@ package struct SampleCharacter: Equatable {
   }
 }
 
-/// Returns the section of held-out text, with each character in the colour of its expert. Radio buttons choose the layer.
+/// Returns the section of held-out text, with each character in the colour of its expert. Radio buttons choose the
+/// layer.
 func textSection(_ facts: RunFacts) -> String {
   guard let routing = facts.run.routing, !routing.samples.isEmpty, !routing.layers.isEmpty else { return "" }
   let samples = shownSamples(routing)
