@@ -1,8 +1,8 @@
 import Foundation
 
 /// `bench/RESULTS.md`, rendered from the measurements in `bench/results`.
-struct ResultsPage {
-  static let path = "bench/RESULTS.md"
+package struct ResultsPage {
+  package static let path = "bench/RESULTS.md"
   private static let folder = "bench/results"
 
   private let measurements: [Measurement]
@@ -10,7 +10,7 @@ struct ResultsPage {
   /// Reads every measurement.
   ///
   /// - Throws: ``DocumentError`` that names the file that is no measurement.
-  init(repository: Repository) throws {
+  package init(repository: Repository) throws {
     measurements = try repository.entries(Self.folder).filter { $0.hasSuffix(".json") }.map { name in
       let data = Data(try repository.text("\(Self.folder)/\(name)").utf8)
       do {
@@ -21,7 +21,7 @@ struct ResultsPage {
     }.sorted { $0.order < $1.order }
   }
 
-  var markdown: String { ([Self.head] + measurements.map(\.section)).joined(separator: "\n\n") + "\n" }
+  package var markdown: String { ([Self.head] + measurements.map(\.section)).joined(separator: "\n\n") + "\n" }
 
   private static let head = """
     # Results

@@ -1,7 +1,7 @@
 import Foundation
 import Testing
 
-@testable import moe_documents
+import moe_documents
 
 /// Documents say what is there.
 struct DocumentsTests {

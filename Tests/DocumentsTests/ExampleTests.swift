@@ -1,7 +1,7 @@
 import Foundation
 import Testing
 
-@testable import moe_documents
+import moe_documents
 
 /// The Swift blocks of README and DocC compile against the public API.
 struct ExampleTests {
