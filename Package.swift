@@ -135,8 +135,8 @@ let package = Package(
       ],
       swiftSettings: swiftSettings),
     .executableTarget(
-      name: "moe-fuzz", dependencies: ["MoECheckpoints", "MoECore"], path: "Tests/Fuzz",
-      swiftSettings: swiftSettings),
+      name: "moe-fuzz", dependencies: ["MoECheckpoints", "MoECore", "MoEPlan", "MoEReport", "MoETraining"],
+      path: "Tests/Fuzz", swiftSettings: swiftSettings),
   ],
   cLanguageStandard: .gnu17
 )

@@ -59,8 +59,9 @@ size_t moe_panels_bytes(moe_dtype dtype, int64_t panels, int64_t K);
 
 /* Packs W [N,K] into ⌈N/16⌉ panels at dst, each [K'/1][16] floats or [K'/2][16][2] bfloat16 with K' = K
  * rounded up to 32; what lies beyond N or K is zero. `stride` is the distance in panels between consecutive
- * panels of this matrix, so that gate and up panels can alternate. bfloat16 rounds to nearest even. */
-void moe_pack_panels(moe_execution ex, moe_dtype dtype, const float *W, int64_t N, int64_t K, void *dst,
+ * panels of this matrix, so that gate and up panels can alternate. bfloat16 rounds to nearest even.
+ * Returns whether every packed value is finite. */
+bool moe_pack_panels(moe_execution ex, moe_dtype dtype, const float *W, int64_t N, int64_t K, void *dst,
                      int64_t stride);
 
 /* The fp32 panels over K at src as bfloat16 panels at dst, rounded to nearest even: what moe_pack_panels makes of the

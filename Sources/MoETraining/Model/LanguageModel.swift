@@ -1,4 +1,5 @@
 internal import ExpertParallel
+internal import Foundation
 public import MoE
 
 /// A decoder-only transformer over bytes with its gradients: forward and backward by hand, no graph.
@@ -47,6 +48,11 @@ public final class LanguageModel {
     recording: Recording.Extent = .full, over ranks: Ranks? = nil, execution: Execution? = nil
   ) throws {
     try configuration.validate()
+    // Matrices of new parameters are made in memory that cannot be refused, so a model far too large is refused here.
+    let bytes = 4 * configuration.parameterCount(shareOfExperts: 1 / Double(ranks?.communicator.size ?? 1))
+    if bytes > Double(ProcessInfo.processInfo.physicalMemory) {
+      throw MoEError.outOfMemory(bytes: Int(bytes))
+    }
     OpenBLAS.prepare
     let execution = if let execution { execution } else { try Execution.automatic() }
     self.configuration = configuration
