@@ -1,8 +1,8 @@
 /// A group of ranks that exchange data: the same calls in the same order on each of them.
 ///
 /// Every operation is collective and completes on a rank only when all ranks of the group have entered it. Each waits at
-/// most ``timeout`` and then throws which ranks were missing; it never hangs. The `step` of a call is a label for that
-/// message, such as "layer 3, forward"; ranks need not agree on it.
+/// most ``timeout`` and then throws which ranks were missing; it never hangs. The `during` of a call says in
+/// that message what the caller was doing, such as "layer 3, forward"; ranks need not agree on it.
 ///
 /// A communicator, and all that were split from the same one, belong to one thread at a time. Operations whose name
 /// begins with `start` return at once; they make progress while anything of the rank is waited for or tested, and by
@@ -61,20 +61,20 @@ extension Communicator {
   /// - Parameters:
   ///   - color: the group to belong to, at least 0; nil for none.
   ///   - key: the ranks of a group are ordered by key, and by their rank here where keys are equal.
-  ///   - step: the label of errors.
+  ///   - activity: what the caller is doing, which errors name, such as "layer 3, forward".
   /// - Returns: the group's communicator, nil without a color. It has this one's timeout.
   /// - Throws: `CommunicationError`.
-  public func split(color: Int?, key: Int = 0, step: String) throws(CommunicationError) -> Self? {
+  public func split(color: Int?, key: Int = 0, during activity: String) throws(CommunicationError) -> Self? {
     let operation = "split"
     if let color, color < 0 {
-      throw .invalid(operation: operation, step: step, "the color is \(color), expected at least 0")
+      throw .invalid(operation: operation, during: activity, "the color is \(color), expected at least 0")
     }
     let buffer = MessageBuffer([color ?? -1, key, group.engine.nextContext])
     let row = buffer.byteCount
     let all = MessageBuffer(byteCount: row * size)
     let blocks = Blocks(rows: [Int](repeating: 1, count: size), bytesPerRow: row)
     let size = size
-    try group.request(operation, step: step) { plan in
+    try group.request(operation, during: activity) { plan in
       [{ plan.exchange(0, from: buffer, .same(row, for: size), into: all, blocks) }]
     }.wait()
     let rows = all.elements(of: Int.self)

@@ -43,13 +43,13 @@ public final class CommunicatorGroup {
   ///
   /// - Parameter place: one of ``reserve(_:)``, for an operation that ranks may start in another order.
   func request(
-    _ operation: String, step: String, place: Int? = nil, _ stages: (Plan) -> [Request.Stage]
+    _ operation: String, during activity: String, place: Int? = nil, _ stages: (Plan) -> [Request.Stage]
   ) throws(CommunicationError) -> Request {
     if let failure = engine.failure { throw failure }
     let place = place ?? reserve(1)
     let plan = Plan(group: self, operation: operation, context: context, sequence: place)
     return try Request(
-      operation: operation, step: step, timeout: timeout, engine: engine, stages: stages(plan))
+      operation: operation, during: activity, timeout: timeout, engine: engine, stages: stages(plan))
   }
 
   /// The places of the next operations, which each rank may then start in an order of its own.

@@ -9,7 +9,7 @@ public final class Request {
   /// The kind of operation, such as "all-to-all".
   public let operation: String
   /// The caller's label.
-  public let step: String
+  public let activity: String
   /// Whether it has completed, as far as known: asking makes no progress.
   public var isComplete: Bool { completion != nil }
   /// When it was found to have completed.
@@ -22,10 +22,10 @@ public final class Request {
   private var stages: [Stage]
 
   init(
-    operation: String, step: String, timeout: Duration, engine: ProgressEngine, stages: [Stage]
+    operation: String, during activity: String, timeout: Duration, engine: ProgressEngine, stages: [Stage]
   ) throws(CommunicationError) {
     self.operation = operation
-    self.step = step
+    self.activity = activity
     self.timeout = timeout
     self.engine = engine
     self.stages = stages.reversed()
@@ -70,9 +70,9 @@ public final class Request {
     let missing = inFlight?.missing ?? []
     let error: CommunicationError =
       if let timeout {
-        .deadline(operation: operation, step: step, after: timeout, missing: missing)
+        .deadline(operation: operation, during: activity, after: timeout, missing: missing)
       } else {
-        .jobEnded(operation: operation, step: step, missing: missing)
+        .jobEnded(operation: operation, during: activity, missing: missing)
       }
     engine.fail(error)
     return error
@@ -97,10 +97,10 @@ public final class Request {
   private func name(_ fault: TransportFault) -> CommunicationError {
     switch fault {
     case .mismatch(let rank, let message):
-      .mismatch(operation: operation, step: step, rank: rank, message)
+      .mismatch(operation: operation, during: activity, rank: rank, message)
     case .ended(let ranks, let reason):
-      .rankEnded(operation: operation, step: step, ranks: ranks, reason: reason)
-    case .failed(let message): .transport(operation: operation, step: step, message)
+      .rankEnded(operation: operation, during: activity, ranks: ranks, reason: reason)
+    case .failed(let message): .transport(operation: operation, during: activity, message)
     }
   }
 }

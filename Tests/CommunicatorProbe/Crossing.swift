@@ -21,12 +21,12 @@ enum Crossing: String, CaseIterable {
       switch self {
       case .nothing: break
       case .direct:
-        try communicator.startAllToAll(from: source, blocks, into: destination, blocks, step: "direct").wait()
+        try communicator.startAllToAll(from: source, blocks, into: destination, blocks, during: "direct").wait()
       case .hierarchical:
         try communicator.startHierarchicalAllToAll(
           from: source, blocks, into: destination, blocks,
           counts: [Int](repeating: bytes, count: size * size),
-          step: "hierarchical"
+          during: "hierarchical"
         ).wait()
       }
     }

@@ -7,20 +7,20 @@ extension Communicator {
   /// - Parameters:
   ///   - buffer: of the same size everywhere; overwritten on all ranks but the root.
   ///   - root: the rank whose content all get.
-  ///   - step: the label of errors.
+  ///   - activity: what the caller is doing, which errors name, such as "layer 3, forward".
   /// - Throws: `CommunicationError`, `.invalid` for a root that is no rank.
   public func startBroadcast(
-    _ buffer: MessageBuffer, root: Int, step: String
+    _ buffer: MessageBuffer, root: Int, during activity: String
   ) throws(CommunicationError) -> Request {
     guard (0..<size).contains(root) else {
-      throw .invalid(operation: "broadcast", step: step, "the root is \(root) of \(size) ranks")
+      throw .invalid(operation: "broadcast", during: activity, "the root is \(root) of \(size) ranks")
     }
     let (rank, size, byteCount) = (rank, size, buffer.byteCount)
     let nothing = MessageBuffer(byteCount: 0)
     let none = Blocks.same(0, for: size)
     if byteCount < 65_536 {
       let whole = Blocks.same(byteCount, for: size)
-      return try group.request("broadcast", step: step) { plan in
+      return try group.request("broadcast", during: activity) { plan in
         [
           {
             rank == root
@@ -34,7 +34,7 @@ extension Communicator {
     let mine = Blocks(
       offsets: [Int](repeating: parts.offsets[rank], count: size),
       counts: [Int](repeating: parts.counts[rank], count: size))
-    return try group.request("broadcast", step: step) { plan in
+    return try group.request("broadcast", during: activity) { plan in
       [
         {
           rank == root
@@ -56,14 +56,14 @@ extension Communicator {
   /// - Parameters:
   ///   - values: as many on all ranks; only the root's matter.
   ///   - root: the rank whose values all get.
-  ///   - step: the label of errors.
+  ///   - activity: what the caller is doing, which errors name, such as "layer 3, forward".
   /// - Returns: the root's values.
   /// - Throws: `CommunicationError`, `.mismatch` where ranks give different numbers of values.
   public func broadcast<Element: BitwiseCopyable>(
-    _ values: [Element], root: Int, step: String
+    _ values: [Element], root: Int, during activity: String
   ) throws(CommunicationError) -> [Element] {
     let buffer = MessageBuffer(values)
-    try startBroadcast(buffer, root: root, step: step).wait()
+    try startBroadcast(buffer, root: root, during: activity).wait()
     return buffer.elements(of: Element.self)
   }
 

@@ -4,7 +4,7 @@ extension Communicator {
   /// deals it out (Rajbhandari et al. 2022, *DeepSpeed-MoE*, §5.2; He et al. 2022, *FasterMoE*). H·(H − 1) messages in place
   /// of those of all pairs of ranks on different hosts; the same bytes cross, and are copied twice inside each host.
   ///
-  /// Where all ranks are on one host, or each on its own, it is ``startAllToAll(from:_:into:_:step:)``.
+  /// Where all ranks are on one host, or each on its own, it is ``startAllToAll(from:_:into:_:during:)``.
   ///
   /// - Parameters:
   ///   - source: what is sent; not to be written to before the request has completed.
@@ -12,27 +12,27 @@ extension Communicator {
   ///   - destination: what is received into; not to be touched before the request has completed.
   ///   - received: where the block of each rank goes, `[size]`.
   ///   - counts: the bytes that each rank sends each, `[size, size]`, source by source, the same on all ranks.
-  ///   - step: the label of errors.
+  ///   - activity: what the caller is doing, which errors name, such as "layer 3, forward".
   /// - Throws: `CommunicationError`, `.invalid` for blocks outside a buffer or other than `counts` says.
   public func startHierarchicalAllToAll(
     from source: MessageBuffer, _ sent: Blocks, into destination: MessageBuffer, _ received: Blocks,
-    counts: [Int], step: String
+    counts: [Int], during activity: String
   ) throws(CommunicationError) -> Request {
     try startHierarchicalAllToAll(
-      from: source, sent, into: destination, received, counts: counts, hosts: group.hosts, step: step)
+      from: source, sent, into: destination, received, counts: counts, hosts: group.hosts, during: activity)
   }
 
   /// The same with ranks taken as of other hosts, for tests, or at a place that was reserved.
   package func startHierarchicalAllToAll(
     from source: MessageBuffer, _ sent: Blocks, into destination: MessageBuffer, _ received: Blocks,
-    counts: [Int], hosts: [Int], step: String, place: Int? = nil
+    counts: [Int], hosts: [Int], during activity: String, place: Int? = nil
   ) throws(CommunicationError) -> Request {
     let operation = "hierarchical all-to-all"
     let (rank, size) = (rank, size)
     if let misfit = sent.misfit(what: "what is sent", size: size, buffer: source)
       ?? received.misfit(what: "what is received", size: size, buffer: destination)
     {
-      throw .invalid(operation: operation, step: step, misfit)
+      throw .invalid(operation: operation, during: activity, misfit)
     }
     guard counts.count == size * size,
       (0..<size).allSatisfy({
@@ -40,18 +40,18 @@ extension Communicator {
       })
     else {
       throw .invalid(
-        operation: operation, step: step,
+        operation: operation, during: activity,
         "the \(counts.count) counts do not say what rank \(rank) of \(size) sends and receives")
     }
     let route = HostRoute(rank: rank, hosts: hosts, counts: counts)
     guard route.isOfUse else {
       return try start(
-        "all-to-all", from: source, sent, into: destination, received, step: step, place: place)
+        "all-to-all", from: source, sent, into: destination, received, during: activity, place: place)
     }
     let gathering = Leg(route, route.gathered(from:to:))
     let crossing = Leg(route, route.crossing(from:to:))
     let dealing = Leg(route, route.dealt(from:to:))
-    return try group.request(operation, step: step, place: place) { plan in
+    return try group.request(operation, during: activity, place: place) { plan in
       [
         {
           gathering.fill { (source, sent.offsets[$0.destination]) }

@@ -9,24 +9,24 @@ extension Communicator {
   ///   - type: the type of the values.
   ///   - count: the number of values, the same on all ranks.
   ///   - reduction: sum or maximum.
-  ///   - step: the label of errors.
+  ///   - activity: what the caller is doing, which errors name, such as "layer 3, forward".
   /// - Throws: `CommunicationError`, `.invalid` for more values than the buffer holds. Another number of values on
   ///   another rank is a `.mismatch` of the request.
   public func startAllReduce<Element: Reducible>(
-    _ buffer: MessageBuffer, of type: Element.Type, count: Int, _ reduction: Reduction, step: String
+    _ buffer: MessageBuffer, of type: Element.Type, count: Int, _ reduction: Reduction, during activity: String
   ) throws(CommunicationError) -> Request {
     let stride = MemoryLayout<Element>.stride
     let (size, rank) = (size, rank)
     let bytes = count * stride
     guard count >= 0, bytes <= buffer.byteCount else {
       throw .invalid(
-        operation: "all-reduce", step: step,
+        operation: "all-reduce", during: activity,
         "\(count) values are outside a buffer of \(buffer.byteCount) bytes")
     }
     if bytes < 4096 || size < 3 {
       let all = MessageBuffer(byteCount: size * bytes)
       let rows = Blocks(rows: [Int](repeating: count, count: size), bytesPerRow: stride)
-      return try group.request("all-reduce", step: step) { plan in
+      return try group.request("all-reduce", during: activity) { plan in
         [
           { plan.exchange(0, from: buffer, .same(bytes, for: size), into: all, rows) },
           {
@@ -43,7 +43,7 @@ extension Communicator {
     let owned = Blocks(
       offsets: [Int](repeating: parts.offsets[rank], count: size),
       counts: [Int](repeating: parts.counts[rank], count: size))
-    return try group.request("all-reduce", step: step) { plan in
+    return try group.request("all-reduce", during: activity) { plan in
       [
         {
           plan.exchange(
@@ -68,26 +68,26 @@ extension Communicator {
   ///   - destination: receives this rank's part, `[counts[rank]]`.
   ///   - type: the type of the values.
   ///   - reduction: sum or maximum, in order of rank.
-  ///   - step: the label of errors.
+  ///   - activity: what the caller is doing, which errors name, such as "layer 3, forward".
   /// - Throws: `CommunicationError`, `.invalid` for counts that the buffers do not hold.
   public func startReduceScatter<Element: Reducible>(
     from source: MessageBuffer, counts: [Int], into destination: MessageBuffer, of type: Element.Type,
-    _ reduction: Reduction, step: String
+    _ reduction: Reduction, during activity: String
   ) throws(CommunicationError) -> Request {
     let stride = MemoryLayout<Element>.stride
     let (size, rank) = (size, rank)
     let parts = Blocks(rows: counts, bytesPerRow: stride)
     if let misfit = parts.misfit(what: "what is reduced", size: size, buffer: source) {
-      throw .invalid(operation: "reduce-scatter", step: step, misfit)
+      throw .invalid(operation: "reduce-scatter", during: activity, misfit)
     }
     let mine = counts[rank]
     guard mine * stride <= destination.byteCount else {
       throw .invalid(
-        operation: "reduce-scatter", step: step,
+        operation: "reduce-scatter", during: activity,
         "\(mine) values are outside a buffer of \(destination.byteCount) bytes")
     }
     let columns = MessageBuffer(byteCount: size * mine * stride)
-    return try group.request("reduce-scatter", step: step) { plan in
+    return try group.request("reduce-scatter", during: activity) { plan in
       [
         {
           plan.exchange(
@@ -107,10 +107,10 @@ extension Communicator {
   /// - Returns: the same bits on all ranks.
   /// - Throws: `CommunicationError`, `.mismatch` where ranks give different numbers of values.
   public func allReduce<Element: Reducible>(
-    _ values: [Element], _ reduction: Reduction, step: String
+    _ values: [Element], _ reduction: Reduction, during activity: String
   ) throws(CommunicationError) -> [Element] {
     let buffer = MessageBuffer(values)
-    try startAllReduce(buffer, of: Element.self, count: values.count, reduction, step: step).wait()
+    try startAllReduce(buffer, of: Element.self, count: values.count, reduction, during: activity).wait()
     return buffer.elements(of: Element.self)
   }
 
@@ -118,9 +118,9 @@ extension Communicator {
   ///
   /// - Throws: `CommunicationError`.
   public func allReduce<Element: Reducible>(
-    _ value: Element, _ reduction: Reduction, step: String
+    _ value: Element, _ reduction: Reduction, during activity: String
   ) throws(CommunicationError) -> Element {
-    try allReduce([value], reduction, step: step)[0]
+    try allReduce([value], reduction, during: activity)[0]
   }
 
   /// Reduces the ranks' values, element by element, in order of rank; each rank gets its part.
@@ -129,20 +129,20 @@ extension Communicator {
   ///   - values: `[sum of counts]`.
   ///   - counts: how many values of the result each rank gets, `[size]`.
   ///   - reduction: sum or maximum.
-  ///   - step: the label of errors.
+  ///   - activity: what the caller is doing, which errors name, such as "layer 3, forward".
   /// - Returns: this rank's part, `[counts[rank]]`.
   /// - Throws: `CommunicationError`.
   public func reduceScatter<Element: Reducible>(
-    _ values: [Element], counts: [Int], _ reduction: Reduction, step: String
+    _ values: [Element], counts: [Int], _ reduction: Reduction, during activity: String
   ) throws(CommunicationError) -> [Element] {
     guard counts.count == size, counts.allSatisfy({ $0 >= 0 }), counts.reduce(0, +) == values.count else {
       throw .invalid(
-        operation: "reduce-scatter", step: step,
+        operation: "reduce-scatter", during: activity,
         "the counts \(counts) for \(size) ranks do not make \(values.count) values")
     }
     let destination = MessageBuffer(byteCount: counts[rank] * MemoryLayout<Element>.stride)
     try startReduceScatter(
-      from: MessageBuffer(values), counts: counts, into: destination, of: Element.self, reduction, step: step
+      from: MessageBuffer(values), counts: counts, into: destination, of: Element.self, reduction, during: activity
     ).wait()
     return destination.elements(of: Element.self)
   }

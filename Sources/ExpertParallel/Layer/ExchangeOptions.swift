@@ -52,7 +52,7 @@ public enum ExchangeRoute: Sendable, Equatable {
   /// From each rank to each.
   case direct
   /// Gathered within a host, in one message to each other host, dealt out there: see
-  /// ``Communicator/startHierarchicalAllToAll(from:_:into:_:counts:step:)``.
+  /// ``Communicator/startHierarchicalAllToAll(from:_:into:_:counts:during:)``.
   case hierarchical
 }
 

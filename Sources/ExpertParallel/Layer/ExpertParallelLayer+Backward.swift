@@ -72,7 +72,7 @@ extension ExpertParallelLayer {
   ) throws {
     _ = unsafe try expertRows(
       tokens, trip: .recompute, isRecorded: true, needsRows: part.backwardReadsRows,
-      step: "the backward pass",
+      during: "the backward pass",
       execution: execution, workspace: &workspace
     ) { workspace in
       guard part.branch != nil else { return }
@@ -98,7 +98,7 @@ extension ExpertParallelLayer {
     losses: RouterLossGradients, into inputGradient: UnsafeMutablePointer<Float>, gradients: MoEGradients,
     execution: Execution, workspace: inout ExpertParallelWorkspace
   ) throws {
-    let step = "the backward pass"
+    let activity = "the backward pass"
     let dispatch = workspace.kept.dispatch!
     let buffers = workspace.tripBuffers(dispatch, width: configuration.hiddenSize, payload: exchange.payload)
     workspace.reserve(slices: dispatch.slices.count)
@@ -106,12 +106,12 @@ extension ExpertParallelLayer {
     let factors = unsafe try rowFactors(
       output, forwardRows: buffers.returnedRows.floats, tokenCount: tokenCount, execution: execution,
       workspace: &workspace)
-    let owned = unsafe try dispatch.send(factors, communicator: communicator, step: step)
+    let owned = unsafe try dispatch.send(factors, communicator: communicator, during: activity)
 
     var branchRows: UnsafePointer<Float>?
     var products: [[Float]] = []
     let returned = unsafe try dispatch.trip(
-      output, buffers: buffers, communicator: communicator, step: step, execution: execution,
+      output, buffers: buffers, communicator: communicator, during: activity, execution: execution,
       meter: OverlapMeter.Reader(meter, .backward, tokens: tokenCount), weighsSums: false,
       before: {
         unsafe branchRows = try part.branchBackward(
@@ -136,11 +136,11 @@ extension ExpertParallelLayer {
         try addOwnGradients(ofSlice: index, to: gradients, execution: execution, workspace: &workspace)
       })
     if dispatch.returned == .partialSums {
-      let gradients = try dispatch.sendBack(products, communicator: communicator, step: step)
+      let gradients = try dispatch.sendBack(products, communicator: communicator, during: activity)
       unsafe try workspace.local.backward.weightGradients.reserve(choices, of: Float.self)
         .update(from: gradients, count: choices)
     }
-    try addReplicatedGradients(to: gradients, execution: execution, step: step, workspace: &workspace)
+    try addReplicatedGradients(to: gradients, execution: execution, during: activity, workspace: &workspace)
     unsafe try part.gatherBackward(
       returned!, tokens: tokens, branchRows: branchRows, tokenCount: tokenCount, into: inputGradient,
       execution: execution, workspace: &workspace.local)
@@ -148,7 +148,7 @@ extension ExpertParallelLayer {
       tokens, tokenCount: tokenCount, losses: losses, into: inputGradient, execution: execution,
       workspace: &workspace.local)
     try addSharedGradients(
-      tokenCount: tokenCount, to: gradients, execution: execution, step: step, workspace: &workspace)
+      tokenCount: tokenCount, to: gradients, execution: execution, during: activity, workspace: &workspace)
   }
 
   /// What each choice's row was multiplied by, `[t, K]`; dL/dweights and dL/dgates stay in the workspace, the former only

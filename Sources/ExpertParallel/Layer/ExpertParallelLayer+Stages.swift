@@ -45,7 +45,7 @@ extension ExpertParallelLayer {
   ///
   /// - Returns: the capacity of an expert in a scope.
   func order(
-    shape: (tokenCount: Int, sequenceLength: Int), unroutable: Unroutable?, step: String,
+    shape: (tokenCount: Int, sequenceLength: Int), unroutable: Unroutable?, during activity: String,
     workspace: inout ExpertParallelWorkspace
   ) throws -> Int? {
     let size = communicator.size
@@ -55,7 +55,7 @@ extension ExpertParallelLayer {
       [
         shape.tokenCount, shape.sequenceLength, unroutable.map { $0.isGate ? 2 : 1 } ?? 0,
         unroutable?.token ?? 0, proposedSlices(tokens: shape.tokenCount),
-      ], step: step)
+      ], during: activity)
     meter.noteSmallExchange(start.duration(to: .now))
     let heads = (0..<size).map { values[5 * $0..<5 * $0 + 5] }.map(Array.init)
     var firstTokens = [0]
@@ -89,12 +89,12 @@ extension ExpertParallelLayer {
       weights: UnsafeBufferPointer(start: weights, count: choices), scopes: scopes,
       priority: configuration.routing.capacity?.priority ?? .tokenThenChoice,
       expertCount: configuration.expertCount, expertsPerToken: chosen,
-      communicator: communicator, step: step)
+      communicator: communicator, during: activity)
     let tokens = unsafe try TokenDispatch(
       order: order, tokenCount: shape.tokenCount, expertsPerToken: chosen, placement: placement,
       sliceCount: heads.map { $0[4] }.max()!, returned: exchange.returned, isHierarchical: isHierarchical,
       weights: weighsInput || exchange.returned == .partialSums ? UnsafePointer(weights) : nil,
-      communicator: communicator, step: step)
+      communicator: communicator, during: activity)
     for choice in 0..<choices where order.experts[choice] < 0 { unsafe weights[choice] = 0 }
     try Self.copy(order.slots, to: &workspace.local.slots)
     try Self.copy(order.dropped, to: &workspace.local.dropped)
@@ -131,7 +131,7 @@ extension ExpertParallelLayer {
   /// - Returns: a row for each of this rank's choices, `[rows, D]`, as `choiceRow` numbers them; nil without `needsRows`.
   func expertRows(
     _ tokens: UnsafePointer<Float>, trip: OverlapMeter.Trip = .forward, isRecorded: Bool,
-    needsRows: Bool = true, step: String,
+    needsRows: Bool = true, during activity: String,
     execution: Execution, workspace: inout ExpertParallelWorkspace,
     meanwhile: (inout ExpertParallelWorkspace) throws -> Void
   ) throws -> UnsafePointer<Float>? {
@@ -141,7 +141,7 @@ extension ExpertParallelLayer {
     // One slice's activations can take the place of another's where neither a backward pass nor a sum reads them later.
     let keepsAll = isRecorded || exchange.returned == .partialSums
     return unsafe try dispatch.trip(
-      tokens, buffers: buffers, communicator: communicator, step: step, execution: execution,
+      tokens, buffers: buffers, communicator: communicator, during: activity, execution: execution,
       meter: OverlapMeter.Reader(meter, trip, tokens: workspace.kept.tokenCount(of: communicator.rank)),
       before: { try meanwhile(&workspace) },
       compute: { index, received in

@@ -26,8 +26,8 @@ extension ExpertParallelLayer {
         "rank \(rank) ends within a sequence, after token \(firstTokens[rank + 1]), so that there are no statistics "
           + "of a \(grouping)")
     }
-    let step = "the statistics of the router"
-    let values = try communicator.allGatherLists(own.integers, step: step)
+    let activity = "the statistics of the router"
+    let values = try communicator.allGatherLists(own.integers, during: activity)
     var sum: RouterStatistics?
     for (rank, integers) in values.enumerated() {
       let part = RouterStatistics(
@@ -37,7 +37,7 @@ extension ExpertParallelLayer {
     }
     // The squares round, so they are added in the order of the batch.
     let counts = zip(firstTokens, firstTokens.dropFirst()).map { $1 - $0 }
-    let logs = try communicator.allGather(recording.record.logSumExp, counts: counts, step: step)
+    let logs = try communicator.allGather(recording.record.logSumExp, counts: counts, during: activity)
     sum!.logSumExpSquares = logs.reduce(0) { $0 + Double($1) * Double($1) }
     return sum!
   }

@@ -17,7 +17,7 @@ extension ExpertParallelLayer {
   ///
   /// Experts follow one another, so that a rank computes the next while the one before is with its other replicas.
   func addReplicatedGradients(
-    to gradients: MoEGradients, execution: Execution, step: String, workspace: inout ExpertParallelWorkspace
+    to gradients: MoEGradients, execution: Execution, during activity: String, workspace: inout ExpertParallelWorkspace
   ) throws {
     let part = communicator.rank % placement.tensorParallelSize
     let dispatch = workspace.kept.dispatch!
@@ -31,7 +31,7 @@ extension ExpertParallelLayer {
       let local = localExperts.firstIndex(of: expert)!
       let chain = GradientChain(
         gradients.experts.parts(of: local), group: communicator.communicator(over: group), members: busy,
-        step: "the gradients of \(step)")
+        during: "the gradients of \(activity)")
       rest.append(
         try chain.sum(gradientSum) {
           // What the replica before has handed on travels beside this.
@@ -63,14 +63,14 @@ extension ExpertParallelLayer {
 
   /// Adds the gradients of router, dense branch and gate over all ranks.
   func addSharedGradients(
-    tokenCount: Int, to gradients: MoEGradients, execution: Execution, step: String,
+    tokenCount: Int, to gradients: MoEGradients, execution: Execution, during activity: String,
     workspace: inout ExpertParallelWorkspace
   ) throws {
     let firstTokens = workspace.kept.firstTokens
     let members = (0..<communicator.size).filter { firstTokens[$0] < firstTokens[$0 + 1] }
     let chain = GradientChain(
       gradients.sharedMemories.map { ($0, 0..<$0.byteCount) }, group: communicator, members: members,
-      step: "the gradients of \(step)")
+      during: "the gradients of \(activity)")
     try chain.sum(gradientSum) {
       try part.addSharedGradients(
         tokenCount: tokenCount, to: gradients, execution: execution, workspace: &workspace.local)

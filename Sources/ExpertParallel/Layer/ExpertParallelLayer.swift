@@ -246,7 +246,7 @@ public struct ExpertParallelLayer {
     record: inout RoutingRecord, workspace: inout ExpertParallelWorkspace, execution: Execution,
     meanwhile: () throws -> Void
   ) throws {
-    let step = "the forward pass"
+    let activity = "the forward pass"
     let unroutable =
       if let routed {
         routed.unroutable
@@ -256,10 +256,10 @@ public struct ExpertParallelLayer {
           workspace: &workspace)
       }
     let capacity = try order(
-      shape: shape, unroutable: unroutable, step: step, workspace: &workspace)
+      shape: shape, unroutable: unroutable, during: activity, workspace: &workspace)
     var branch: Kernels.Branch?
     let rows = unsafe try expertRows(
-      tokens, isRecorded: records == .full, step: step, execution: execution, workspace: &workspace
+      tokens, isRecorded: records == .full, during: activity, execution: execution, workspace: &workspace
     ) { workspace in
       guard part.branch != nil else { return try meanwhile() }
       let branchRows = unsafe try part.branchRows(

@@ -30,7 +30,7 @@ struct GlobalOrder {
   init(
     expertIDs: UnsafeBufferPointer<Int32>, weights: UnsafeBufferPointer<Float>, scopes: CapacityScopes,
     priority: RoutingPolicy.Capacity.Priority, expertCount: Int, expertsPerToken: Int,
-    communicator: any Communicator, step: String
+    communicator: any Communicator, during activity: String
   ) throws(CommunicationError) {
     let chosen = expertsPerToken
     let rank = communicator.rank
@@ -50,7 +50,7 @@ struct GlobalOrder {
     var counts: [[Int32]]
     if byWeight, let size = scopes.size {
       let all = try communicator.allGather(
-        unsafe Self.claims(expertIDs, weights), counts: tables.map { $0.tokens.count * chosen }, step: step)
+        unsafe Self.claims(expertIDs, weights), counts: tables.map { $0.tokens.count * chosen }, during: activity)
       let ids = Self.withoutSmallest(
         all, scope: size * chosen, capacity: scopes.capacity(0), expertCount: expertCount)
       counts = tables.map { table in
@@ -65,7 +65,7 @@ struct GlobalOrder {
           expertCount: expertCount)
       }
       let mine = tables[rank].count(kept[...], chosen).counts
-      let all = try communicator.allGather(mine, counts: tables.map(\.count), step: step)
+      let all = try communicator.allGather(mine, counts: tables.map(\.count), during: activity)
       var start = 0
       counts = tables.map { table in
         defer { start += table.count }

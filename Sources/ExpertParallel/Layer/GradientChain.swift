@@ -5,14 +5,14 @@ package struct GradientChain {
   private let sums: [MessageBuffer]
   private let group: any Communicator
   private let members: [Int]
-  private let step: String
+  private let activity: String
 
   /// - Parameters:
   ///   - parts: where the sums are.
   ///   - members: the ranks that have something to add, ascending.
-  ///   - step: the label of errors.
+  ///   - activity: what the caller is doing, which errors name, such as "layer 3, forward".
   package init(
-    _ parts: [(memory: Memory, bytes: Range<Int>)], group: any Communicator, members: [Int], step: String
+    _ parts: [(memory: Memory, bytes: Range<Int>)], group: any Communicator, members: [Int], during activity: String
   ) {
     sums = parts.map { memory, bytes in
       unsafe MessageBuffer(
@@ -20,7 +20,7 @@ package struct GradientChain {
     }
     self.group = group
     self.members = members
-    self.step = step
+    self.activity = activity
   }
 
   /// The operations that a sum takes of a group's.
@@ -52,7 +52,7 @@ package struct GradientChain {
           let whole = Blocks.same(sum.byteCount, for: 2)
           return try link.startAllToAll(
             from: sum, whole.only { link.rank == 0 && $0 == 1 }, into: sum,
-            whole.only { link.rank == 1 && $0 == 0 }, step: step)
+            whole.only { link.rank == 1 && $0 == 0 }, during: activity)
         }
         if link.rank == 0 {
           handedOver = requests
@@ -65,7 +65,7 @@ package struct GradientChain {
     // What a rank has handed over it may only now receive again.
     return {
       for request in handedOver { try request.wait() }
-      let results = try sums.map { try group.startBroadcast($0, root: members.last!, step: step) }
+      let results = try sums.map { try group.startBroadcast($0, root: members.last!, during: activity) }
       for result in results { try result.wait() }
     }
   }
@@ -81,7 +81,7 @@ package struct GradientChain {
     if members.contains(group.rank) { try add() }
     let requests = try sums.map { sum in
       try group.startAllReduce(
-        sum, of: Float.self, count: sum.byteCount / MemoryLayout<Float>.stride, .sum, step: step)
+        sum, of: Float.self, count: sum.byteCount / MemoryLayout<Float>.stride, .sum, during: activity)
     }
     return {
       for (request, (sum, before)) in zip(requests, zip(sums, before)) {

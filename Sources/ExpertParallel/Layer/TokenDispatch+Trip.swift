@@ -18,7 +18,7 @@ extension TokenDispatch {
   ///   - fill: work that needs a slice computed, and the slices before it filled in.
   /// - Returns: what came back, `[returned rows, width]`, or nil.
   func trip(
-    _ values: UnsafePointer<Float>, buffers: TripBuffers, communicator: any Communicator, step: String,
+    _ values: UnsafePointer<Float>, buffers: TripBuffers, communicator: any Communicator, during activity: String,
     execution: Execution, meter: OverlapMeter.Reader, weighsSums: Bool = true, before: () throws -> Void,
     compute: (Int, UnsafePointer<Float>) throws -> UnsafePointer<Float>?,
     fill: (Int) throws -> Void = { _ in }
@@ -39,7 +39,7 @@ extension TokenDispatch {
       outward.append(
         try communicator.startRows(
           from: buffers.sentTokens, slice.sentTokens, at: departed.sent, into: buffers.receivedTokens,
-          slice.receivedTokens, at: departed.received, width: width, counts: slice.tokenCounts, step: step,
+          slice.receivedTokens, at: departed.received, width: width, counts: slice.tokenCounts, during: activity,
           place: places + outward.count))
       departed.sent += slice.sentTokens.reduce(0, +)
       departed.received += slice.receivedTokens.reduce(0, +)
@@ -101,7 +101,7 @@ extension TokenDispatch {
         try communicator.startRows(
           from: buffers.sentRows, slice.receivedRows, at: sentRows, into: buffers.returnedRows,
           slice.sentRows,
-          at: returnedRows, width: width, counts: slice.rowCounts.map(\.transposed), step: step,
+          at: returnedRows, width: width, counts: slice.rowCounts.map(\.transposed), during: activity,
           place: places + slices.count + index))
       sentRows += slice.receivedRows.reduce(0, +)
       returnedRows += slice.sentRows.reduce(0, +)
@@ -146,7 +146,7 @@ extension Communicator {
   fileprivate func startRows(
     from source: TravellingRows, _ sent: [Int], at first: Int, into destination: TravellingRows,
     _ received: [Int],
-    at firstReceived: Int, width: Int, counts: [Int]?, step: String, place: Int
+    at firstReceived: Int, width: Int, counts: [Int]?, during activity: String, place: Int
   ) throws(CommunicationError) -> Request {
     let (sent, received) = (
       source.blocks(sent, from: first, width: width),
@@ -154,14 +154,14 @@ extension Communicator {
     )
     guard let counts else {
       return try start(
-        "all-to-all", from: source.travelling, sent, into: destination.travelling, received, step: step,
+        "all-to-all", from: source.travelling, sent, into: destination.travelling, received, during: activity,
         place: place)
     }
     let bytes = source.bytesPerRow(width: width)
     return try startHierarchicalAllToAll(
       from: source.travelling, sent, into: destination.travelling, received,
       counts: counts.map { $0 * bytes },
-      hosts: group.hosts, step: step, place: place)
+      hosts: group.hosts, during: activity, place: place)
   }
 }
 

@@ -66,7 +66,7 @@ struct TokenDispatch {
   init(
     order: GlobalOrder, tokenCount: Int, expertsPerToken: Int, placement: ExpertPlacement, sliceCount: Int,
     returned: ReturnedRows, isHierarchical: Bool, weights: UnsafePointer<Float>?,
-    communicator: any Communicator, step: String
+    communicator: any Communicator, during activity: String
   ) throws(CommunicationError) {
     let size = communicator.size
     rows = ExpertRows(placement, rowsByRank: order.rowsByRank, slices: sliceCount)
@@ -132,7 +132,7 @@ struct TokenDispatch {
     let width = own.count / size
     let counts: [Int]
     if isHierarchical {
-      let all = try communicator.allGather(own, step: step)
+      let all = try communicator.allGather(own, during: activity)
       for slice in 0..<sliceCount {
         func matrix(_ kind: Int) -> [Int] { (0..<size * size).map { all[$0 * width + slice * 3 + kind] } }
         slices[slice].tokenCounts = matrix(0)
@@ -143,7 +143,7 @@ struct TokenDispatch {
         return all[row..<row + width]
       }
     } else {
-      counts = try communicator.exchange(own, step: step)
+      counts = try communicator.exchange(own, during: activity)
     }
     for slice in 0..<sliceCount {
       func received(_ kind: Int) -> [Int] { (0..<size).map { counts[$0 * width + slice * 3 + kind] } }
@@ -155,7 +155,7 @@ struct TokenDispatch {
     let incoming = MessageBuffer(byteCount: all(\.receivedChoices, stride).counts.reduce(0, +))
     try communicator.startAllToAll(
       from: MessageBuffer(announcements), all(\.sentChoices, stride), into: incoming,
-      all(\.receivedChoices, stride), step: step
+      all(\.receivedChoices, stride), during: activity
     ).wait()
     take(
       incoming.elements(of: Announcement.self), rank: communicator.rank, weighs: unsafe weights != nil)
@@ -216,14 +216,14 @@ struct TokenDispatch {
   ///
   /// - Returns: the numbers in the order of each slice's rows.
   func send(
-    _ values: UnsafePointer<Float>, communicator: any Communicator, step: String
+    _ values: UnsafePointer<Float>, communicator: any Communicator, during activity: String
   ) throws(CommunicationError) -> [[Float]] {
     let stride = MemoryLayout<Float>.stride
     let (sent, received) = (all(\.sentChoices, stride), all(\.receivedChoices, stride))
     let incoming = MessageBuffer(byteCount: received.counts.reduce(0, +))
     try communicator.startAllToAll(
       from: MessageBuffer(announced.map { unsafe values[Int($0)] }), sent, into: incoming, received,
-      step: step
+      during: activity
     ).wait()
     var ordered = slices.map { [Float](repeating: 0, count: $0.rowCount) }
     forEachReceivedChoice { position, slice, row in
@@ -236,7 +236,7 @@ struct TokenDispatch {
   ///
   /// - Returns: `[t, K]`, 0 for choices without a row.
   func sendBack(
-    _ values: [[Float]], communicator: any Communicator, step: String
+    _ values: [[Float]], communicator: any Communicator, during activity: String
   ) throws(CommunicationError) -> [Float] {
     let stride = MemoryLayout<Float>.stride
     let (sent, received) = (all(\.sentChoices, stride), all(\.receivedChoices, stride))
@@ -245,7 +245,7 @@ struct TokenDispatch {
       unsafe outgoing.floats[position] = values[slice][row]
     }
     let incoming = MessageBuffer(byteCount: sent.counts.reduce(0, +))
-    try communicator.startAllToAll(from: outgoing, received, into: incoming, sent, step: step).wait()
+    try communicator.startAllToAll(from: outgoing, received, into: incoming, sent, during: activity).wait()
     var sums = [Float](repeating: 0, count: choiceRow.count)
     for (position, choice) in announced.enumerated() { sums[Int(choice)] += unsafe incoming.floats[position] }
     return sums

@@ -8,7 +8,7 @@
 ///
 /// ```swift
 /// let sums = try LocalCommunicator.run(ranks: 4) { communicator in
-///   try communicator.allReduce(communicator.rank, .sum, step: "example")
+///   try communicator.allReduce(communicator.rank, .sum, during: "example")
 /// }    // [6, 6, 6, 6]
 /// ```
 public final class LocalCommunicator: Communicator {
@@ -44,12 +44,12 @@ public final class LocalCommunicator: Communicator {
   ) throws -> [Result] {
     guard ranks > 0 else {
       throw CommunicationError.invalid(
-        operation: "start", step: "local ranks", "there are \(ranks) ranks, expected at least 1")
+        operation: "start", during: "local ranks", "there are \(ranks) ranks, expected at least 1")
     }
     let hosts = hosts ?? Array(repeating: 0, count: ranks)
     guard hosts.count == ranks else {
       throw CommunicationError.invalid(
-        operation: "start", step: "local ranks", "there are hosts of \(hosts.count) ranks, expected \(ranks)")
+        operation: "start", during: "local ranks", "there are hosts of \(hosts.count) ranks, expected \(ranks)")
     }
     let world = LocalWorld(hosts: hosts)
     let runs = (0..<ranks).map { rank in
@@ -70,7 +70,7 @@ public final class LocalCommunicator: Communicator {
     for (rank, run) in runs.enumerated() {
       guard let thread = startThread(run.execute) else {
         let error = CommunicationError.transport(
-          operation: "start", step: "local ranks", "the system has no thread for rank \(rank) of \(ranks)")
+          operation: "start", during: "local ranks", "the system has no thread for rank \(rank) of \(ranks)")
         for missing in rank..<ranks { world.end(missing, by: error) }
         break
       }

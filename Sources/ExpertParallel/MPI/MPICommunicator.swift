@@ -26,7 +26,7 @@
       if let shared = unsafe shared { return shared }
       let code = moe_mpi_initialize()
       guard code == 0 else {
-        throw .transport(operation: "start", step: "MPI", errorText(of: code))
+        throw .transport(operation: "start", during: "MPI", errorText(of: code))
       }
       let transport = try MPITransport(piece: pieceBytes)
       let world = MPICommunicator(group: CommunicatorGroup(transport: transport, timeout: .seconds(60)))

@@ -26,7 +26,7 @@
       size = Int(moe_mpi_size())
       var hosts = [Int32](repeating: 0, count: size)
       let code = unsafe hosts.withUnsafeMutableBufferPointer { unsafe moe_mpi_hosts($0.baseAddress) }
-      guard code == 0 else { throw .transport(operation: "start", step: "MPI", errorText(of: code)) }
+      guard code == 0 else { throw .transport(operation: "start", during: "MPI", errorText(of: code)) }
       self.hosts = hosts.map(Int.init)
       let own = hosts[rank]
       pieces = hosts.map { piece ?? ($0 == own ? 1 << 30 : 61_440) }

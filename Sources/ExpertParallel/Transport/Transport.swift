@@ -28,7 +28,7 @@ protocol Transport: AnyObject {
 /// Bytes to and from each rank of a group.
 ///
 /// A message goes from each to each of its peers, empty ones too. So an exchange completes on a rank only when all of them
-/// have entered it: a rank that is missing is noticed in the step in which it is missing, and a count that differs
+/// have entered it: a rank that is missing is noticed in the operation in which it is missing, and a count that differs
 /// is noticed too. The price is R − 1 messages an exchange where all others are peers.
 struct Exchange {
   let operation: String
@@ -66,7 +66,7 @@ protocol ExchangeInFlight: AnyObject {
   var missing: [Int] { get }
 }
 
-/// What can go wrong in a transport, without the operation and step, which a request adds.
+/// What can go wrong in a transport, without the operation and the caller's activity, which a request adds.
 enum TransportFault: Error {
   case mismatch(rank: Int, String)
   case ended(ranks: [Int], reason: String)

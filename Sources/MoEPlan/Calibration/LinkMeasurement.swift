@@ -15,16 +15,16 @@ package enum LinkMeasurement {
       let destination = MessageBuffer(byteCount: bytes * size)
       var times: [Double] = []
       for _ in 0...count {
-        try communicator.barrier(step: "calibration")
+        try communicator.barrier(during: "calibration")
         let start = Stopwatch.now()
         try communicator.startAllToAll(
-          from: source, blocks, into: destination, blocks, step: "calibration"
+          from: source, blocks, into: destination, blocks, during: "calibration"
         ).wait()
-        try communicator.barrier(step: "calibration")
+        try communicator.barrier(during: "calibration")
         times.append(Stopwatch.now() - start)
       }
       return try communicator.broadcast(
-        [Stopwatch.median(Array(times.dropFirst()))], root: 0, step: "calibration")[0]
+        [Stopwatch.median(Array(times.dropFirst()))], root: 0, during: "calibration")[0]
     }
     // An exchange and the barrier after it are two exchanges of empty messages.
     let empty = try exchange(0, count: 50 * repetitions) / 2

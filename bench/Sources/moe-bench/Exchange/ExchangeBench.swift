@@ -68,9 +68,9 @@ final class ExchangeBench {
   func run(rounds: Int) throws {
     for round in 0...rounds {
       for index in contenders.indices {
-        try communicator.barrier(step: contenders[index].name)
+        try communicator.barrier(during: contenders[index].name)
         let own = try seconds(contenders[index].body)
-        let slowest = try communicator.allReduce(own, .maximum, step: contenders[index].name)
+        let slowest = try communicator.allReduce(own, .maximum, during: contenders[index].name)
         if round > 0 { contenders[index].seconds.append(slowest) }
       }
     }
@@ -138,7 +138,7 @@ private final class PlainExchange {
   func forward() throws {
     for (source, destination, blocks) in [tokens, rows] {
       try communicator.startAllToAll(
-        from: source, blocks, into: destination, blocks, step: "the exchange alone"
+        from: source, blocks, into: destination, blocks, during: "the exchange alone"
       ).wait()
     }
   }
