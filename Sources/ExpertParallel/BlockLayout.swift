@@ -1,41 +1,47 @@
-/// Where in a buffer the bytes for each rank lie, or those from each rank.
-public struct Blocks: Sendable, Equatable {
-  /// The first byte of each rank's block, `[size]`.
+/// Where in a buffer the block of bytes for each rank lies, or the block from each rank: MPI's counts and displacements.
+public struct BlockLayout: Sendable, Equatable {
+  /// `[size]`: the first byte of each rank's block.
   public let offsets: [Int]
-  /// The number of bytes of each rank's block, `[size]`.
+  /// `[size]`: the number of bytes of each rank's block.
   public let counts: [Int]
 
-  /// Blocks one behind the other in order of rank.
+  /// Lays out blocks one behind the other in order of rank.
   ///
   /// - Parameters:
-  ///   - rows: the number of rows for each rank, `[size]`.
+  ///   - rows: `[size]`: the number of rows for each rank.
   ///   - bytesPerRow: the bytes of a row.
-  public init(rows: [Int], bytesPerRow: Int) {
+  ///   - first: the first byte of the first block.
+  public init(rows: [Int], bytesPerRow: Int, from first: Int = 0) {
     counts = rows.map { $0 * bytesPerRow }
-    var offset = 0
+    var offset = first
     offsets = counts.map { count in
       defer { offset += count }
       return offset
     }
   }
 
-  /// Blocks anywhere, in bytes. Blocks that are sent may overlap, those that are received may not.
+  /// Lays out blocks anywhere, in bytes. Blocks that are sent may overlap; blocks that are received must not.
   public init(offsets: [Int], counts: [Int]) {
     self.offsets = offsets
     self.counts = counts
   }
 
-  /// The same bytes for each of so many ranks.
-  static func same(_ bytes: Int, for ranks: Int) -> Blocks {
-    Blocks(offsets: [Int](repeating: 0, count: ranks), counts: [Int](repeating: bytes, count: ranks))
+  /// Returns the layout in which each of `ranks` ranks has the first `bytes` bytes.
+  static func same(_ bytes: Int, for ranks: Int) -> BlockLayout {
+    BlockLayout(offsets: [Int](repeating: 0, count: ranks), counts: [Int](repeating: bytes, count: ranks))
   }
 
-  /// Only the blocks of some ranks; nothing for the others.
-  func only(_ isIncluded: (Int) -> Bool) -> Blocks {
-    Blocks(offsets: offsets, counts: counts.indices.map { isIncluded($0) ? counts[$0] : 0 })
+  /// Returns the layout with the blocks of some ranks, and empty blocks for all others.
+  func only(_ isIncluded: (Int) -> Bool) -> BlockLayout {
+    BlockLayout(offsets: offsets, counts: counts.indices.map { isIncluded($0) ? counts[$0] : 0 })
   }
 
-  /// What does not fit a communicator or a buffer, in words; nil where all does.
+  /// Returns a sentence about a block that does not fit a communicator or a buffer; nil if all fit.
+  ///
+  /// - Parameters:
+  ///   - what: the beginning of the sentence.
+  ///   - size: the ranks of the communicator.
+  ///   - buffer: the memory of the blocks.
   func misfit(what: String, size: Int, buffer: MessageBuffer) -> String? {
     guard counts.count == size, offsets.count == size else {
       return

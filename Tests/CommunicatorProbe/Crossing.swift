@@ -13,7 +13,7 @@ enum Crossing: String, CaseIterable {
   func lines(_ communicator: any Communicator) throws -> [String] {
     let (size, hosts, own) = (communicator.size, communicator.group.hosts, communicator.ranksOnThisHost)
     let (repetitions, bytes) = (500, 500)
-    let blocks = Blocks(rows: [Int](repeating: 1, count: size), bytesPerRow: bytes)
+    let blocks = BlockLayout(rows: [Int](repeating: 1, count: size), bytesPerRow: bytes)
     let (source, destination) = (
       MessageBuffer(byteCount: size * bytes), MessageBuffer(byteCount: size * bytes)
     )

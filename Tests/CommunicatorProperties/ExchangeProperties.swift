@@ -49,11 +49,11 @@ extension CommunicatorProperty {
       let seed = generator.next()
       let hosts = (0..<size).map { _ in generator.below(hostCount) * 7 }
       let counts = (0..<size * size).map { _ in generator.rowCount() }
-      let sent = Blocks(rows: (0..<size).map { counts[rank * size + $0] }, bytesPerRow: 1)
+      let sent = BlockLayout(rows: (0..<size).map { counts[rank * size + $0] }, bytesPerRow: 1)
       let own = (0..<size).map { counts[$0 * size + rank] }
       // From the last rank to the first, with gaps.
       let offsets = (0..<size).map { other in own[(other + 1)...].reduce(0) { $0 + $1 + 3 } }
-      let received = Blocks(offsets: offsets, counts: own)
+      let received = BlockLayout(offsets: offsets, counts: own)
       let source = MessageBuffer(
         (0..<size).flatMap { payload(sent.counts[$0], from: rank, to: $0, case: seed) })
       let results = (0..<3).map { _ in MessageBuffer(byteCount: own.reduce(0) { $0 + $1 + 3 }) }
@@ -95,7 +95,7 @@ extension CommunicatorProperty {
       } else {
         let source = MessageBuffer((0..<size).flatMap { payload(count, from: rank, to: $0, case: seed) })
         let destination = MessageBuffer(byteCount: source.byteCount)
-        let blocks = Blocks(rows: [Int](repeating: count, count: size), bytesPerRow: 1)
+        let blocks = BlockLayout(rows: [Int](repeating: count, count: size), bytesPerRow: 1)
         let request = try communicator.startAllToAll(
           from: source, blocks, into: destination, blocks, during: "request \(index)")
         under.append(

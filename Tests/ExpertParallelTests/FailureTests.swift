@@ -107,9 +107,9 @@ import Testing
     let errors = try Self.errors(ranks: 2) { communicator in
       let buffer = MessageBuffer(byteCount: 100)
       let count = communicator.rank == 1 ? 20 + surplus : 20
-      let sent = Blocks(rows: communicator.rank == 1 ? [count, 20] : [20, 20], bytesPerRow: 1)
+      let sent = BlockLayout(rows: communicator.rank == 1 ? [count, 20] : [20, 20], bytesPerRow: 1)
       try communicator.startAllToAll(
-        from: buffer, sent, into: MessageBuffer(byteCount: 100), Blocks(rows: [20, 20], bytesPerRow: 1),
+        from: buffer, sent, into: MessageBuffer(byteCount: 100), BlockLayout(rows: [20, 20], bytesPerRow: 1),
         during: "rows"
       ).wait()
       try communicator.barrier(during: "after")
@@ -174,8 +174,8 @@ import Testing
       }
       refuses { () throws(CommunicationError) in
         _ = try communicator.startAllToAll(
-          from: buffer, Blocks(offsets: [0, 4], counts: [4, 5]), into: buffer,
-          Blocks(rows: [0, 0], bytesPerRow: 1),
+          from: buffer, BlockLayout(offsets: [0, 4], counts: [4, 5]), into: buffer,
+          BlockLayout(rows: [0, 0], bytesPerRow: 1),
           during: "x")
       }
       let sum = try communicator.allReduce(1, .sum, during: "still works")

@@ -30,7 +30,7 @@ import Testing
       }
       defer { failed.add(1, ordering: .releasing) }
       let buffer = MessageBuffer(byteCount: size)
-      let blocks = Blocks(rows: [Int](repeating: 1, count: size), bytesPerRow: 1)
+      let blocks = BlockLayout(rows: [Int](repeating: 1, count: size), bytesPerRow: 1)
       try communicator.startHierarchicalAllToAll(
         from: buffer, blocks, into: MessageBuffer(byteCount: size), blocks,
         counts: [Int](repeating: 1, count: size * size), during: "layer 2"
@@ -54,7 +54,7 @@ import Testing
   @Test func countsHaveToBeThoseOfTheBlocks() throws {
     try LocalCommunicator.run(ranks: 2) { communicator in
       let buffer = MessageBuffer(byteCount: 4)
-      let blocks = Blocks(rows: [2, 2], bytesPerRow: 1)
+      let blocks = BlockLayout(rows: [2, 2], bytesPerRow: 1)
       for counts in [[2, 2, 2], [1, 1, 1, 1]] {
         do {
           _ = try communicator.startHierarchicalAllToAll(

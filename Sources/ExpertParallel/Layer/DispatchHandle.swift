@@ -1,174 +1,208 @@
 internal import MoE
 internal import MoECore
 
-extension TokenDispatch {
-  /// Sends this rank's tokens to their experts, computes what came from all, and brings back the rows made of them.
-  ///
-  /// Slice by slice: while one is computed, the next ones are on their way here and the ones before on their way back.
-  /// Only the first slice out and the last one back have no computation of the trip's own beside them; `before` and
-  /// `fill` are other work for these gaps, and for waits in between.
-  ///
-  /// - Parameters:
-  ///   - values: `[t, width]`.
-  ///   - buffers: of ``ExpertParallelWorkspace/tripBuffers(_:width:payload:)``.
-  ///   - weighsSums: whether rows are multiplied by their weights where they are added up before they travel.
-  ///   - before: work that needs nothing of the trip.
-  ///   - compute: given a slice and all received tokens, of which those of the slice are there, gives its rows
-  ///     `[rows, width]`, which stay until the trip is over where they are added up; nil where nothing travels back.
-  ///   - fill: work that needs a slice computed, and the slices before it filled in.
-  /// - Returns: what came back, `[returned rows, width]`, or nil.
-  func trip(
-    _ values: UnsafePointer<Float>, buffers: TripBuffers, communicator: any Communicator, during activity: String,
-    execution: Execution, meter: OverlapMeter.Reader, weighsSums: Bool = true, before: () throws -> Void,
-    compute: (Int, UnsafePointer<Float>) throws -> UnsafePointer<Float>?,
-    fill: (Int) throws -> Void = { _ in }
-  ) throws -> UnsafePointer<Float>? {
-    let width = buffers.width
-    func poll() { communicator.poll() }
-    var computation = Duration.zero
-    func measure<Result>(_ body: () throws -> Result) rethrows -> Result {
-      let start = ContinuousClock.now
-      defer { computation += start.duration(to: .now) }
-      return try Parallel.polling(poll, during: body)
-    }
-    let places = communicator.group.reserve(2 * slices.count)
+/// Rows of one pass on their way: made by ``DispatchPlan/dispatch(_:through:over:execution:meter:during:)``, used once per
+/// slice in order of the slices, and consumed by ``combine()``.
+///
+/// ```swift
+/// var handle = try plan.dispatch(tokens, …)     // All slices of tokens are on their way.
+/// for slice in plan.slices.indices {
+///   let tokens = try handle.receive(slice)      // Waits for this slice; later ones travel on.
+///   let rows = …                                // Meanwhile the slice before is on its way back.
+///   try handle.sendBack(rows, ofSlice: slice)
+/// }
+/// let rows = try handle.combine()               // Waits for all slices to be back.
+/// ```
+///
+/// Only the first slice out and the last slice back have no computation of the experts beside them. The caller may do
+/// other work after `dispatch`, and before `combine`.
+///
+/// A handle that is dropped, because a computation threw, waits for the messages under way, which use the buffers of the
+/// workspace.
+@safe struct DispatchHandle: ~Copyable {
+  private let plan: DispatchPlan
+  private let buffers: DispatchBuffers
+  private let communicator: any Communicator
+  private let execution: Execution
+  private let activity: String
+  /// The places of the handle's operations among those of the communicator: outward by slice, then back by slice.
+  private let firstPlace: Int
+  private var outward: [Request] = []
+  private var back: [Request] = []
+  /// `[slices]`: the rows of each slice computed so far.
+  private var computed: [UnsafePointer<Float>] = unsafe []
+  private var stopwatch: PassStopwatch
 
-    var outward: [Request] = []
-    var departed = (sent: 0, received: 0)
-    func depart(_ slice: Slice) throws(CommunicationError) {
-      outward.append(
-        try communicator.startRows(
-          from: buffers.sentTokens, slice.sentTokens, at: departed.sent, into: buffers.receivedTokens,
-          slice.receivedTokens, at: departed.received, width: width, counts: slice.tokenCounts, during: activity,
-          place: places + outward.count))
-      departed.sent += slice.sentTokens.reduce(0, +)
-      departed.received += slice.receivedTokens.reduce(0, +)
-    }
-    var homeward: [Request] = []
-    // What is under way uses the buffers, so it is over before an error of a computation leaves.
-    func finishing<Result>(_ body: () throws -> Result) throws -> Result {
-      do {
-        return try body()
-      } catch {
-        for request in outward + homeward { try? request.wait() }
-        throw error
-      }
-    }
-    let firstCount = slices[0].sentTokens.reduce(0, +)
-    unsafe buffers.sentTokens.gather(values, tokens[..<firstCount], width: width, at: 0, execution)
-    let departure = ContinuousClock.now
-    try depart(slices[0])
-    Parallel.polling(poll) {
-      unsafe buffers.sentTokens.gather(
-        values, tokens[firstCount...], width: width, at: firstCount, execution)
-    }
-    // They arrive in this order, as messages between two ranks do not overtake one another.
-    for slice in slices.dropFirst() { try depart(slice) }
-    try finishing { try Parallel.polling(poll, during: before) }
-
-    var computed: [UnsafePointer<Float>] = unsafe []
-    let sumWeights = weighsSums ? slices.map(\.weights) : nil
-    var filled = 0
-    var (receivedTokens, sentRows, returnedRows) = (0, 0, 0)
-    for (index, slice) in slices.enumerated() {
-      while filled < index, !outward[index].isComplete {
-        try finishing { try measure { try fill(filled) } }
-        filled += 1
-      }
-      try outward[index].wait()
-      let arrived = slice.receivedTokens.reduce(0, +)
-      let rows = unsafe try finishing {
-        unsafe try measure {
-          buffers.receivedTokens.unpack(
-            rows: receivedTokens..<receivedTokens + arrived, width: width, execution)
-          return unsafe try compute(index, buffers.receivedTokens.floats)
-        }
-      }
-      receivedTokens += arrived
-      guard let rows = unsafe rows else { continue }
-      unsafe computed.append(rows)
-      measure {
-        switch returned {
-        case .perChoice:
-          unsafe buffers.sentRows.gather(rows, slice.rows[...], width: width, at: sentRows, execution)
-        case .partialSums:
-          unsafe buffers.sentRows.add(
-            terms, slice.sums, of: computed, weights: sumWeights, width: width,
-            at: sentRows, execution)
-        }
-      }
-      homeward.append(
-        try communicator.startRows(
-          from: buffers.sentRows, slice.receivedRows, at: sentRows, into: buffers.returnedRows,
-          slice.sentRows,
-          at: returnedRows, width: width, counts: slice.rowCounts.map(\.transposed), during: activity,
-          place: places + slices.count + index))
-      sentRows += slice.receivedRows.reduce(0, +)
-      returnedRows += slice.sentRows.reduce(0, +)
-    }
-    try finishing { try measure { for index in filled..<slices.count { try fill(index) } } }
-    for request in homeward { try request.wait() }
-    meter.note(
-      exchange: departure.duration(to: outward[0].completion!)
-        * (1 + Double(sentRows) / Double(max(receivedTokens, 1))),
-      computation: computation, slices: slices.count)
-    guard homeward.count == slices.count else { return nil }
-    let back = buffers.returnedRows
-    back.unpack(rows: 0..<returnedRows, width: width, execution)
-    unsafe add(parts, of: back.floats, width: width, execution)
-    return unsafe UnsafePointer(back.floats)
+  fileprivate init(
+    _ plan: DispatchPlan, through buffers: DispatchBuffers, over communicator: any Communicator,
+    execution: Execution, meter: OverlapMeter.Reader, during activity: String
+  ) {
+    self.plan = plan
+    self.buffers = buffers
+    self.communicator = communicator
+    self.execution = execution
+    self.activity = activity
+    // Ranks start the operations back in an order of their own, so all get their places now.
+    firstPlace = communicator.group.reserve(2 * plan.slices.count)
+    stopwatch = PassStopwatch(meter)
   }
 
-  /// Adds the rows that further ranks made of a choice to its first, in the order of the parts of F.
-  private func add(
-    _ parts: [(row: Int32, of: Int32)], of rows: UnsafeMutablePointer<Float>, width: Int,
-    _ execution: Execution
-  ) {
-    guard !parts.isEmpty else { return }
-    let block = 256
-    Parallel.forEach((width + block - 1) / block, execution) { task in
-      for part in parts {
-        let (source, target) = unsafe (rows + Int(part.row) * width, rows + Int(part.of) * width)
-        for column in task * block..<min((task + 1) * block, width) {
-          unsafe target[column] += source[column]
-        }
-      }
+  deinit { for request in outward + back { request.settle() } }
+
+  /// Gathers the tokens to be sent, and starts to send all slices.
+  ///
+  /// - Parameter values: `[t, D]`.
+  fileprivate mutating func start(_ values: UnsafePointer<Float>) throws(CommunicationError) {
+    let firstCount = plan.slices[0].dispatch.sentCount
+    unsafe buffers.sentTokens.gather(values, plan.tokens[..<firstCount], at: 0, execution)
+    stopwatch.departed()
+    try startOutward(0)
+    unsafe buffers.sentTokens.gather(values, plan.tokens[firstCount...], at: firstCount, execution)
+    // The slices arrive in this order, as messages between two ranks do not overtake one another.
+    for slice in plan.slices.indices.dropFirst() { try startOutward(slice) }
+  }
+
+  private mutating func startOutward(_ slice: Int) throws(CommunicationError) {
+    outward.append(
+      try communicator.startRows(
+        plan.slices[slice].dispatch, from: buffers.sentTokens, into: buffers.receivedTokens,
+        at: firstPlace + slice, during: activity))
+  }
+
+  /// Whether the tokens of a slice are here. Asking makes no progress.
+  func hasArrived(_ slice: Int) -> Bool { outward[slice].isComplete }
+
+  /// Waits for the tokens of a slice.
+  ///
+  /// - Returns: the tokens that this rank has received, `[received tokens, D]`, as far as this slice.
+  mutating func receive(_ slice: Int) throws(CommunicationError) -> UnsafePointer<Float> {
+    stopwatch.stop()
+    try outward[slice].wait()
+    stopwatch.start()
+    let traffic = plan.slices[slice].dispatch
+    buffers.receivedTokens.unpack(
+      traffic.firstReceived..<traffic.firstReceived + traffic.receivedCount, execution)
+    return unsafe UnsafePointer(buffers.receivedTokens.floats)
+  }
+
+  /// Starts to send the rows of a slice back to the ranks of their tokens.
+  ///
+  /// - Parameters:
+  ///   - rows: `[rows of the slice, D]`. With ``ReturnedRows/partialSums`` they have to stay until the handle is consumed.
+  ///   - slice: the slice after the one of the call before.
+  ///   - weighsSums: with ``ReturnedRows/partialSums``, whether a sum's terms are multiplied by the weights of their rows.
+  mutating func sendBack(
+    _ rows: UnsafePointer<Float>, ofSlice slice: Int, weighsSums: Bool = true
+  ) throws(CommunicationError) {
+    let content = plan.slices[slice]
+    let first = content.combine.firstSent
+    unsafe computed.append(rows)
+    switch plan.returned {
+    case .perChoice: unsafe buffers.sentRows.gather(rows, content.rows[...], at: first, execution)
+    case .partialSums:
+      unsafe buffers.sentRows.add(
+        content.sums, of: plan.terms, rows: computed, weights: weighsSums ? plan.slices.map(\.weights) : nil,
+        at: first, execution)
     }
+    stopwatch.stop()
+    back.append(
+      try communicator.startRows(
+        content.combine, from: buffers.sentRows, into: buffers.returnedRows,
+        at: firstPlace + plan.slices.count + slice, during: activity))
+    stopwatch.start()
+  }
+
+  /// Waits for the rows of all slices to be back.
+  ///
+  /// - Returns: `[returned rows, D]`, with the shards of each row added up.
+  consuming func combine() throws(CommunicationError) -> UnsafePointer<Float> {
+    try finish()
+    let rows = buffers.returnedRows
+    rows.unpack(0..<plan.returnedRowCount, execution)
+    rows.add(plan.shardRows, execution)
+    return unsafe UnsafePointer(rows.floats)
+  }
+
+  /// Ends a pass of which no rows are sent back: a forward pass that is computed again for its activations.
+  consuming func discard() throws(CommunicationError) { try finish() }
+
+  private mutating func finish() throws(CommunicationError) {
+    stopwatch.stop()
+    for request in back { try request.wait() }
+    stopwatch.note(
+      firstArrival: outward[0].completion!, receivedTokens: plan.receivedTokenCount,
+      sentRows: back.isEmpty ? 0 : plan.sentRowCount, slices: plan.slices.count)
+  }
+}
+
+extension DispatchPlan {
+  /// Dispatches this rank's tokens: starts to send them to the ranks of their experts. A collective.
+  ///
+  /// - Parameters:
+  ///   - values: `[t, D]`: this rank's tokens, or the gradients of its output.
+  ///   - buffers: of ``ExpertParallelWorkspace/buffers(for:width:payload:)``.
+  ///   - communicator: the ranks.
+  ///   - execution: the threads that gather rows.
+  ///   - meter: takes the times of the pass.
+  ///   - activity: what the caller is doing, which errors name.
+  func dispatch(
+    _ values: UnsafePointer<Float>, through buffers: DispatchBuffers, over communicator: any Communicator,
+    execution: Execution, meter: OverlapMeter.Reader, during activity: String
+  ) throws(CommunicationError) -> DispatchHandle {
+    var handle = DispatchHandle(
+      self, through: buffers, over: communicator, execution: execution, meter: meter, during: activity)
+    unsafe try handle.start(values)
+    return handle
+  }
+}
+
+/// Measures how long the exchange and the computation of one pass take, for ``OverlapMeter``.
+private struct PassStopwatch {
+  private let meter: OverlapMeter.Reader
+  private var departure = ContinuousClock.now
+  private var computation = Duration.zero
+  /// Since when this rank computes; nil while it waits or sends.
+  private var lap: ContinuousClock.Instant?
+
+  init(_ meter: OverlapMeter.Reader) { self.meter = meter }
+
+  mutating func departed() { departure = .now }
+  mutating func start() { lap = .now }
+  mutating func stop() {
+    if let lap { computation += lap.duration(to: .now) }
+    lap = nil
+  }
+
+  /// - Parameters:
+  ///   - firstArrival: when the first slice was here.
+  ///   - receivedTokens: the rows that came to this rank.
+  ///   - sentRows: the rows that went back.
+  ///   - slices: the slices of the pass.
+  func note(firstArrival: ContinuousClock.Instant, receivedTokens: Int, sentRows: Int, slices: Int) {
+    // Rows are taken to travel back as fast as tokens travelled out.
+    let ratio = Double(sentRows) / Double(max(receivedTokens, 1))
+    meter.note(
+      exchange: departure.duration(to: firstArrival) * (1 + ratio), computation: computation, slices: slices)
   }
 }
 
 extension Communicator {
-  /// Sends rows to all ranks and receives theirs, by way of hosts where the counts of all are given.
+  /// Starts to send rows to all ranks and to receive theirs; by way of hosts if the traffic has a matrix.
   ///
-  /// - Parameters:
-  ///   - first: the first row that is sent, and the first that is received.
-  ///   - counts: rows from each rank to each, `[size, size]`.
+  /// - Parameter place: of the operation, one of `CommunicatorGroup.reserve(_:)`.
   fileprivate func startRows(
-    from source: TravellingRows, _ sent: [Int], at first: Int, into destination: TravellingRows,
-    _ received: [Int],
-    at firstReceived: Int, width: Int, counts: [Int]?, during activity: String, place: Int
+    _ traffic: DispatchPlan.Traffic, from source: RowBuffer, into destination: RowBuffer, at place: Int,
+    during activity: String
   ) throws(CommunicationError) -> Request {
-    let (sent, received) = (
-      source.blocks(sent, from: first, width: width),
-      destination.blocks(received, from: firstReceived, width: width)
-    )
-    guard let counts else {
+    let sent = source.layout(traffic.sent, from: traffic.firstSent)
+    let received = destination.layout(traffic.received, from: traffic.firstReceived)
+    guard let matrix = traffic.matrix else {
       return try start(
-        "all-to-all", from: source.travelling, sent, into: destination.travelling, received, during: activity,
-        place: place)
+        "all-to-all", from: source.message, sent, into: destination.message, received, during: activity,
+        at: place)
     }
-    let bytes = source.bytesPerRow(width: width)
     return try startHierarchicalAllToAll(
-      from: source.travelling, sent, into: destination.travelling, received,
-      counts: counts.map { $0 * bytes },
-      hosts: group.hosts, during: activity, place: place)
-  }
-}
-
-extension [Int] {
-  /// Of a square matrix, row by row.
-  fileprivate var transposed: [Int] {
-    let size = Int(Double(count).squareRoot().rounded())
-    return (0..<count).map { self[$0 % size * size + $0 / size] }
+      from: source.message, sent, into: destination.message, received,
+      counts: matrix.map { $0 * source.bytesPerRow }, hosts: group.hosts, during: activity, at: place)
   }
 }

@@ -1,35 +1,56 @@
 internal import MoE
 internal import MoECore
 
-/// Who sends which tokens to whom, for one pass: made by the forward pass, used again by the backward pass.
+/// Who sends which rows to whom in one pass. The forward pass makes the plan, the backward pass uses it again.
 ///
-/// A token goes once to each rank that has one of its experts, with the first slice of that rank's rows that needs it.
-/// The rank is told, for each such choice, the row that it takes there, and so has its experts' rows in the order of the
-/// whole batch. What it makes of them comes back as one row a choice, or one a token, with the last slice it needs.
-struct TokenDispatch {
-  /// What travels in one slice, here and there in order of rank.
+/// Words, which are those of DeepSpeed-MoE and Megatron-Core:
+/// - *dispatch*: tokens go to the ranks of their experts. A token goes once to each rank that has one of its experts, in
+///   the first slice of that rank's rows that needs the token.
+/// - *metadata*: for each choice, its row at the rank of its expert, its token, and its weight. With the metadata of all
+///   ranks a rank puts its experts' rows in the order of the whole batch.
+/// - *combine*: the experts' rows come back, one row per choice or one per token and rank (``ReturnedRows``), in the last
+///   slice that they need.
+/// - *slice*: a part of a rank's rows that travels and is computed at once.
+struct DispatchPlan {
+  /// The rows that all ranks exchange in one direction in one slice.
+  struct Traffic {
+    /// `[R]`: the rows that this rank sends to each rank.
+    var sent: [Int]
+    /// `[R]`: the rows that this rank receives from each rank.
+    var received: [Int]
+    /// Where the slice's rows begin in the buffer that is sent, and in the buffer that is received into.
+    var firstSent = 0
+    var firstReceived = 0
+    /// `[R, R]`: the rows from each rank to each, source by source; nil without a hierarchical exchange.
+    var matrix: [Int]?
+
+    var sentCount: Int { sent.reduce(0, +) }
+    var receivedCount: Int { received.reduce(0, +) }
+  }
+
+  /// One slice of this rank: what travels in it, and how its rows are arranged.
   struct Slice {
-    /// Tokens for each rank, choices that they have there, and rows that come back.
-    var sentTokens: [Int], sentChoices: [Int], sentRows: [Int]
-    /// The same from each rank.
-    var receivedTokens: [Int] = [], receivedChoices: [Int] = [], receivedRows: [Int] = []
-    /// This rank's rows: where those of each of its experts begin, `[local experts + 1]`, from 0.
+    /// Tokens to the experts.
+    var dispatch: Traffic
+    /// Choices, of each of which the metadata says where it belongs.
+    var metadata: Traffic
+    /// Rows from the experts back to their tokens.
+    var combine: Traffic
+    /// `[local experts + 1]`: where the rows of each local expert begin in the slice, from 0.
     var offsets: [Int64] = []
-    /// Of each row, among all received tokens.
+    /// `[rows]`: the token of each row, by its index among all tokens that this rank receives.
     var order: [Int32] = []
-    /// What each row's token multiplies it by; empty where the owner does not.
+    /// `[rows]`: the weight of each row; empty if this rank does not multiply rows by weights.
     var weights: [Float] = []
-    /// Of each received choice: its row.
+    /// `[received choices]`: the row of each choice, in the order of the metadata.
     var rows: [Int32] = []
-    /// Tokens and rows from each rank to each, `[R, R]`, for a hierarchical exchange.
-    var tokenCounts: [Int]?, rowCounts: [Int]?
-    /// Of each row that goes back, where it is a sum: its terms among ``TokenDispatch/terms``.
+    /// For each row that goes back as a sum: its terms, as a range of ``DispatchPlan/terms``.
     var sums: [Range<Int>] = []
 
     var rowCount: Int { order.count }
   }
 
-  /// A row of a slice that is part of a sum.
+  /// A row of a slice that is a term of a sum.
   struct Term {
     var slice: Int32
     var row: Int32
@@ -37,174 +58,117 @@ struct TokenDispatch {
 
   /// In the order in which they travel.
   private(set) var slices: [Slice]
-  /// The token of each row that is sent, slice by slice and in each by rank.
-  private(set) var tokens: [Int32]
-  /// The choices as they are announced, rank by rank and for each by slice.
-  private(set) var announced: [Int32] = []
-  /// `[t, K]`: where a choice's row stands among those that come back, or that of the first choice of a sum; −1 elsewhere.
-  private(set) var choiceRow: [Int32]
-  /// With tensor parallelism: of each further part of a row, where it comes back, and the row it is to be added to.
-  private(set) var parts: [(row: Int32, of: Int32)] = []
+  /// The token of each row that this rank sends, slice by slice, and in each slice by rank.
+  let tokens: [Int32]
+  /// The choices of this rank in the order of the metadata that it sends: rank by rank, and for each rank by slice.
+  let announcedChoices: [Int32]
+  /// `[t, K]`: the row of each choice among the rows that come back, or the row of the sum that begins with the choice; −1
+  /// for a choice that has no row.
+  let choiceRow: [Int32]
+  /// With tensor parallelism: each row that comes back from a rank with a further shard, and the row of the first shard to
+  /// which it is added.
+  let shardRows: [(row: Int32, target: Int32)]
+  /// The terms of all sums.
   private(set) var terms: [Term] = []
   /// Where experts' rows are computed.
   let rows: ExpertRows
+  /// What comes back.
   let returned: ReturnedRows
 
-  /// The tokens that come to this rank.
-  var receivedTokenCount: Int { slices.reduce(0) { $0 + $1.receivedTokens.reduce(0, +) } }
-  /// The rows that go back from this rank.
-  var sentBackCount: Int { slices.reduce(0) { $0 + $1.receivedRows.reduce(0, +) } }
+  /// The tokens that this rank receives.
+  var receivedTokenCount: Int { slices.reduce(0) { $0 + $1.dispatch.receivedCount } }
+  /// The rows that this rank sends back.
+  var sentRowCount: Int { slices.reduce(0) { $0 + $1.combine.sentCount } }
   /// The rows that come back to this rank.
-  var returnedRowCount: Int { slices.reduce(0) { $0 + $1.sentRows.reduce(0, +) } }
+  var returnedRowCount: Int { slices.reduce(0) { $0 + $1.combine.receivedCount } }
 
-  /// Exchanges how much goes where, and where each row belongs.
+  /// Exchanges the metadata of a pass. A collective.
   ///
   /// - Parameters:
-  ///   - sliceCount: the same on all ranks.
-  ///   - isHierarchical: whether rows will travel by way of hosts, for which every rank has to know all counts.
-  ///   - weights: `[t, K]`, what each row's owner is to multiply it by; nil for 1.
+  ///   - order: the row of each choice, of this rank's tokens, among all rows of its expert.
+  ///   - rows: where the experts' rows are computed.
+  ///   - expertsPerToken: K.
+  ///   - returned: what comes back.
+  ///   - isHierarchical: whether rows travel by way of hosts, for which every rank has to know the counts of all ranks.
+  ///   - weights: `[t, K]`: the number by which the rank of the expert multiplies each row; nil if it multiplies none.
+  ///   - communicator: the ranks.
+  ///   - activity: what the caller is doing, which errors name.
   init(
-    order: GlobalOrder, tokenCount: Int, expertsPerToken: Int, placement: ExpertPlacement, sliceCount: Int,
-    returned: ReturnedRows, isHierarchical: Bool, weights: UnsafePointer<Float>?,
-    communicator: any Communicator, during activity: String
+    _ order: GlobalOrder, at rows: ExpertRows, expertsPerToken: Int, returned: ReturnedRows,
+    isHierarchical: Bool, weights: UnsafePointer<Float>?, over communicator: any Communicator,
+    during activity: String
   ) throws(CommunicationError) {
-    let size = communicator.size
-    rows = ExpertRows(placement, rowsByRank: order.rowsByRank, slices: sliceCount)
+    self.rows = rows
     self.returned = returned
-    let parcels = Parcels(
-      order, rows, size: size, sliceCount: sliceCount, partCount: placement.tensorParallelSize)
-    choiceRow = Array(repeating: -1, count: tokenCount * expertsPerToken)
 
-    var announcements: [Announcement] = []
-    announcements.reserveCapacity(parcels.count)
-    announced.reserveCapacity(parcels.count)
-    var tokenLists = [[Int32]](repeating: [], count: size * sliceCount)
-    // Of each parcel: the choices, or the first ones of the sums, of the rows that come back with it.
-    var backLists = [[Parcels.Item]](repeating: [], count: size * sliceCount)
-    var lastRank = [Int32](repeating: -1, count: tokenCount)
-    var place = [Int32](repeating: 0, count: tokenCount)
-    for rank in 0..<size {
-      // Of each token that goes there: its first choice there, and the slice of its last.
-      var visits: [(first: Parcels.Item, slice: Int)] = []
-      for slice in 0..<sliceCount {
-        let parcel = rank * sliceCount + slice
-        for item in parcels.items(rank, slice) {
-          let token = Int(item.choice) / expertsPerToken
-          if lastRank[token] != rank {
-            lastRank[token] = Int32(rank)
-            place[token] = Int32(visits.count)
-            visits.append((item, slice))
-            tokenLists[parcel].append(Int32(token))
-          } else {
-            let visit = Int(place[token])
-            visits[visit].slice = slice
-            if item.choice < visits[visit].first.choice { visits[visit].first = item }
-          }
-          let weight = unsafe weights == nil ? 1 : weights![Int(item.choice)]
-          announcements.append(Announcement(row: item.row, token: place[token], weight: weight))
-          announced.append(item.choice)
-          if returned == .perChoice { backLists[parcel].append(item) }
-        }
-      }
-      if returned == .partialSums {
-        for visit in visits { backLists[rank * sliceCount + visit.slice].append(visit.first) }
-      }
-    }
-    slices = (0..<sliceCount).map { slice in
-      Slice(
-        sentTokens: (0..<size).map { tokenLists[$0 * sliceCount + slice].count },
-        sentChoices: (0..<size).map { parcels.items($0, slice).count },
-        sentRows: (0..<size).map { backLists[$0 * sliceCount + slice].count })
-    }
-    func inOrder<Value>(_ lists: [[Value]]) -> [Value] {
-      (0..<sliceCount).flatMap { slice in (0..<size).flatMap { lists[$0 * sliceCount + slice] } }
-    }
-    tokens = inOrder(tokenLists)
-    let back = inOrder(backLists)
-    for (row, item) in back.enumerated() where item.part == 0 { choiceRow[Int(item.choice)] = Int32(row) }
-    for (row, item) in back.enumerated() where item.part > 0 {
-      parts.append((Int32(row), choiceRow[Int(item.choice)]))
-    }
+    // 1. Decide what goes where.
+    let outgoing = unsafe OutgoingRows(
+      ChoicesByDestination(order, at: rows), choiceCount: order.experts.count,
+      expertsPerToken: expertsPerToken, returned: returned, weights: weights)
+    tokens = outgoing.tokens
+    announcedChoices = outgoing.announcedChoices
+    (choiceRow, shardRows) = outgoing.places(choiceCount: order.experts.count)
 
-    let own = (0..<size).flatMap { rank in
-      slices.flatMap { [$0.sentTokens[rank], $0.sentChoices[rank], $0.sentRows[rank]] }
-    }
-    let width = own.count / size
-    let counts: [Int]
-    if isHierarchical {
-      let all = try communicator.allGather(own, during: activity)
-      for slice in 0..<sliceCount {
-        func matrix(_ kind: Int) -> [Int] { (0..<size * size).map { all[$0 * width + slice * 3 + kind] } }
-        slices[slice].tokenCounts = matrix(0)
-        slices[slice].rowCounts = matrix(2)
-      }
-      counts = (0..<size).flatMap { source in
-        let row = (source * size + communicator.rank) * width
-        return all[row..<row + width]
-      }
-    } else {
-      counts = try communicator.exchange(own, during: activity)
-    }
-    for slice in 0..<sliceCount {
-      func received(_ kind: Int) -> [Int] { (0..<size).map { counts[$0 * width + slice * 3 + kind] } }
-      slices[slice].receivedTokens = received(0)
-      slices[slice].receivedChoices = received(1)
-      slices[slice].receivedRows = received(2)
-    }
-    let stride = MemoryLayout<Announcement>.stride
-    let incoming = MessageBuffer(byteCount: all(\.receivedChoices, stride).counts.reduce(0, +))
+    // 2. Exchange how many rows go from rank to rank.
+    let counts = try SliceCounts.exchanged(
+      outgoing.counts, isHierarchical: isHierarchical, over: communicator, during: activity)
+    slices = counts.slices()
+
+    // 3. Exchange the metadata.
+    let stride = MemoryLayout<RowMetadata>.stride
+    let incoming = MessageBuffer(byteCount: metadataLayout(\.received, stride).counts.reduce(0, +))
     try communicator.startAllToAll(
-      from: MessageBuffer(announcements), all(\.sentChoices, stride), into: incoming,
-      all(\.receivedChoices, stride), during: activity
+      from: MessageBuffer(outgoing.metadata), metadataLayout(\.sent, stride), into: incoming,
+      metadataLayout(\.received, stride), during: activity
     ).wait()
-    take(
-      incoming.elements(of: Announcement.self), rank: communicator.rank, weighs: unsafe weights != nil)
+
+    // 4. Arrange this rank's rows by it.
+    arrange(
+      incoming.elements(of: RowMetadata.self), rank: communicator.rank, weighs: unsafe weights != nil)
   }
 
-  /// What travels in all slices together, in one message a rank.
-  private func all(_ counts: KeyPath<Slice, [Int]>, _ bytesPerRow: Int) -> Blocks {
-    Blocks(
-      rows: slices[0][keyPath: counts].indices.map { rank in
-        slices.reduce(0) { $0 + $1[keyPath: counts][rank] }
-      }, bytesPerRow: bytesPerRow)
+  /// A message per rank with an element for each choice of all slices.
+  private func metadataLayout(_ direction: KeyPath<Traffic, [Int]>, _ stride: Int) -> BlockLayout {
+    BlockLayout(
+      rows: slices[0].metadata.sent.indices.map { rank in
+        slices.reduce(0) { $0 + $1.metadata[keyPath: direction][rank] }
+      }, bytesPerRow: stride)
   }
 
-  /// Arranges this rank's rows as they were announced.
-  private mutating func take(_ announcements: [Announcement], rank: Int, weighs: Bool) {
+  /// Puts this rank's rows into the order that the metadata says.
+  private mutating func arrange(_ metadata: [RowMetadata], rank: Int, weighs: Bool) {
     let (offsets, cuts) = (rows.offsets[rank], rows.cuts[rank])
     for index in slices.indices {
-      let own = cuts[index]..<cuts[index + 1]
+      let local = cuts[index]..<cuts[index + 1]
       slices[index].offsets = offsets.map {
-        Int64(min(max($0, own.lowerBound), own.upperBound) - own.lowerBound)
+        Int64(min(max($0, local.lowerBound), local.upperBound) - local.lowerBound)
       }
-      slices[index].order = Array(repeating: 0, count: own.count)
-      slices[index].weights = Array(repeating: 1, count: weighs ? own.count : 0)
-      slices[index].rows.reserveCapacity(slices[index].receivedChoices.reduce(0, +))
+      slices[index].order = Array(repeating: 0, count: local.count)
+      slices[index].weights = Array(repeating: 1, count: weighs ? local.count : 0)
+      slices[index].rows.reserveCapacity(slices[index].metadata.receivedCount)
     }
-    var next = announcements.startIndex
-    for source in slices[0].receivedTokens.indices {
-      // A source numbers its tokens through all slices; here they stand slice by slice, in each by source.
+    var next = metadata.startIndex
+    for source in slices[0].dispatch.received.indices {
+      // A source numbers its tokens through all slices. Here tokens stand slice by slice, and in each slice by source.
       var positions: [Int32] = []
-      var before = 0
       for slice in slices {
-        let first = before + slice.receivedTokens[..<source].reduce(0, +)
-        for position in first..<first + slice.receivedTokens[source] { positions.append(Int32(position)) }
-        before += slice.receivedTokens.reduce(0, +)
+        let first = slice.dispatch.firstReceived + slice.dispatch.received[..<source].reduce(0, +)
+        for position in first..<first + slice.dispatch.received[source] { positions.append(Int32(position)) }
       }
       var visits = [[Term]](repeating: [], count: returned == .partialSums ? positions.count : 0)
       for index in slices.indices {
         let first = Int32(cuts[index])
-        for announcement in announcements[next..<next + slices[index].receivedChoices[source]] {
-          let row = announcement.row - first
+        for choice in metadata[next..<next + slices[index].metadata.received[source]] {
+          let row = choice.row - first
           slices[index].rows.append(row)
-          slices[index].order[Int(row)] = positions[Int(announcement.token)]
-          if weighs { slices[index].weights[Int(row)] = announcement.weight }
-          if !visits.isEmpty { visits[Int(announcement.token)].append(Term(slice: Int32(index), row: row)) }
+          slices[index].order[Int(row)] = positions[Int(choice.token)]
+          if weighs { slices[index].weights[Int(row)] = choice.weight }
+          if !visits.isEmpty { visits[Int(choice.token)].append(Term(slice: Int32(index), row: row)) }
         }
-        next += slices[index].receivedChoices[source]
+        next += slices[index].metadata.received[source]
       }
       for visit in visits {
-        // In the order of this rank's rows, so that the number of slices changes no sum.
+        // Terms are in the order of this rank's rows, so that the number of slices changes no sum.
         let start = terms.count
         terms += visit.sorted { ($0.slice, $0.row) < ($1.slice, $1.row) }
         slices[Int(terms.last!.slice)].sums.append(start..<terms.count)
@@ -212,17 +176,18 @@ struct TokenDispatch {
     }
   }
 
-  /// Sends a number of each choice `[t, K]` to the owner of its row.
+  /// Sends a number per choice to the rank that computes its row. A collective.
   ///
-  /// - Returns: the numbers in the order of each slice's rows.
-  func send(
-    _ values: UnsafePointer<Float>, communicator: any Communicator, during activity: String
+  /// - Parameter values: `[t, K]`.
+  /// - Returns: `[slices][rows]`: the number of each row.
+  func sendChoices(
+    _ values: UnsafePointer<Float>, over communicator: any Communicator, during activity: String
   ) throws(CommunicationError) -> [[Float]] {
     let stride = MemoryLayout<Float>.stride
-    let (sent, received) = (all(\.sentChoices, stride), all(\.receivedChoices, stride))
+    let (sent, received) = (metadataLayout(\.sent, stride), metadataLayout(\.received, stride))
     let incoming = MessageBuffer(byteCount: received.counts.reduce(0, +))
     try communicator.startAllToAll(
-      from: MessageBuffer(announced.map { unsafe values[Int($0)] }), sent, into: incoming, received,
+      from: MessageBuffer(announcedChoices.map { unsafe values[Int($0)] }), sent, into: incoming, received,
       during: activity
     ).wait()
     var ordered = slices.map { [Float](repeating: 0, count: $0.rowCount) }
@@ -232,14 +197,15 @@ struct TokenDispatch {
     return ordered
   }
 
-  /// Sends a number of each row, in the order of each slice's rows, back to its choice, where those of several parts add up.
+  /// Sends a number per row back to the rank of its choice. A collective.
   ///
-  /// - Returns: `[t, K]`, 0 for choices without a row.
-  func sendBack(
-    _ values: [[Float]], communicator: any Communicator, during activity: String
+  /// - Parameter values: `[slices][rows]`.
+  /// - Returns: `[t, K]`: the number of each choice, added up over shards; 0 for a choice that has no row.
+  func returnToChoices(
+    _ values: [[Float]], over communicator: any Communicator, during activity: String
   ) throws(CommunicationError) -> [Float] {
     let stride = MemoryLayout<Float>.stride
-    let (sent, received) = (all(\.sentChoices, stride), all(\.receivedChoices, stride))
+    let (sent, received) = (metadataLayout(\.sent, stride), metadataLayout(\.received, stride))
     let outgoing = MessageBuffer(byteCount: received.counts.reduce(0, +))
     forEachReceivedChoice { position, slice, row in
       unsafe outgoing.floats[position] = values[slice][row]
@@ -247,74 +213,25 @@ struct TokenDispatch {
     let incoming = MessageBuffer(byteCount: sent.counts.reduce(0, +))
     try communicator.startAllToAll(from: outgoing, received, into: incoming, sent, during: activity).wait()
     var sums = [Float](repeating: 0, count: choiceRow.count)
-    for (position, choice) in announced.enumerated() { sums[Int(choice)] += unsafe incoming.floats[position] }
+    for (position, choice) in announcedChoices.enumerated() {
+      sums[Int(choice)] += unsafe incoming.floats[position]
+    }
     return sums
   }
 
-  /// The choices as they were announced to this rank: their place in a message of all, slice and row.
+  /// Calls `body` for each choice that this rank computes, in the order of the metadata: its position in a message of all
+  /// slices, its slice, and its row in the slice.
   private func forEachReceivedChoice(_ body: (_ position: Int, _ slice: Int, _ row: Int) -> Void) {
     var position = 0
     var taken = [Int](repeating: 0, count: slices.count)
-    for source in slices[0].receivedChoices.indices {
+    for source in slices[0].metadata.received.indices {
       for (index, slice) in slices.enumerated() {
-        for choice in taken[index]..<taken[index] + slice.receivedChoices[source] {
+        for choice in taken[index]..<taken[index] + slice.metadata.received[source] {
           body(position, index, Int(slice.rows[choice]))
           position += 1
         }
-        taken[index] += slice.receivedChoices[source]
+        taken[index] += slice.metadata.received[source]
       }
     }
   }
-}
-
-/// What the owner of an expert is told of a choice: its row there, the token by its index among those that come from the
-/// same rank, and what the row is multiplied by.
-private struct Announcement: BitwiseCopyable {
-  var row: Int32
-  var token: Int32
-  var weight: Float
-}
-
-/// This rank's choices by the rank and slice that they go to, in each in the order of the tokens.
-private struct Parcels {
-  struct Item {
-    var choice: Int32
-    var row: Int32
-    var part: Int32
-  }
-
-  private let sliceCount: Int
-  private var sorted: [Item]
-  private var starts: [Int]
-
-  init(_ order: GlobalOrder, _ rows: ExpertRows, size: Int, sliceCount: Int, partCount: Int) {
-    self.sliceCount = sliceCount
-    var items: [(parcel: Int, item: Item)] = []
-    items.reserveCapacity(order.experts.count * partCount)
-    starts = Array(repeating: 0, count: size * sliceCount + 1)
-    for (choice, expert) in order.experts.enumerated() where expert >= 0 {
-      let (rank, row) = rows.target(Int(expert), place: order.places[choice])
-      var slice = 0
-      while row >= rows.cuts[rank][slice + 1] { slice += 1 }
-      for part in 0..<partCount {
-        let parcel = (rank + part) * sliceCount + slice
-        starts[parcel + 1] += 1
-        items.append((parcel, Item(choice: Int32(choice), row: Int32(row), part: Int32(part))))
-      }
-    }
-    for parcel in 0..<size * sliceCount { starts[parcel + 1] += starts[parcel] }
-    var next = starts
-    sorted = Array(repeating: Item(choice: 0, row: 0, part: 0), count: items.count)
-    for (parcel, item) in items {
-      sorted[next[parcel]] = item
-      next[parcel] += 1
-    }
-  }
-
-  func items(_ rank: Int, _ slice: Int) -> ArraySlice<Item> {
-    let parcel = rank * sliceCount + slice
-    return sorted[starts[parcel]..<starts[parcel + 1]]
-  }
-
-  var count: Int { sorted.count }
 }

@@ -2,78 +2,77 @@ internal import MoE
 internal import MoECore
 
 extension ExpertParallelLayer {
-  /// Adds the gradients of a slice for the experts that this rank alone holds.
-  func addOwnGradients(
-    ofSlice index: Int, to gradients: MoEGradients, execution: Execution,
+  /// Adds the gradients of one slice for the experts that this rank alone holds.
+  func addLocalGradients(
+    of plan: DispatchPlan, slice: Int, to gradients: MoEGradients, execution: Execution,
     workspace: inout ExpertParallelWorkspace
   ) throws(MoEError) {
-    try add(
-      localExperts.map { placement.replicas[$0].count == 1 }, slices: index..<index + 1, to: gradients,
-      execution,
-      &workspace)
+    try addGradients(
+      of: localExperts.map { placement.replicas[$0].count == 1 }, plan: plan, slices: slice..<slice + 1,
+      to: gradients, execution: execution, workspace: &workspace)
   }
 
-  /// Adds the gradients of experts that several ranks hold; replicas add theirs up.
+  /// Adds the gradients of experts that several ranks hold; their replicas add them up. A collective.
   ///
-  /// Experts follow one another, so that a rank computes the next while the one before is with its other replicas.
+  /// Experts follow one another, so that a rank computes the next expert while the sums of the expert before are with its
+  /// other replicas.
   func addReplicatedGradients(
-    to gradients: MoEGradients, execution: Execution, during activity: String, workspace: inout ExpertParallelWorkspace
+    of plan: DispatchPlan, to gradients: MoEGradients, during activity: String, execution: Execution,
+    workspace: inout ExpertParallelWorkspace
   ) throws {
-    let part = communicator.rank % placement.tensorParallelSize
-    let dispatch = workspace.kept.dispatch!
-    var rest: [() throws -> Void] = []
+    let shard = communicator.rank % placement.tensorParallelSize
+    var completions: [() throws -> Void] = []
     for expert in 0..<configuration.expertCount where placement.replicas[expert].count > 1 {
-      let holders = placement.replicas[expert].map { $0 + part }
-      let busy = dispatch.rows.holders(expert).map { holders.firstIndex(of: $0 + part)! }
-      // Every rank counts the operations, also of experts that it does not hold.
+      let holders = placement.replicas[expert].map { $0 + shard }
+      let busy = plan.rows.holders(expert).map { holders.firstIndex(of: $0 + shard)! }
+      // Every rank counts the operations, also those of experts that it does not hold.
       let operations = GradientChain.operationCount(parts: NetworkGradients.memoryCount, members: busy.count)
       guard let group = communicator.group.group(of: holders, operations: operations) else { continue }
       let local = localExperts.firstIndex(of: expert)!
       let chain = GradientChain(
         gradients.experts.parts(of: local), group: communicator.communicator(over: group), members: busy,
         during: "the gradients of \(activity)")
-      rest.append(
+      completions.append(
         try chain.sum(gradientSum) {
-          // What the replica before has handed on travels beside this.
-          try Parallel.polling({ communicator.poll() }) {
-            try add(
-              localExperts.map { $0 == expert }, slices: dispatch.slices.indices, to: gradients, execution,
-              &workspace)
-          }
+          try addGradients(
+            of: localExperts.map { $0 == expert }, plan: plan, slices: plan.slices.indices, to: gradients,
+            execution: execution, workspace: &workspace)
         })
     }
-    for complete in rest { try complete() }
+    for complete in completions { try complete() }
   }
 
   /// Adds the gradients of some of the local experts, slice after slice.
-  private func add(
-    _ isIncluded: [Bool], slices: Range<Int>, to gradients: MoEGradients, _ execution: Execution,
-    _ workspace: inout ExpertParallelWorkspace
+  ///
+  /// - Parameter isIncluded: `[local experts]`.
+  private func addGradients(
+    of isIncluded: [Bool], plan: DispatchPlan, slices: Range<Int>, to gradients: MoEGradients,
+    execution: Execution, workspace: inout ExpertParallelWorkspace
   ) throws(MoEError) {
     guard isIncluded.contains(true) else { return }
     for index in slices {
-      let slice = workspace.kept.dispatch!.slices[index]
+      let slice = plan.slices[index]
       if slice.rowCount == 0 { continue }
       unsafe try Kernels.networkGradients(
-        part.experts, only: isIncluded, offsets: slice.offsets, rowCount: slice.rowCount,
+        localLayer.experts, only: isIncluded, offsets: slice.offsets, rowCount: slice.rowCount,
         gradients: gradients.experts, execution: execution, forward: &workspace.tiles[index],
         backward: &workspace.backwardTiles[index], scratch: &workspace.local.kernel)
     }
   }
 
-  /// Adds the gradients of router, dense branch and gate over all ranks.
+  /// Adds the gradients of router, dense branch and gate over all ranks. A collective.
   func addSharedGradients(
-    tokenCount: Int, to gradients: MoEGradients, execution: Execution, during activity: String,
+    of batch: Batch, to gradients: MoEGradients, during activity: String, execution: Execution,
     workspace: inout ExpertParallelWorkspace
   ) throws {
-    let firstTokens = workspace.kept.firstTokens
-    let members = (0..<communicator.size).filter { firstTokens[$0] < firstTokens[$0 + 1] }
+    let tokenCounts = batch.tokenCounts
     let chain = GradientChain(
-      gradients.sharedMemories.map { ($0, 0..<$0.byteCount) }, group: communicator, members: members,
-      during: "the gradients of \(activity)")
+      gradients.sharedMemories.map { ($0, 0..<$0.byteCount) }, group: communicator,
+      members: tokenCounts.indices.filter { tokenCounts[$0] > 0 }, during: "the gradients of \(activity)")
     try chain.sum(gradientSum) {
-      try part.addSharedGradients(
-        tokenCount: tokenCount, to: gradients, execution: execution, workspace: &workspace.local)
+      try localLayer.addSharedGradients(
+        tokenCount: tokenCounts[communicator.rank], to: gradients, execution: execution,
+        workspace: &workspace.local)
     }()
   }
 }

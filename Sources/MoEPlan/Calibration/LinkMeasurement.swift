@@ -10,7 +10,7 @@ package enum LinkMeasurement {
   package static func measure(over communicator: any Communicator) throws -> Link {
     let (size, bytesPerRank, repetitions) = (communicator.size, 8 << 20, 10)
     func exchange(_ bytes: Int, count: Int) throws -> Double {
-      let blocks = Blocks(rows: [Int](repeating: bytes, count: size), bytesPerRow: 1)
+      let blocks = BlockLayout(rows: [Int](repeating: bytes, count: size), bytesPerRow: 1)
       let source = MessageBuffer(byteCount: bytes * size)
       let destination = MessageBuffer(byteCount: bytes * size)
       var times: [Double] = []
