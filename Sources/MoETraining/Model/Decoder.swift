@@ -71,7 +71,7 @@ public final class Decoder {
     guard feedForward.isSpread, let communicator = model.ranks?.communicator else { return }
     let row = unsafe UnsafeMutableBufferPointer(
       start: pass.branch.floats, count: model.configuration.hiddenSize)
-    let whole = try communicator.broadcast(unsafe Array(row), root: 0, step: "a byte of text")
+    let whole = try communicator.broadcast(unsafe Array(row), root: 0, during: "a byte of text")
     _ = unsafe row.update(fromContentsOf: whole)
   }
 
