@@ -76,6 +76,9 @@ let package = Package(
       swiftSettings: swiftSettings),
     .executableTarget(
       name: "seed-example", dependencies: ["MoE"], path: "Examples/SeedExample", swiftSettings: swiftSettings),
+    .executableTarget(
+      name: "train-layer-example", dependencies: ["MoE", "MoETraining"], path: "Examples/TrainLayer",
+      swiftSettings: swiftSettings),
 
     // Tests: a folder a module, and what they share.
     .target(
@@ -98,6 +101,7 @@ let package = Package(
       name: "MoETrainingTests",
       dependencies: [
         "MoETraining", "ExpertParallel", "MoE", "MoECheckpoints", "MoECore", "MoEReference", "TestSupport",
+        "train-layer-example",
       ],
       swiftSettings: swiftSettings),
     .testTarget(

@@ -40,7 +40,7 @@ extension LanguageModel {
 
   /// The parameters whose gradients no layer adds up over ranks itself.
   private var sharedParameters: [Parameter] {
-    let spread = layers.filter(\.feedForward.isSpread).flatMap(\.feedForward.parameters)
+    let spread = layers.filter(\.feedForward.layer.isSpread).flatMap(\.feedForward.parameters)
     return parameters.filter { parameter in !spread.contains { $0 === parameter } }
   }
 

@@ -47,7 +47,7 @@ extension Trainer {
     guard var ranks = model.ranks else { return nil }
     var result = Rebalancing(step: step, layers: [])
     let size = ranks.communicator.size
-    for layer in model.layers.map(\.feedForward) where layer.isSpread {
+    for layer in model.layers.map(\.feedForward) where layer.layer.isSpread {
       guard let load = loads.rows[layer.index] else { continue }
       let solver = try PlacementSolver(
         expertCount: load.count, rankCount: size,
