@@ -32,7 +32,7 @@ enum {
 #include "isa/foreach.h"
 
 typedef void (*outer_fn)(const outer_block *);
-typedef void (*sum_fn)(const char *, size_t, int64_t, int64_t, int64_t, float *);
+typedef void (*sum_fn)(const char *, size_t, int64_t, int64_t, int64_t, int64_t, int64_t, float *);
 static const outer_fn outer_table[MOE_ISA_COUNT][MOE_FORMAT_COUNT] = FORMAT_TABLE(outer);
 static const sum_fn sum_table[MOE_ISA_COUNT][MOE_FORMAT_COUNT] = FORMAT_TABLE(sum_rows);
 
@@ -151,28 +151,23 @@ size_t moe_grouped_gemm_weights_scratch_bytes(moe_isa isa, moe_format format, in
          pairs_bytes(M, E, ceil_div(columns, MOE_PANEL));
 }
 
-static outer_args outer_args_of(moe_execution ex, moe_format format, moe_groups groups, const bool *included,
-                                moe_tiles gradients, float *sums) {
-  const int64_t panels = ceil_div(gradients.columns, MOE_PANEL);
-  return (outer_args){.isa = ex.isa,
-                      .format = format,
-                      .groups = groups,
-                      .panels = panels,
-                      .MR = moe_tile_rows(ex.isa),
-                      .included = included,
-                      .gradients = gradients.data,
-                      .gradient_tile = moe_tile_bytes(ex.isa, format, panels * MOE_PANEL),
-                      .weights = sums};
-}
-
 void moe_grouped_gemm_weights(moe_execution ex, moe_format format, moe_groups groups, const bool *included,
                               moe_tiles rows, moe_tiles gradients, float *weight_gradients, void *scratch) {
-  outer_args g = outer_args_of(ex, format, groups, included, gradients, weight_gradients);
-  g.paired = moe_tile_has_pairs(ex.isa, format);
-  g.K = rows.columns;
-  g.rows = rows.data;
-  g.row_tile = moe_tile_bytes(ex.isa, format, rows.columns);
   const int64_t row_panels = round_up(rows.columns, MOE_K_MULTIPLE) / MOE_PANEL;
+  const int64_t panels = ceil_div(gradients.columns, MOE_PANEL);
+  outer_args g = {.isa = ex.isa,
+                  .format = format,
+                  .paired = moe_tile_has_pairs(ex.isa, format),
+                  .groups = groups,
+                  .K = rows.columns,
+                  .panels = panels,
+                  .MR = moe_tile_rows(ex.isa),
+                  .included = included,
+                  .rows = rows.data,
+                  .gradients = gradients.data,
+                  .row_tile = moe_tile_bytes(ex.isa, format, rows.columns),
+                  .gradient_tile = moe_tile_bytes(ex.isa, format, panels * MOE_PANEL),
+                  .weights = weight_gradients};
   if (g.paired) {
     char *paired_rows = scratch,
          *paired_gradients = paired_rows + pairs_bytes(row_count(groups), groups.E, row_panels);
@@ -187,17 +182,41 @@ void moe_grouped_gemm_weights(moe_execution ex, moe_format format, moe_groups gr
 
 /* ---- sums of rows --------------------------------------------------------------------------------------- */
 
+typedef struct {
+  moe_isa isa;
+  moe_format format;
+  moe_groups groups;
+  int64_t panels, parts, MR;
+  const bool *included;
+  const char *gradients;
+  size_t gradient_tile;
+  float *const *sums;
+} sum_args;
+
 static void sum_task(void *context, int64_t e, int thread) {
   (void)thread;
-  const outer_args *g = context;
+  const sum_args *g = context;
   const int64_t rows = group_rows(g->groups, e), tile = first_unit(g->groups, e, g->MR);
-  if (rows > 0 && (!g->included || g->included[e]))
-    sum_table[g->isa][g->format](g->gradients + (size_t)tile * g->gradient_tile, g->gradient_tile, rows,
-                                 tile_height(rows, g->MR), g->panels, g->weights + e * g->panels * MOE_PANEL);
+  if (rows == 0 || (g->included && !g->included[e])) return;
+  for (int64_t part = 0; part < g->parts; part++)
+    if (g->sums[part])
+      sum_table[g->isa][g->format](g->gradients + (size_t)tile * g->gradient_tile, g->gradient_tile, rows,
+                                   tile_height(rows, g->MR), part, g->parts, g->panels,
+                                   g->sums[part] + e * (g->panels / g->parts) * MOE_PANEL);
 }
 
 void moe_group_sums(moe_execution ex, moe_format format, moe_groups groups, const bool *included,
-                    moe_tiles gradients, float *sums) {
-  outer_args g = outer_args_of(ex, format, groups, included, gradients, sums);
+                    moe_tiles gradients, int64_t parts, float *const *sums) {
+  const int64_t panels = ceil_div(gradients.columns, MOE_PANEL);
+  sum_args g = {.isa = ex.isa,
+                .format = format,
+                .groups = groups,
+                .panels = panels,
+                .parts = parts,
+                .MR = moe_tile_rows(ex.isa),
+                .included = included,
+                .gradients = gradients.data,
+                .gradient_tile = moe_tile_bytes(ex.isa, format, panels * MOE_PANEL),
+                .sums = sums};
   moe_parallel_for(ex.threads, groups.E, sum_task, &g);
 }

@@ -65,16 +65,16 @@ static void KERNEL(outer)(const outer_block *block) {
     }
 }
 
-/* Sums of the rows of a group, panel by panel. */
-static void KERNEL(sum_rows)(const char *b, size_t b_tile, int64_t rows, int64_t height, int64_t panels,
-                             float *sums) {
-  for (int64_t p = 0; p < panels; p++) {
+/* Adds the rows of a group to `sums`, for every step-th panel from `first` on. */
+static void KERNEL(sum_rows)(const char *b, size_t b_tile, int64_t rows, int64_t height, int64_t first,
+                             int64_t step, int64_t panels, float *sums) {
+  for (int64_t p = first; p < panels; p += step, sums += MOE_PANEL) {
     vf sum[NV], row[NV];
-    for (int j = 0; j < NV; j++) sum[j] = vload(sums + p * MOE_PANEL + j * W);
+    for (int j = 0; j < NV; j++) sum[j] = vload(sums + j * W);
     for (int64_t m = 0; m < rows; m++) {
       row_load(b + m / height * b_tile, p * MOE_PANEL, m % height, row);
       for (int j = 0; j < NV; j++) sum[j] = vadd(sum[j], row[j]);
     }
-    for (int j = 0; j < NV; j++) vstore(sums + p * MOE_PANEL + j * W, sum[j]);
+    for (int j = 0; j < NV; j++) vstore(sums + j * W, sum[j]);
   }
 }

@@ -20,8 +20,8 @@ static inline size_t panel_bytes(moe_format format, int64_t K) {
   return (size_t)panel_chunks(format, K) * moe_panel_formats[format].chunk_bytes;
 }
 
-/* Rows of a tile, bytes of a tile over K, and whether a tile keeps each pair of values of a row in 32 bits (isa/tile.c).
- */
+/* Rows of a tile, bytes of a tile over K, and whether a tile keeps each pair of values of a row in 32 bits
+ * (isa/tile.c). */
 int64_t moe_tile_rows(moe_isa isa);
 size_t moe_tile_bytes(moe_isa isa, moe_format format, int64_t K);
 bool moe_tile_has_pairs(moe_isa isa, moe_format format);

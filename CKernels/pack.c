@@ -13,27 +13,34 @@ typedef struct {
   const float *W;
   int64_t N, K, stride;
   char *dst;
+  int is_finite; /* any panel sets it to 0 */
 } pack_args;
 
 static void pack_panel(void *context, int64_t panel, int thread) {
   (void)thread;
-  const pack_args *g = context;
+  pack_args *g = context;
   const size_t bytes = panel_bytes(g->format, g->K);
   char *dst = g->dst + (size_t)(panel * g->stride) * bytes;
   const int64_t columns = min64(MOE_PANEL, g->N - panel * MOE_PANEL);
   memset(dst, 0, bytes);
-  for (int n = 0; n < columns; n++)
-    moe_panel_formats[g->format].pack_column(g->W + (panel * MOE_PANEL + n) * g->K, g->K, n, dst);
+  uint32_t largest = 0;
+  for (int n = 0; n < columns; n++) {
+    const float *values = g->W + (panel * MOE_PANEL + n) * g->K;
+    const uint32_t magnitude = moe_panel_formats[g->format].pack_column(values, g->K, n, dst);
+    largest = magnitude > largest ? magnitude : largest;
+  }
+  if (largest >= INFINITE_BITS) __atomic_store_n(&g->is_finite, 0, __ATOMIC_RELAXED);
 }
 
 size_t moe_panels_bytes(moe_format format, int64_t panels, int64_t K) {
   return (size_t)panels * panel_bytes(format, K);
 }
 
-void moe_pack_panels(moe_execution ex, moe_format format, const float *W, int64_t N, int64_t K, void *dst,
+bool moe_pack_panels(moe_execution ex, moe_format format, const float *W, int64_t N, int64_t K, void *dst,
                      int64_t stride) {
-  pack_args g = {format, W, N, K, stride, dst};
+  pack_args g = {format, W, N, K, stride, dst, 1};
   moe_parallel_for(ex.threads, ceil_div(N, MOE_PANEL), pack_panel, &g);
+  return g.is_finite;
 }
 
 /* ---- float32 panels to panels of another format --------------------------------------------------------- */

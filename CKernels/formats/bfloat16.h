@@ -15,9 +15,16 @@ static inline uint16_t bfloat16_from_float(float v) {
   return (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
 }
 
-static inline void bfloat16_pack_column(const float *values, int64_t K, int n, char *panel) {
+static inline uint32_t bfloat16_pack_column(const float *values, int64_t K, int n, char *panel) {
   uint16_t *to = (uint16_t *)panel + n * 2;
-  for (int64_t k = 0; k < K; k++) to[k / 2 * MOE_PANEL * 2 + k % 2] = bfloat16_from_float(values[k]);
+  uint32_t largest = 0;
+  for (int64_t k = 0; k < K; k++) {
+    const uint16_t v = bfloat16_from_float(values[k]);
+    const uint32_t u = (uint32_t)(v & 0x7fff) << 16;
+    largest = u > largest ? u : largest;
+    to[k / 2 * MOE_PANEL * 2 + k % 2] = v;
+  }
+  return largest;
 }
 
 static inline void bfloat16_narrow(const float *from, int64_t K, char *panel) {
@@ -50,8 +57,8 @@ enum {
 
 INLINE vf multiply_add(vf sum, vf x, vf w) { return vpair_fma(x, w, sum); }
 
-/* A row's part of a chunk is PAIR_PARTS lines, MR lines apart. A line holds the parts of LINE_STEPS steps.
- */
+/* A row's part of a chunk is PAIR_PARTS lines, MR lines apart. A line holds the parts of LINE_STEPS
+ * steps. */
 INLINE void multiply_step(int mr, int np, vf (*acc)[TILE_NV], const char *a, const char *b, size_t panel,
                           int step) {
   enum { LINE_STEPS = LINE_FLOATS / PAIR_PARTS };

@@ -5,9 +5,17 @@
 #include "formats.h"
 #include <string.h>
 
-static inline void float32_pack_column(const float *values, int64_t K, int n, char *panel) {
+static inline uint32_t float32_pack_column(const float *values, int64_t K, int n, char *panel) {
   float *to = (float *)panel + n;
-  for (int64_t k = 0; k < K; k++) to[k * MOE_PANEL] = values[k];
+  uint32_t largest = 0;
+  for (int64_t k = 0; k < K; k++) {
+    uint32_t u;
+    memcpy(&u, values + k, 4);
+    u &= 0x7fffffff;
+    largest = u > largest ? u : largest;
+    to[k * MOE_PANEL] = values[k];
+  }
+  return largest;
 }
 
 static inline void float32_narrow(const float *from, int64_t K, char *panel) {

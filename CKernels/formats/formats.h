@@ -22,11 +22,14 @@ enum {
 typedef struct {
   int64_t chunk_k;    /* values of k in a chunk: those of a step times CHUNK_STEPS */
   size_t chunk_bytes; /* bytes of a chunk */
-  /* Writes `values` [K] as column n of a panel of zeros. */
-  void (*pack_column)(const float *values, int64_t K, int n, char *panel);
+  /* Writes `values` [K] as column n of a panel of zeros. Returns the largest magnitude that it wrote, as float bits. */
+  uint32_t (*pack_column)(const float *values, int64_t K, int n, char *panel);
   /* Writes a float32 panel over K, a multiple of MOE_K_MULTIPLE, as a panel of this format. */
   void (*narrow)(const float *from, int64_t K, char *panel);
 } panel_format;
+
+/* Float bits of infinity. Magnitudes as integers are in the order of the floats, with infinity and NaN above all others. */
+#define INFINITE_BITS 0x7f800000u
 
 extern const panel_format moe_panel_formats[MOE_FORMAT_COUNT];
 

@@ -102,8 +102,8 @@ size_t moe_panels_bytes(moe_format format, int64_t panels, int64_t K);
 
 /* Packs W [N,K] into ⌈N/16⌉ panels at dst, as the format stores them: [K'][16] floats, or [K'/2][16][2] bfloat16 rounded to
  * nearest even. Columns beyond N and values beyond K are zero. `stride` is the distance in panels between consecutive
- * panels of this matrix, so that gate and up panels can alternate. */
-void moe_pack_panels(moe_execution ex, moe_format format, const float *W, int64_t N, int64_t K, void *dst,
+ * panels of this matrix, so that gate and up panels can alternate. Returns whether every packed value is finite. */
+bool moe_pack_panels(moe_execution ex, moe_format format, const float *W, int64_t N, int64_t K, void *dst,
                      int64_t stride);
 
 /* Writes the float32 panels over K at src as panels of `format` at dst, with the bits that moe_pack_panels gives for the
@@ -302,10 +302,11 @@ size_t moe_grouped_gemm_weights_scratch_bytes(moe_isa isa, moe_format format, in
 void moe_grouped_gemm_weights(moe_execution ex, moe_format format, moe_groups groups, const bool *included,
                               moe_tiles rows, moe_tiles gradients, float *weight_gradients, void *scratch);
 
-/* Adds bias gradients: for each group sums [E, columns rounded up to 16] += Σ_m dz[m], rows in order, starting from what is
- * there. */
+/* Adds bias gradients: for each group sums[part] [E, columns/parts] += Σ_m dz[m], rows in order, starting from what is
+ * there. parts: the matrices whose panels alternate, 2 for gate and up; a part whose sums are NULL is left out. The columns
+ * of each part count in whole panels. */
 void moe_group_sums(moe_execution ex, moe_format format, moe_groups groups, const bool *included,
-                    moe_tiles gradients, float *sums);
+                    moe_tiles gradients, int64_t parts, float *const *sums);
 
 /* ---- combine -------------------------------------------------------------------------------------------- */
 

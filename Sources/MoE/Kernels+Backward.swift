@@ -68,17 +68,38 @@ extension Kernels {
         ex, format, groups, included, hiddenTiles, outputTiles, gradients.down.floats, kernel)
       unsafe moe_grouped_gemm_weights(
         ex, format, groups, included, rowTiles, inward, gradients.up.floats, kernel)
-      if experts.downBias != nil {
-        unsafe moe_group_sums(ex, format, groups, included, outputTiles, gradients.downBias.floats)
-      }
-      if experts.gateBias != nil || experts.upBias != nil {
-        unsafe moe_group_sums(ex, format, groups, included, inward, gradients.upBias.floats)
-      }
+      unsafe groupSums(
+        of: outputTiles, groups, included: included, precision: experts.precision,
+        into: [gradients.downBias], execution: execution)
+      unsafe groupSums(
+        of: inward, groups, included: included, precision: experts.precision,
+        into: experts.activation.isGated ? [gradients.gateBias, gradients.upBias] : [gradients.upBias],
+        execution: execution)
     }
     if let isIncluded {
       unsafe isIncluded.withUnsafeBufferPointer { unsafe add($0.baseAddress) }
     } else {
       add(nil)
+    }
+  }
+
+  /// Adds the rows of each group to the gradients of its biases, in the order of the rows.
+  ///
+  /// - Parameters:
+  ///   - tiles: dL/dproduct as row tiles over the columns of the product's panels.
+  ///   - included: the groups whose rows are added, `[E]`; nil for all.
+  ///   - sums: one memory of floats `[E, columns]` for each matrix whose panels alternate; nil where the matrix has no
+  ///     bias.
+  static func groupSums(
+    of tiles: moe_tiles, _ groups: moe_groups, included: UnsafePointer<Bool>?, precision: Precision,
+    into sums: [Memory?], execution: Execution
+  ) {
+    if sums.allSatisfy({ $0 == nil }) { return }
+    let targets = unsafe sums.map { unsafe $0?.floats }
+    unsafe targets.withUnsafeBufferPointer { targets in
+      unsafe moe_group_sums(
+        execution.cValue, precision.cValue, groups, included, tiles, Int64(targets.count),
+        targets.baseAddress)
     }
   }
 

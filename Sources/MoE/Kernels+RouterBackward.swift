@@ -81,6 +81,7 @@ extension Kernels {
       data: try tiles.tokenTiles.reserve(bytes: 0), columns: Int64(hiddenSize))
     unsafe moe_grouped_gemm_weights(
       ex, MOE_FLOAT32, group, nil, tokenTiles, logitTiles, gradients.panels.floats, nil)
-    unsafe moe_group_sums(ex, MOE_FLOAT32, group, nil, logitTiles, gradients.bias.floats)
+    unsafe groupSums(
+      of: logitTiles, group, included: nil, precision: .float32, into: [gradients.bias], execution: execution)
   }
 }
