@@ -255,9 +255,11 @@ void moe_grouped_gemm_weights(moe_execution ex, moe_dtype dtype, const void *row
                               const void *gradient_tiles, int64_t panels, int64_t E, const int64_t *offsets,
                               const bool *included, float *weight_gradients, void *scratch);
 
-/* Bias gradients: for each group sums [E, 16·panels] += Σ_m dz[m], rows in order, from what is there on. */
-void moe_group_sums(moe_execution ex, moe_dtype dtype, const void *gradient_tiles, int64_t panels, int64_t E,
-                    const int64_t *offsets, const bool *included, float *sums);
+/* Bias gradients: for each group sums[part] [E, 16·panels/parts] += Σ_m dz[m], rows in order, from what is there on.
+ * parts: the matrices whose panels alternate, 2 for gate and up; a part whose sums are NULL is left out. */
+void moe_group_sums(moe_execution ex, moe_dtype dtype, const void *gradient_tiles, int64_t panels,
+                    int64_t parts, int64_t E, const int64_t *offsets, const bool *included,
+                    float *const *sums);
 
 /* ---- combine -------------------------------------------------------------------------------------------- */
 

@@ -47,7 +47,7 @@ public struct Calibration {
   /// - Throws: the errors of ``host()``, `CommunicationError`, and ``PlanError`` if hosts have different numbers of
   ///   ranks.
   public func cluster(over communicator: any Communicator) throws -> Cluster {
-    let step = "calibration"
+    let activity = "calibration"
     communicator.timeout = .seconds(600)
     let hosts = communicator.group.hosts
     let hostCount = hosts.max()! + 1
@@ -57,13 +57,13 @@ public struct Calibration {
       "the hosts have \(counts.map(String.init).joined(separator: ", ")) ranks, expected equal numbers")
     var rates = try rates()
     rates.scale(by: Double(counts[0]))
-    let neighbours = try communicator.split(color: hosts[communicator.rank], step: step)!
+    let neighbours = try communicator.split(color: hosts[communicator.rank], during: activity)!
     let intra = try LinkMeasurement.measure(over: neighbours)
     var link = intra
     if hostCount > 1 {
-      let firsts = try communicator.split(color: communicator.rankOnThisHost == 0 ? 0 : nil, step: step)
+      let firsts = try communicator.split(color: communicator.rankOnThisHost == 0 ? 0 : nil, during: activity)
       if let firsts { link = try LinkMeasurement.measure(over: firsts).crossing(hosts: hostCount) }
-      let numbers = try communicator.broadcast([link.latency, link.bandwidth], root: 0, step: step)
+      let numbers = try communicator.broadcast([link.latency, link.bandwidth], root: 0, during: activity)
       link = Link(latency: numbers[0], bandwidth: numbers[1])
     }
     report("inside a host: \(intra)")
@@ -116,7 +116,7 @@ public struct Calibration {
     let (threads, bytes) = (execution.threadCount, 64 << 20)
     let times = try LocalCommunicator.run(ranks: threads) { communicator in
       let (source, target) = (MessageBuffer(byteCount: bytes), MessageBuffer(byteCount: bytes))
-      try communicator.barrier(step: "calibration")
+      try communicator.barrier(during: "calibration")
       return Stopwatch.median(seconds: 0.5) {
         unsafe source.withUnsafeMutableBytes { from in
           unsafe target.withUnsafeMutableBytes { to in

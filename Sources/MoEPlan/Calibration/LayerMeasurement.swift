@@ -68,21 +68,21 @@ package struct LayerMeasurement: Sendable {
     var (forward, backward): ([Double], [Double]) = ([], [])
     var load: [Double] = []
     for _ in 0...steps {
-      try communicator.barrier(step: "a measured step")
+      try communicator.barrier(during: "a measured step")
       let start = Stopwatch.now()
       try layer.forward(
         input, recording: &recording, into: &output, workspace: &workspace, execution: execution)
       load = recording.record.counts.map(Double.init)
-      try communicator.barrier(step: "a measured step")
+      try communicator.barrier(during: "a measured step")
       let middle = Stopwatch.now()
       try layer.backward(
         gradient, input: input, recording: &recording, into: &inputGradient, gradients: gradients,
         workspace: &workspace, execution: execution)
-      try communicator.barrier(step: "a measured step")
+      try communicator.barrier(during: "a measured step")
       forward.append(middle - start)
       backward.append(Stopwatch.now() - middle)
     }
-    let sums = try communicator.allReduce(load, .sum, step: "the measured load")
+    let sums = try communicator.allReduce(load, .sum, during: "the measured load")
     return LayerMeasurement(
       forward: Stopwatch.median(Array(forward.dropFirst())),
       backward: Stopwatch.median(Array(backward.dropFirst())), load: sums)

@@ -10,21 +10,21 @@ package enum LinkMeasurement {
   package static func measure(over communicator: any Communicator) throws -> Link {
     let (size, bytesPerRank, repetitions) = (communicator.size, 8 << 20, 10)
     func exchange(_ bytes: Int, count: Int) throws -> Double {
-      let blocks = Blocks(rows: [Int](repeating: bytes, count: size), bytesPerRow: 1)
+      let blocks = BlockLayout(rows: [Int](repeating: bytes, count: size), bytesPerRow: 1)
       let source = MessageBuffer(byteCount: bytes * size)
       let destination = MessageBuffer(byteCount: bytes * size)
       var times: [Double] = []
       for _ in 0...count {
-        try communicator.barrier(step: "calibration")
+        try communicator.barrier(during: "calibration")
         let start = Stopwatch.now()
         try communicator.startAllToAll(
-          from: source, blocks, into: destination, blocks, step: "calibration"
+          from: source, blocks, into: destination, blocks, during: "calibration"
         ).wait()
-        try communicator.barrier(step: "calibration")
+        try communicator.barrier(during: "calibration")
         times.append(Stopwatch.now() - start)
       }
       return try communicator.broadcast(
-        [Stopwatch.median(Array(times.dropFirst()))], root: 0, step: "calibration")[0]
+        [Stopwatch.median(Array(times.dropFirst()))], root: 0, during: "calibration")[0]
     }
     // An empty exchange and the barrier after it each take one message per peer.
     let empty = try exchange(0, count: 50 * repetitions) / 2

@@ -72,7 +72,7 @@ package struct Trial: Sendable {
         try LayerMeasurement.spread(
           problem, weights: weights, over: communicator, execution: execution, steps: 9)
       }
-      let steps = try communicator.broadcast(rounds.map(\.step), root: 0, step: "a measured step")
+      let steps = try communicator.broadcast(rounds.map(\.step), root: 0, during: "a measured step")
       return Trial(
         problem: problem, measured: Stopwatch.median(steps),
         spread: (steps.max()! - steps.min()!) / Stopwatch.median(steps),
