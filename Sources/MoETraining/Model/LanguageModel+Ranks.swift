@@ -33,7 +33,7 @@ extension LanguageModel {
       let buffer = unsafe MessageBuffer(
         UnsafeMutableRawBufferPointer(start: memory.base, count: memory.byteCount), of: memory)
       try ranks.communicator.startAllReduce(
-        buffer, of: Float.self, count: parameter.count, .sum, step: "the gradients of \(parameter.name)"
+        buffer, of: Float.self, count: parameter.count, .sum, during: "the gradients of \(parameter.name)"
       ).wait()
     }
   }
@@ -52,7 +52,7 @@ extension LanguageModel {
 
   /// Sums of counts over all ranks.
   func overRanks(_ counts: [Int]) throws -> [Int] {
-    try ranks?.communicator.allReduce(counts, .sum, step: "the counts of choices") ?? counts
+    try ranks?.communicator.allReduce(counts, .sum, during: "the counts of choices") ?? counts
   }
 
   /// Where the first number that is not finite is, over all ranks.

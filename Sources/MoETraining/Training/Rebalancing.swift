@@ -66,7 +66,7 @@ extension Trainer {
     let received = try redistribute(
       from: TrainingCheckpoint(model, optimizer).entries, to: TrainingCheckpoint(next, nextOptimizer).entries,
       over: ranks.communicator)
-    result.movedBytes = try ranks.communicator.allReduce(received, .sum, step: "the bytes of moved experts")
+    result.movedBytes = try ranks.communicator.allReduce(received, .sum, during: "the bytes of moved experts")
     next.parametersChanged(after: nil)
     (model, optimizer) = (next, nextOptimizer)
     return result
