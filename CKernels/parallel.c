@@ -6,7 +6,6 @@
 #if defined(__linux__)
 extern void GOMP_parallel(void (*body)(void *), void *data, unsigned threads, unsigned flags);
 extern int omp_get_thread_num(void);
-extern int omp_get_max_threads(void);
 #else
 /* No OpenMP runtime is linked elsewhere: a team of one. */
 static void GOMP_parallel(void (*body)(void *), void *data, unsigned threads, unsigned flags) {
@@ -14,7 +13,6 @@ static void GOMP_parallel(void (*body)(void *), void *data, unsigned threads, un
   body(data);
 }
 static int omp_get_thread_num(void) { return 0; }
-static int omp_get_max_threads(void) { return 1; }
 #endif
 
 /* What the calling thread does between tasks. */
@@ -76,5 +74,3 @@ void moe_parallel_for(int threads, int64_t count, moe_task task, void *context) 
   atomic_init(&t.next, 0);
   GOMP_parallel(work, &t, (unsigned)(threads < count ? threads : count), 0);
 }
-
-int moe_default_threads(void) { return omp_get_max_threads(); }
