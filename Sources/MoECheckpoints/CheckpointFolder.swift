@@ -21,6 +21,8 @@ struct CheckpointFolder: Sendable {
       try MappedBytes(path: "\(path)/\(name)")
     } exists: { name in
       isFile("\(path)/\(name)")
+    } names: {
+      fileNames(inFolder: path)
     }
   }
 
@@ -32,13 +34,18 @@ struct CheckpointFolder: Sendable {
       return MappedBytes(bytes)
     } exists: { name in
       files[name] != nil
+    } names: {
+      files.keys.sorted()
     }
   }
 
   private init(
-    path: String, open: (String) throws(CheckpointError) -> MappedBytes, exists: (String) -> Bool
+    path: String, open: (String) throws(CheckpointError) -> MappedBytes, exists: (String) -> Bool,
+    names: () -> [String]
   ) throws(CheckpointError) {
     self.path = path
+    let found = exists(Self.single) || exists(Self.index) ? [] : names()
+    if !found.isEmpty { throw CheckpointError(path, Self.missingWeights(found)) }
     let configBytes = try open("config.json")
     config = try ConfigFile(parsing: configBytes.copy(0..<configBytes.count), path: "\(path)/config.json")
     // Where both are there, transformers takes the single file.
@@ -98,6 +105,9 @@ struct CheckpointFolder: Sendable {
     }
     return shards
   }
+
+  /// The paths of the safetensors files that are open.
+  var openFilePaths: [String] { files.map(\.path) }
 
   /// All tensors' names, in no particular order.
   var names: some Collection<String> { places.keys }
