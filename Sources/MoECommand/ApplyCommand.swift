@@ -82,9 +82,10 @@ struct ApplyCommand: ParsableCommand {
     _ execution: Execution, _ ranks: String = "", isWriter: Bool = true,
     by apply: (CheckpointLayer, ActivationFile) throws -> AppliedLayer?
   ) throws {
-    if isWriter { try SafetensorsWriter.check(path: output) }
+    if isWriter { try AtomicFile.check(output, isNoneOf: [input]) }
     let file = try ActivationFile(path: input, tensor: tensor)
     let model = try Checkpoint(folder: checkpoint)
+    if isWriter { try AtomicFile.check(output, isNoneOf: model.filePaths) }
     let block = try model.layer(layer)
     try file.require(hiddenSize: block.configuration.hiddenSize, of: checkpoint)
     guard let result = try apply(block, file) else { return }
@@ -94,7 +95,7 @@ struct ApplyCommand: ParsableCommand {
     try writer.add("expert_ids", result.expertIDs, shape: [file.tokenCount, chosen])
     try writer.add("expert_weights", result.expertWeights, shape: [file.tokenCount, chosen])
     try writer.write(to: output)
-    print(
+    StandardStream.output.remark(
       "\(model.modelType) layer \(layer): \(file.tokenCount) tokens, top-\(chosen) of \(experts) experts, "
         + "\(result.droppedCount) choices dropped, \(fixed(result.seconds * 1000, 1)) ms "
         + "(\(dtype), \(execution.instructionSet), \(execution.threadCount) threads\(ranks)) → \(output)")

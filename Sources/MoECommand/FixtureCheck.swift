@@ -48,8 +48,8 @@ struct FixtureCheck {
         "\(configuration?.expertsPerToken ?? 0)", scientific(worst), "\(off)", fixed(speed, 0),
         isRight ? "ok" : "WRONG")
     }
-    table.print()
-    print(
+    table.write()
+    StandardStream.output.line(
       failures == 0
         ? "all \(names.count) within \(scientific(Self.bound)) of the expected outputs"
         : "\(failures) of \(names.count) are out of bounds")

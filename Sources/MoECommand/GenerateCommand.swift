@@ -36,17 +36,20 @@ struct GenerateCommand: ParsableCommand {
 
   func run() throws {
     let loaded = try LanguageModel.load(from: RunFolder(folder), execution: options.execution())
-    if let note = loaded.note { FileHandle.standardError.write(Data("note: \(note)\n".utf8)) }
+    if let note = loaded.note { StandardStream.errors.line("note: \(note)") }
     var generator = try TextGenerator(
       loaded.model, prompt: Array(prompt.utf8), sampling: Sampling(temperature: temperature, topP: topP),
       seed: seed)
-    write(prompt)
+    try show(prompt)
     var stream = TextStream()
-    for _ in 0..<bytes { write(stream.append(try generator.next())) }
-    write(stream.finish() + "\n")
+    for _ in 0..<bytes { try show(stream.append(try generator.next())) }
+    try show(stream.finish() + "\n")
   }
 
-  private func write(_ text: String) {
-    if !text.isEmpty { FileHandle.standardOutput.write(Data(text.utf8)) }
+  /// Writes a text at once, so that it can be read as it is drawn, and stops drawing where nobody can read it.
+  private func show(_ text: String) throws {
+    if text.isEmpty { return }
+    StandardStream.output.text(text)
+    try StandardStream.output.flush()
   }
 }

@@ -41,8 +41,8 @@ struct KernelCheck {
         }
       }
     }
-    table.print()
-    print(failures == 0 ? "all within bounds" : "\(failures) rows are out of bounds")
+    table.write()
+    StandardStream.output.line(failures == 0 ? "all within bounds" : "\(failures) rows are out of bounds")
     return failures
   }
 }

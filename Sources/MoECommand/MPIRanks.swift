@@ -20,10 +20,11 @@ func onMPIRanks(timeout: Duration = .seconds(60), _ body: (any Communicator) thr
     do {
       try body(world)
     } catch let shared as SharedFailure {
-      if world.rank == 0 { complain("Error: \(shared)") }
+      if world.rank == 0 { StandardStream.errors.line("Error: \(shared)") }
       throw ExitCode.failure
     } catch {
-      complain("rank \(world.rank): \(error)")
+      StandardStream.output.push()
+      StandardStream.errors.line("rank \(world.rank): \(error)")
       world.abort(code: 1)
     }
   #else
@@ -31,9 +32,6 @@ func onMPIRanks(timeout: Duration = .seconds(60), _ body: (any Communicator) thr
       "this moe was built without MPI; build it with: swift build -c release --traits MPI")
   #endif
 }
-
-/// Writes a line to stderr at once, so that those of several ranks do not mix.
-func complain(_ text: String) { FileHandle.standardError.write(Data((text + "\n").utf8)) }
 
 extension Execution {
   /// One rank's part of the threads, which differ by one at most; at least one.

@@ -17,7 +17,7 @@ struct PlanCalibration {
   func run() throws {
     try checkOutput()
     var calibration = Calibration(execution: execution)
-    calibration.report = { print($0) }
+    calibration.report = Self.tell
     let host = try calibration.host()
     try save(host)
     show(try Trial.run(Trial.problems, on: host, execution: execution))
@@ -31,7 +31,7 @@ struct PlanCalibration {
       let own = try execution.part(of: communicator, asked: threads)
       try communicator.requireAgreement(on: [.instructionSet(own)])
       var calibration = Calibration(execution: own)
-      if speaks { calibration.report = { print($0) } }
+      if speaks { calibration.report = Self.tell }
       let cluster = try calibration.cluster(over: communicator)
       if speaks { try save(cluster) }
       let trials = try Trial.run(Trial.problems, over: communicator, on: cluster, execution: own)
@@ -39,19 +39,21 @@ struct PlanCalibration {
     }
   }
 
+  /// Shows at once what was measured: all of it takes a minute.
+  private static func tell(_ text: String) {
+    StandardStream.output.line(text)
+    StandardStream.output.push()
+  }
+
   /// Nobody measures for a minute to find that the file cannot be written.
   private func checkOutput() throws {
-    if let output { try SafetensorsWriter.check(path: output) }
+    if let output { try AtomicFile.check(output) }
   }
 
   private func save(_ cluster: Cluster) throws {
     guard let output else { return }
-    do {
-      try cluster.json().write(to: URL(filePath: output), options: .atomic)
-    } catch {
-      throw PlanError("\(output): the description cannot be written there")
-    }
-    print("cluster → \(output)")
+    try AtomicFile.write(Array(cluster.json()), to: output)
+    StandardStream.output.line("cluster → \(output)")
   }
 
   private func show(_ trials: [Trial]) {
@@ -67,9 +69,9 @@ struct PlanCalibration {
         "\(trial.error < 0 ? "−" : "+")\(fixed(abs(trial.error) * 100, 1)) %",
         "\(fixed(trial.spread * 100, 0)) %")
     }
-    print()
-    table.print()
-    print(
+    StandardStream.output.line()
+    table.write()
+    StandardStream.output.line(
       "\(trials.count { abs($0.error) <= 0.2 }) of \(trials.count) unseen layers (forward and backward) within 20 %"
     )
   }

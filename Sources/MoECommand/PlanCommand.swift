@@ -1,6 +1,7 @@
 import ArgumentParser
 import Foundation
 import MoE
+import MoECheckpoints
 import MoEPlan
 
 /// Predicts what a model costs on a cluster.
@@ -68,12 +69,18 @@ struct PlanCommand: ParsableCommand {
     _ = try shape.model()
   }
 
+  /// The files that `--load` reads, where it names any.
+  private var loadFiles: [String] {
+    ["", "/run.json", "/metrics.jsonl", "/routing.json", "/sample.txt"].map { load + $0 }
+  }
+
   func run() throws {
     if calibrate {
       let calibration = PlanCalibration(
         execution: try execution.execution(), threads: execution.threads, output: output)
       return try mpi ? calibration.runOverMPI() : calibration.run()
     }
+    if let svg { try AtomicFile.check(svg, isNoneOf: [machines.cluster].compactMap(\.self) + loadFiles) }
     let cluster = try machines.description()
     let model = try shape.model()
     let workload = try shape.workload(rankCount: cluster.rankCount, seed: seed)
@@ -92,17 +99,13 @@ struct PlanCommand: ParsableCommand {
     let report = PlanReport(planner: planner, outcome: outcome, load: load)
     if let svg {
       let drawing = PlanDrawing(outcome.best, title: report.title)
-      do {
-        try Data(drawing.svg.utf8).write(to: URL(filePath: svg), options: .atomic)
-      } catch {
-        throw PlanError("\(svg): the drawing cannot be written there")
-      }
+      try AtomicFile.write(Array(drawing.svg.utf8), to: svg)
     }
     if json {
-      print(String(decoding: report.json(listed: list), as: UTF8.self))
+      StandardStream.output.json(report.json(listed: list))
     } else {
       report.show(best, listed: list)
-      if let svg { print("drawing → \(svg)") }
+      if let svg { StandardStream.output.line("drawing → \(svg)") }
     }
   }
 }

@@ -18,31 +18,37 @@ struct PlanReport {
 
   func show(_ best: Prediction, listed: Int) {
     let cluster = planner.cluster
-    print("\(title), load \(load)")
-    print(
+    StandardStream.output.line("\(title), load \(load)")
+    StandardStream.output.line(
       "\(millions(planner.model.parameters)) parameters; a host: \(cluster.coresPerHost) cores, "
         + "\(Format.bytes(cluster.memory)), \(Format.digits(cluster.rates.flops / 1e9)) GFLOP/s"
         + "\(cluster.rates.curve.isEmpty ? "" : " (measured curve)")")
-    print("between hosts: \(cluster.link); inside: \(cluster.intra)")
-    print()
+    StandardStream.output.line("between hosts: \(cluster.link); inside: \(cluster.intra)")
+    StandardStream.output.line()
     let splits = outcome.best
-    table(splits.prefix(listed)).print()
-    if splits.count > listed { print("and \(splits.count - listed) slower ones") }
-    for (prediction, reason) in outcome.rejected.prefix(3) { print("no room: \(prediction.split) \(reason)") }
-    if outcome.rejected.count > 3 { print("no room for \(outcome.rejected.count - 3) more") }
-    print()
-    print("\(best.split), \(best.route.rawValue) exchange:")
-    times(best).print()
-    print()
-    traffic(best).print()
-    print()
-    memory(best).print()
-    print()
-    print("tokens a second     \(Format.digits(Double(planner.workload.tokenCount) / best.seconds))")
-    print("step by slices      \(slices(best))")
-    print("hidden by overlap   \(best.overlapEfficiency.map(Format.percent) ?? "nothing to hide")")
-    print("busiest rank        \(Format.digits(best.imbalance)) × the mean rows")
-    print("dropped choices     \(Format.percent(best.dropRate))")
+    table(splits.prefix(listed)).write()
+    if splits.count > listed { StandardStream.output.line("and \(splits.count - listed) slower ones") }
+    for (prediction, reason) in outcome.rejected.prefix(3) {
+      StandardStream.output.line("no room: \(prediction.split) \(reason)")
+    }
+    if outcome.rejected.count > 3 {
+      StandardStream.output.line("no room for \(outcome.rejected.count - 3) more")
+    }
+    StandardStream.output.line()
+    StandardStream.output.line("\(best.split), \(best.route.rawValue) exchange:")
+    times(best).write()
+    StandardStream.output.line()
+    traffic(best).write()
+    StandardStream.output.line()
+    memory(best).write()
+    StandardStream.output.line()
+    StandardStream.output.line(
+      "tokens a second     \(Format.digits(Double(planner.workload.tokenCount) / best.seconds))")
+    StandardStream.output.line("step by slices      \(slices(best))")
+    StandardStream.output.line(
+      "hidden by overlap   \(best.overlapEfficiency.map(Format.percent) ?? "nothing to hide")")
+    StandardStream.output.line("busiest rank        \(Format.digits(best.imbalance)) × the mean rows")
+    StandardStream.output.line("dropped choices     \(Format.percent(best.dropRate))")
   }
 
   /// The step of a split in other numbers of slices.

@@ -121,7 +121,9 @@ struct RankOptions: ParsableArguments {
     } catch {
       let complaints = complaints.withLock(\.self)
       if complaints.count == count, Set(complaints.values).count == 1 { throw error }
-      for (rank, text) in complaints.sorted(by: { $0.key < $1.key }) { complain("rank \(rank): \(text)") }
+      for (rank, text) in complaints.sorted(by: { $0.key < $1.key }) {
+        StandardStream.errors.line("rank \(rank): \(text)")
+      }
       throw ExitCode.failure
     }
   }

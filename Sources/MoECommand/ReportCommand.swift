@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import MoECheckpoints
 import MoEReport
 
 /// Writes a static page about one or more training runs.
@@ -22,19 +23,22 @@ struct ReportCommand: ParsableCommand {
   var output: String?
 
   func run() throws {
-    let folders = try runs.map { try RunFolder(path: $0) }
     let path = output ?? URL(filePath: runs[0]).appending(path: "report.html").path
-    let page = Data(Report(folders).html.utf8)
-    do {
-      try page.write(to: URL(filePath: path), options: .atomic)
-    } catch {
-      throw RunError(path, "the page cannot be written there")
-    }
+    let folders = try runs.map { try RunFolder(path: $0) }
+    try AtomicFile.check(path, isNoneOf: runs.flatMap(ownFiles))
+    let page = Array(Report(folders).html.utf8)
+    try AtomicFile.write(page, to: path)
     for (folder, note) in folders.flatMap({ folder in folder.notes.map { (folder.name, $0) } }) {
-      print("\(folder): \(note)")
+      StandardStream.output.remark("\(folder): \(note)")
     }
-    table(folders.map(RunSummary.init)).print()
-    print("\(folders[0].name): \(page.count / 1024) KiB → \(path)")
+    table(folders.map(RunSummary.init)).write()
+    StandardStream.output.remark("\(folders[0].name): \(page.count / 1024) KiB → \(path)")
+  }
+
+  /// The files of a run, none of which a page may replace.
+  private func ownFiles(_ run: String) -> [String] {
+    let names = FileManager.default.enumerator(atPath: run)?.compactMap { $0 as? String } ?? []
+    return names.filter { !$0.hasSuffix(".html") }.map { "\(run)/\($0)" }
   }
 
   private func table(_ runs: [RunSummary]) -> TextTable {

@@ -81,11 +81,11 @@ struct RouteCommand: ParsableCommand {
     if list {
       var table = TextTable("policy", "what it does", leftAligned: [1])
       for preset in PolicyPreset.all { table.add(preset.name, preset.summary) }
-      for line in table.lines { print(line) }
+      for line in table.lines { StandardStream.output.line(line) }
       return
     }
     let execution = try options.execution()
-    if let output { try SafetensorsWriter.check(path: output) }
+    if let output { try AtomicFile.check(output, isNoneOf: [logits!]) }
     let file = try SafetensorsFile(path: logits!)
     let name = file.names.contains("logits") || file.names.count != 1 ? "logits" : file.names[0]
     try file.require(name)
@@ -162,7 +162,7 @@ struct RouteCommand: ParsableCommand {
   private func show(_ record: RoutingRecord, _ policy: RoutingPolicy) {
     let groups = policy.groups.map { "\($0.selected) of \($0.count) groups" } ?? "no groups"
     let capacity = record.capacity.map { "capacity \($0)" } ?? "nothing is dropped"
-    print(
+    StandardStream.output.line(
       "\(self.policy!): \(record.tokenCount) tokens, top-\(record.expertsPerToken) of \(record.expertCount) "
         + "experts, \(groups), \(capacity)")
     let largest = max(record.counts.max() ?? 0, 1)
@@ -175,9 +175,9 @@ struct RouteCommand: ParsableCommand {
         "\(expert)", "\(count)", "\(fixed(100 * Double(count) / Double(max(choices, 1)), 1)) %",
         "\(record.droppedCounts[expert])", bar)
     }
-    table.print()
-    print("dropped         \(record.droppedCount) of \(choices) choices")
-    print("auxiliary loss  \(fixed(Double(record.loadBalanceLoss), 6)) (1 is balanced)")
-    print("router z-loss   \(fixed(Double(record.routerZLoss), 6))")
+    table.write()
+    StandardStream.output.line("dropped         \(record.droppedCount) of \(choices) choices")
+    StandardStream.output.line("auxiliary loss  \(fixed(Double(record.loadBalanceLoss), 6)) (1 is balanced)")
+    StandardStream.output.line("router z-loss   \(fixed(Double(record.routerZLoss), 6))")
   }
 }

@@ -117,7 +117,7 @@ struct TrainCommand: ParsableCommand {
       return { interrupt?.isRequested ?? false }
     }
     // SIGTERM is also how mpirun ends the ranks that outlive another one, so the communicator takes note of it.
-    let interrupt = Interrupt(communicator.size == 1 ? [SIGINT, SIGTERM] : [SIGINT])
+    let interrupt = Interrupt(communicator.size == 1 ? [SIGINT, SIGTERM, SIGHUP] : [SIGINT, SIGHUP])
     return { interrupt.isRequested || communicator.isEnding }
   }
 

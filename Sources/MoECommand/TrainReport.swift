@@ -3,7 +3,7 @@ import Foundation
 import MoE
 import MoETraining
 
-/// What `moe train` says: a header, how far it is, and a summary.
+/// Tells a person about a training: a header, how far it is, and a summary.
 final class TrainReport {
   private let trainer: Trainer
   private let corpus: TextCorpus
@@ -11,7 +11,7 @@ final class TrainReport {
   private let folder: String
   private let start = Date()
   private let firstStep: Int
-  private let isTerminal = isatty(2) == 1
+  private let progressLine = ProgressLine()
   private var recent: [StepMetrics] = []
   private var validationLoss: Double?
 
@@ -59,22 +59,23 @@ final class TrainReport {
         + "learning rate \(training.schedule.peak) \(training.schedule.shape.rawValue), \(training.precision), "
         + "\(execution.instructionSet), \(execution.threadCount) threads"
         + (trainer.ranks.map { ", \($0.communicator.size) ranks" } ?? ""))
-    fflush(nil)
+    StandardStream.output.push()
   }
 
   /// Prints a sentence.
-  func say(_ text: String) { print(text) }
+  func say(_ text: String) { StandardStream.output.remark(text) }
 
-  /// Shows a step: as a line that changes where somebody watches, else about every tenth of the way.
+  /// Shows a step: as a line that changes in place, and where no terminal can do that, as a line for about every tenth of
+  /// the steps.
   func show(_ metrics: StepMetrics) {
     recent.append(metrics)
     if recent.count > max(1, min(100, steps / 10)) { recent.removeFirst() }
     if let loss = metrics.validationLoss { validationLoss = loss }
-    if isTerminal {
-      FileHandle.standardError.write(Data("\r\u{1B}[K\(progress(metrics, width: terminalWidth()))".utf8))
+    if progressLine.isShown {
+      progressLine.show(progress(metrics)) { bar(metrics.step, columns: $0) }
     } else if metrics.step * 10 / steps != (metrics.step - 1) * 10 / steps || metrics.validationLoss != nil {
-      print(progress(metrics, width: .max))
-      fflush(nil)
+      say(fitting(progress(metrics), into: columns(of: StandardStream.output)))
+      StandardStream.output.push()
     }
   }
 
@@ -90,10 +91,8 @@ final class TrainReport {
     }
   }
 
-  /// Removes the changing line.
-  func clear() {
-    if isTerminal { FileHandle.standardError.write(Data("\r\u{1B}[K".utf8)) }
-  }
+  /// Removes the line that changes.
+  func clear() { progressLine.clear() }
 
   /// Prints where the run ended.
   func end() {
@@ -125,33 +124,34 @@ final class TrainReport {
     return Double(recent.count * bytes) / seconds
   }
 
-  /// One line: a bar that takes what room there is, and what it stands beside; the validation loss goes first where
-  /// there is too little.
-  private func progress(_ metrics: StepMetrics, width: Int) -> String {
+  /// Returns what a step came to, in parts.
+  private func progress(_ metrics: StepMetrics) -> [String] {
     let done = metrics.step - firstStep
     let left = Date().timeIntervalSince(start) / Double(max(done, 1)) * Double(steps - metrics.step)
-    func parts(withValidation: Bool) -> String {
-      let validation = withValidation ? validationLoss.map { "validation \(fixed($0, 3))" } : nil
-      let parts = [
-        "\(metrics.step)/\(steps)", "loss \(fixed(metrics.loss, 3))", validation,
-        "\(grouped(Int(tokensPerSecond))) tokens/s", "\(duration(left)) left",
-        metrics.layers.last.map { sparkline($0.load) },
-      ]
-      return parts.compactMap(\.self).joined(separator: "  ")
-    }
-    let full = parts(withValidation: true)
-    let text = full.count + 11 <= width ? full : parts(withValidation: false)
-    let length = max(0, min(20, width - text.count - 1))
-    let filled = metrics.step * length / steps
-    let bar = String(repeating: "━", count: filled) + String(repeating: "─", count: length - filled)
-    return String("\(bar) \(text)".prefix(width))
+    let parts = [
+      "\(metrics.step)/\(steps)", "loss \(fixed(metrics.loss, 3))",
+      validationLoss.map { "validation \(fixed($0, 3))" },
+      "\(grouped(Int(tokensPerSecond))) tokens/s", "\(duration(left)) left",
+      metrics.layers.last.map { sparkline($0.load) },
+    ]
+    return parts.compactMap(\.self)
+  }
+
+  /// Returns a bar of at most 20 columns and a space, filled by the share of steps that are done; nothing where there is
+  /// no room for a bar.
+  private func bar(_ step: Int, columns: Int) -> String {
+    let length = min(20, columns - 1)
+    if length < 4 { return "" }
+    let filled = step * length / steps
+    return String(repeating: "━", count: filled) + String(repeating: "─", count: length - filled) + " "
   }
 
   private func line(_ name: String, _ text: String) {
-    print("\(name.padding(toLength: max(10, name.count + 2), withPad: " ", startingAt: 0))\(text)")
+    let name = escaped(name)
+    say("\(name.padding(toLength: max(10, name.count + 2), withPad: " ", startingAt: 0))\(text)")
   }
 
-  private func warn(_ text: String) { FileHandle.standardError.write(Data((text + "\n").utf8)) }
+  private func warn(_ text: String) { StandardStream.errors.line(text) }
 }
 
 /// A bar for each expert, half high at an equal share and full at twice that.
@@ -177,11 +177,4 @@ func duration(_ seconds: Double) -> String {
   func two(_ value: Int) -> String { value < 10 ? "0\(value)" : "\(value)" }
   if whole < 60 { return "\(whole)s" }
   return whole < 3600 ? "\(whole / 60)m\(two(whole % 60))s" : "\(whole / 3600)h\(two(whole % 3600 / 60))m"
-}
-
-/// Columns of the terminal on the standard error, less one for the cursor.
-private func terminalWidth() -> Int {
-  var size = winsize()
-  guard unsafe ioctl(2, UInt(TIOCGWINSZ), &size) == 0, size.ws_col > 20 else { return 79 }
-  return Int(size.ws_col) - 1
 }
