@@ -3,7 +3,7 @@ import PackageDescription
 
 // No target carries `unsafeFlags`, so a package may depend on this one by version. Instruction sets are
 // chosen per function by `#pragma clang attribute push(target)` in CKernels/isa/foreach.h, not by -m flags,
-// and OpenMP is reached through the runtime's own C ABI (CKernels/parallel.h), not by -fopenmp.
+// and OpenMP is reached through the runtime's own C ABI (CKernels/parallel.c), not by -fopenmp.
 
 /// Every C call is marked `unsafe` at its one wrapper line, and imports are internal unless said otherwise.
 let swiftSettings: [SwiftSetting] = [
@@ -16,6 +16,7 @@ let package = Package(
   name: "swift-moe",
   products: [
     .library(name: "MoE", targets: ["MoE"]),
+    .library(name: "MoECore", targets: ["MoECore"]),
     .library(name: "MoECheckpoints", targets: ["MoECheckpoints"]),
     .library(name: "CKernels", targets: ["CKernels"]),
     .library(name: "MoETraining", targets: ["MoETraining"]),
@@ -23,7 +24,6 @@ let package = Package(
     .library(name: "MoEReport", targets: ["MoEReport"]),
     .library(name: "MoEPlan", targets: ["MoEPlan"]),
     .library(name: "MoEReference", targets: ["MoEReference"]),
-    .library(name: "COpenBLAS", targets: ["COpenBLAS"]),
     .executable(name: "moe", targets: ["MoECommand"]),
   ],
   traits: [.trait(name: "MPI", description: "Ranks on many machines, by Open MPI (libopenmpi-dev)")],
@@ -125,6 +125,15 @@ let package = Package(
         "ExpertParallel", "CommunicatorProperties", "SpreadPasses", "LayerCases", "MoE", "MoECore",
       ],
       path: "Tests/CommunicatorProbe", swiftSettings: swiftSettings),
+    .executableTarget(name: "moe-documents", path: "Tests/Documents", swiftSettings: swiftSettings),
+    // The examples that these tests compile import the library's modules.
+    .testTarget(
+      name: "DocumentsTests",
+      dependencies: [
+        "moe-documents", "MoE", "MoECore", "MoECheckpoints", "ExpertParallel", "MoETraining", "MoEPlan",
+        "MoEReport", "MoEReference",
+      ],
+      swiftSettings: swiftSettings),
     .executableTarget(
       name: "moe-fuzz", dependencies: ["MoECheckpoints", "MoECore"], path: "Tests/Fuzz",
       swiftSettings: swiftSettings),

@@ -1,7 +1,6 @@
 /* Weight gradients of ragged groups: blocks of an expert's weights are tasks. Where rows are bfloat16 in memory, both
  * operands are first laid out in pairs of rows. */
 #include "layout.h"
-#include "parallel.h"
 
 #define TEMPLATE "../grouped_gemm_weights.inc.h"
 #include "isa/foreach.h"

@@ -6,7 +6,6 @@
  *              pair lie together because one instruction multiplies them.
  * EXAMPLE      W [3584,1024] in bfloat16: 224 panels of 32 KiB. */
 #include "layout.h"
-#include "parallel.h"
 #include <string.h>
 
 typedef struct {

@@ -1,4 +1,6 @@
-#include "parallel.h"
+/* OpenMP, in this one place. The runtime is called through its C ABI, so this target needs no -fopenmp: a package that
+ * others depend on by version may not ask for that flag. Clang rejects vector intrinsics inside an outlined OpenMP body,
+ * so threads live in the kernels' .c files and intrinsics in their .inc.h files. */
 #include "include/CKernels.h"
 #include <stdatomic.h>
 #include <time.h>

@@ -1,9 +1,8 @@
 /* Optimizers: runs of elements are tasks. */
-#include "layout.h"
-#include "parallel.h"
+#include "../layout.h"
 
-#define TEMPLATE "../optimizer.inc.h"
-#include "isa/foreach.h"
+#define TEMPLATE "../transformer/optimizer.inc.h"
+#include "../isa/foreach.h"
 
 /* Elements of a task: long enough to hide its start, short enough that the threads end together. */
 enum { RUN = 1 << 15 };

@@ -28,4 +28,3 @@ static void gather_tile(bool bf16, const float *x, int64_t K, int64_t rows, cons
     }
   }
 }
-static const int64_t SUFFIX(tile_rows) = MR;

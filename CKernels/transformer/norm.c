@@ -1,9 +1,8 @@
 /* RMSNorm: blocks of rows are tasks; of the gain's gradient, blocks of columns. */
-#include "layout.h"
-#include "parallel.h"
+#include "../layout.h"
 
-#define TEMPLATE "../norm.inc.h"
-#include "isa/foreach.h"
+#define TEMPLATE "../transformer/norm.inc.h"
+#include "../isa/foreach.h"
 
 enum { BLOCK_ROWS = 32, BLOCK_COLUMNS = 64 };
 

@@ -6,7 +6,7 @@
  *              The gradient of a rotation is the rotation back.
  * EXAMPLE      S = 256: a square of scores is 256 KiB and stays in L2 between its two products. */
 
-#include "math.inc.h"
+#include "../math.inc.h"
 
 #define rotate_heads SUFFIX(rotate_heads)
 static void rotate_heads(float *x, int64_t heads, int64_t half, const float *cosines, const float *sines,

@@ -5,7 +5,7 @@
  * REGULARITIES V is a multiple of 16; a row stays in L1 between its three passes.
  * EXAMPLE      T = 4096 bytes, V = 256: 4 MB, about 1 ms. */
 
-#include "math.inc.h"
+#include "../math.inc.h"
 
 #define cross_entropy_row SUFFIX(cross_entropy_row)
 static float cross_entropy_row(float *logits, int64_t V, int64_t target, float scale) {

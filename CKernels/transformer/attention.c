@@ -1,9 +1,8 @@
 /* Rotary positions: blocks of rows are tasks. The softmax of one head's scores is a step of a task of the caller's. */
-#include "layout.h"
-#include "parallel.h"
+#include "../layout.h"
 
-#define TEMPLATE "../attention.inc.h"
-#include "isa/foreach.h"
+#define TEMPLATE "../transformer/attention.inc.h"
+#include "../isa/foreach.h"
 
 enum { BLOCK_ROWS = 32 };
 

@@ -1,9 +1,8 @@
 /* Cross-entropy of rows: blocks of rows are tasks. */
-#include "layout.h"
-#include "parallel.h"
+#include "../layout.h"
 
-#define TEMPLATE "../cross_entropy.inc.h"
-#include "isa/foreach.h"
+#define TEMPLATE "../transformer/cross_entropy.inc.h"
+#include "../isa/foreach.h"
 
 enum { BLOCK_ROWS = 32 };
 
