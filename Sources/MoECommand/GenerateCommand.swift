@@ -8,8 +8,8 @@ struct GenerateCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "generate", abstract: "Continue a text with the model of a run.",
     discussion: """
-      Prints the prompt and what follows it, as it is drawn; bytes that are no UTF-8 become replacement characters. \
-      Where the context is full the model reads its last half again and goes on.
+      Prints the prompt and what follows it, as it is drawn; bytes that are no UTF-8 become replacement characters, and \
+      control characters are escaped. When the context is full, the model reads its last half again and goes on.
 
       Examples:
         moe generate run --prompt "Once upon a time"
@@ -17,10 +17,10 @@ struct GenerateCommand: ParsableCommand {
       """)
 
   @Argument(help: "The folder of a run of moe train.") var folder: String
-  @Option(help: "The text to continue; without it an empty line.") var prompt = ""
+  @Option(help: "The text to continue (an empty line).") var prompt = ""
   @Option(help: "Bytes to draw.") var bytes = 400
-  @Option(help: "What logits are divided by; 0 always takes the likeliest byte.") var temperature = 0.8
-  @Option(help: "Draw from the likeliest bytes that have this probability together.") var topP = 1.0
+  @Option(help: "Number that logits are divided by; 0 always takes the likeliest byte.") var temperature = 0.8
+  @Option(help: "Draw only from the likeliest bytes whose probabilities sum to this.") var topP = 1.0
   @Option(help: "Seed of the draws.") var seed: UInt64 = 1
   @OptionGroup var options: ExecutionOptions
 
@@ -31,6 +31,10 @@ struct GenerateCommand: ParsableCommand {
     }
     if !(topP > 0 && topP <= 1) {
       throw ValidationError("--top-p is \(topP), expected more than 0, at most 1")
+    }
+    if temperature == 0, topP < 1 {
+      throw ValidationError(
+        "--temperature 0 always takes the likeliest byte, so --top-p has nothing to do; give one of both")
     }
   }
 

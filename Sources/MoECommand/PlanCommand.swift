@@ -30,24 +30,27 @@ struct PlanCommand: ParsableCommand {
 
   @OptionGroup(title: "Model and step") var shape: PlannedModelOptions
   @OptionGroup(title: "Cluster") var machines: PlannedClusterOptions
-  @Option(help: "uniform, zipf:EXPONENT, a run or its metrics.jsonl, or what moe route wrote.") var load =
-    "uniform"
+  @Option(
+    help:
+      "The load of the experts: uniform, zipf:EXPONENT, a run or its metrics.jsonl, or a file of moe route --output (uniform)."
+  )
+  var load: String?
   @Option(
     help: ArgumentHelp(
-      "Experts in order, or by load.",
+      "How experts are placed on ranks: in order, or by load (contiguous).",
       valueName: PlacementRule.allCases.map(\.rawValue).joined(separator: "|")))
-  var placement: PlacementRule = .contiguous
+  var placement: PlacementRule?
   @Option(
     help: ArgumentHelp(
-      "Only this way of tokens between hosts; without it by way of hosts where ranks share them, as layers do.",
+      "Only this exchange of rows between hosts; without it the one that layers use.",
       valueName: Route.allCases.map(\.rawValue).joined(separator: "|")))
   var route: Route?
-  @Option(help: "The seed of loads.") var seed: UInt64 = 1
+  @Option(help: "Seed of the loads (1).") var seed: UInt64?
   @Option(help: "Only this EP.") var ep: Int?
   @Option(help: "Only this DP.") var dp: Int?
   @Option(help: "Only this TP.") var tp: Int?
-  @Option(help: "Only so many slices.") var overlap: Int?
-  @Option(help: "Splits to list.") var list = 10
+  @Option(help: "Only this number of slices.") var overlap: Int?
+  @Option(help: "Splits to list (10).") var list: Int?
   @Flag(help: "Print one JSON object.") var json = false
   @Option(help: ArgumentHelp("A drawing to write.", valueName: "file")) var svg: String?
   @Flag(help: "Measure this machine.") var calibrate = false
@@ -61,7 +64,22 @@ struct PlanCommand: ParsableCommand {
     {
       if let value, value < 1 { throw ValidationError("\(name) is \(value), expected at least 1") }
     }
-    if calibrate { return }
+    if calibrate {
+      let own = [
+        ("--load", load != nil), ("--placement", placement != nil), ("--route", route != nil),
+        ("--seed", seed != nil), ("--ep", ep != nil), ("--dp", dp != nil), ("--tp", tp != nil),
+        ("--overlap", overlap != nil), ("--list", list != nil), ("--json", json), ("--svg", svg != nil),
+      ]
+      if let option = (shape.given + machines.given + own).first(where: \.isGiven)?.name {
+        throw ValidationError(
+          "--calibrate measures machines and plans nothing, so it goes without \(option); give one of both")
+      }
+      return
+    }
+    if json, let svg, StandardStream.output.isSame(as: svg) {
+      throw ValidationError(
+        "--json and --svg both write to the standard output; give --svg the name of a file")
+    }
     if mpi { throw ValidationError("--mpi goes with --calibrate") }
     if output != nil {
       throw ValidationError("--output goes with --calibrate; a plan is written by --svg and --json")
@@ -71,7 +89,8 @@ struct PlanCommand: ParsableCommand {
 
   /// The files that `--load` reads, where it names any.
   private var loadFiles: [String] {
-    ["", "/run.json", "/metrics.jsonl", "/routing.json", "/sample.txt"].map { load + $0 }
+    guard let load else { return [] }
+    return ["", "/run.json", "/metrics.jsonl", "/routing.json", "/sample.txt"].map { load + $0 }
   }
 
   func run() throws {
@@ -83,10 +102,11 @@ struct PlanCommand: ParsableCommand {
     if let svg { try AtomicFile.check(svg, isNoneOf: [machines.cluster].compactMap(\.self) + loadFiles) }
     let cluster = try machines.description()
     let model = try shape.model()
+    let (load, seed) = (self.load ?? "uniform", self.seed ?? 1)
     let workload = try shape.workload(rankCount: cluster.rankCount, seed: seed)
     var planner = try Planner(
       model: model, workload: workload, cluster: cluster, load: LoadTrace.read(load, seed: seed))
-    planner.placement = placement
+    planner.placement = placement ?? .contiguous
     planner.route = route
     let outcome = try planner.search(
       expertParallel: ep, dataParallel: dp, tensorParallel: tp, overlap: overlap)
@@ -102,10 +122,10 @@ struct PlanCommand: ParsableCommand {
       try AtomicFile.write(Array(drawing.svg.utf8), to: svg)
     }
     if json {
-      StandardStream.output.json(report.json(listed: list))
+      StandardStream.output.json(report.json(listed: list ?? 10))
     } else {
-      report.show(best, listed: list)
-      if let svg { StandardStream.output.line("drawing → \(svg)") }
+      report.show(best, listed: list ?? 10)
+      if let svg { StandardStream.besides(svg).remark("drawing → \(svg)") }
     }
   }
 }

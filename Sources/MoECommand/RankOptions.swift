@@ -33,7 +33,7 @@ struct RankOptions: ParsableArguments {
   @Flag(help: "Be one rank of those that mpirun starts; needs a build with the trait MPI.") var mpi = false
   @Option(
     help: ArgumentHelp(
-      "Ranks that have all experts together; every so many others have them again (all ranks).",
+      "Ranks that share one copy of the experts; it divides the number of ranks (all ranks).",
       valueName: "ranks"))
   var expertParallel: Int?
   @Option(
@@ -43,22 +43,23 @@ struct RankOptions: ParsableArguments {
   var gradientSum: GradientSumOption?
   @Option(
     help: ArgumentHelp(
-      "Slices in which tokens travel to experts, computed while others are on their way (auto).",
+      "Slices of the exchange: one is computed while the next travels (auto).",
       valueName: "auto|1|2|4…"))
   var overlap: OverlapOption?
   @Option(
     help: ArgumentHelp(
-      "Place experts anew every so many steps, by the rows that each had in them (never).", valueName: "steps"
-    ))
+      "Steps between placements of the experts, by the rows that each had meanwhile (never).",
+      valueName: "steps"))
   var rebalanceEvery: Int?
   @Option(
     help: ArgumentHelp(
-      "Copies of busy experts that a layer may then have, over all ranks (0).", valueName: "count"))
+      "Copies of busy experts that each layer may have after a placement, over all ranks (0).",
+      valueName: "count"))
   var expertCopies: Int?
   @Option(
     help:
-      "Seconds that a rank waits for another before it gives up; while checkpoints are written and read at least 600."
-  ) var timeout = 60
+      "Seconds that a rank waits for another before it gives up; at least 600 while checkpoints are written and read (60)."
+  ) var timeout: Int?
 
   func validate() throws {
     if let ranks, !(1...1024).contains(ranks) {
@@ -67,8 +68,13 @@ struct RankOptions: ParsableArguments {
     if mpi, ranks != nil {
       throw ValidationError("--ranks is for ranks of one process; with --mpi their number is mpirun's -n")
     }
-    if !(1...86_400).contains(timeout) {
+    if let timeout, !(1...86_400).contains(timeout) {
       throw ValidationError("--timeout is \(timeout), expected 1 to 86400 seconds")
+    }
+    if !mpi, ranks == nil,
+      let option = [("--overlap", overlap != nil), ("--timeout", timeout != nil)].first(where: \.1)?.0
+    {
+      throw ValidationError("\(option) is for several ranks; --ranks or --mpi gives them")
     }
     if let steps = rebalanceEvery {
       if steps < 1 { throw ValidationError("--rebalance-every is \(steps), expected at least 1") }
@@ -101,14 +107,14 @@ struct RankOptions: ParsableArguments {
     _ body: @escaping @Sendable ((any Communicator)?, Execution) throws -> Void
   ) throws {
     if mpi {
-      return try onMPIRanks(timeout: .seconds(timeout)) { world in
+      return try onMPIRanks(timeout: .seconds(timeout ?? 60)) { world in
         try body(world, execution.part(of: world, asked: threads))
       }
     }
     guard let count = ranks, count > 1 else { return try body(nil, execution) }
     let complaints = Mutex<[Int: String]>([:])
     do {
-      try LocalCommunicator.run(ranks: count, timeout: .seconds(timeout)) { communicator in
+      try LocalCommunicator.run(ranks: count, timeout: .seconds(timeout ?? 60)) { communicator in
         do {
           try body(communicator, execution.part(communicator.rank, of: count))
         } catch {

@@ -28,11 +28,12 @@ struct ReportCommand: ParsableCommand {
     try AtomicFile.check(path, isNoneOf: runs.flatMap(ownFiles))
     let page = Array(Report(folders).html.utf8)
     try AtomicFile.write(page, to: path)
+    let stream = StandardStream.besides(path)
     for (folder, note) in folders.flatMap({ folder in folder.notes.map { (folder.name, $0) } }) {
-      StandardStream.output.remark("\(folder): \(note)")
+      stream.remark("\(folder): \(note)")
     }
-    table(folders.map(RunSummary.init)).write()
-    StandardStream.output.remark("\(folders[0].name): \(page.count / 1024) KiB → \(path)")
+    for line in table(folders.map(RunSummary.init)).lines { stream.remark(line) }
+    stream.remark("\(folders[0].name): \(page.count / 1024) KiB → \(path)")
   }
 
   /// The files of a run, none of which a page may replace.

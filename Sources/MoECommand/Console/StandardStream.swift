@@ -50,6 +50,18 @@ final class StandardStream: Sendable {
     _ = (output, errors)
   }
 
+  /// The stream for remarks about a file that was written: the standard output, but the standard error where the file
+  /// is the standard output itself, whose bytes a remark would spoil.
+  static func besides(_ path: String) -> StandardStream { output.isSame(as: path) ? errors : output }
+
+  /// Whether `path` leads to what this stream writes to, and that is no device that takes anything, as `/dev/null` is.
+  func isSame(as path: String) -> Bool {
+    var (own, other) = (stat(), stat())
+    guard unsafe fstat(descriptor, &own) == 0, unsafe stat(path, &other) == 0 else { return false }
+    let isDevice = own.st_mode & S_IFMT == S_IFCHR && !isTerminal
+    return !isDevice && own.st_dev == other.st_dev && own.st_ino == other.st_ino
+  }
+
   // MARK: Text
 
   /// Writes a line that is the command's result. Control characters in it, line breaks included, are escaped.
