@@ -76,8 +76,7 @@ struct TrainOptions: ParsableArguments {
 
   func validate() throws {
     let ofExperts = [
-      ("--experts", experts != nil), ("--expert-learning-rate", expertLearningRate != nil),
-      ("--clip-groups", clipGroups),
+      ("--expert-learning-rate", expertLearningRate != nil), ("--clip-groups", clipGroups),
     ]
     if preset == .dense, let option = ofExperts.first(where: \.1)?.0 {
       throw ValidationError("--preset dense has no experts, so \(option) has nothing to do; give one of both")
