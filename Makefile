@@ -57,6 +57,7 @@ demo: setup
 test: setup
 	swift build --build-tests -c release
 	swift test -c release --skip-build
+	.build/release/moe-fuzz --count 2000 --documents 2000 --calls 60 --moe $(MOE) Tests/Fixtures
 	$(MAKE) --no-print-directory portable mpi-test downstream
 
 # Ranks as processes of Open MPI: properties and layers with the bits of threads, the bytes they put on the wire, and what
@@ -81,9 +82,10 @@ bench: setup
 	bench/.build/release/moe-bench kernels
 	bench/.build/release/moe-bench layer --shape S2 --tokens 1,16,512,2048
 
-# 100 000 damaged checkpoints through the readers.
+# 100 000 damaged checkpoints and as many documents through the readers, and 3000 calls with damaged options.
 fuzz: setup
-	swift run -c release moe-fuzz --count 100000 Tests/Fixtures
+	swift build -c release
+	.build/release/moe-fuzz --count 100000 --documents 100000 --calls 3000 --moe $(MOE) Tests/Fixtures
 
 # The kernels' tests under the address and undefined-behaviour sanitizers. XCTest leaks of itself, and libomp keeps its
 # teams until exit; idle threads wait, because two cores have no time for spinning.

@@ -68,19 +68,40 @@ extension Kernels {
         kernel)
       unsafe moe_grouped_gemm_weights(
         ex, dtype, rowTiles, hidden, inward, upPanels, count, offsets, included, gradients.up.floats, kernel)
-      if experts.downBias != nil {
-        unsafe moe_group_sums(
-          ex, dtype, outputTiles, downPanels, count, offsets, included, gradients.downBias.floats)
-      }
-      if experts.gateBias != nil || experts.upBias != nil {
-        unsafe moe_group_sums(
-          ex, dtype, inward, upPanels, count, offsets, included, gradients.upBias.floats)
-      }
+      unsafe groupSums(
+        of: outputTiles, panels: downPanels, offsets: offsets, included: included,
+        groupCount: count, precision: experts.precision, into: [gradients.downBias], execution: execution)
+      unsafe groupSums(
+        of: inward, panels: upPanels, offsets: offsets, included: included, groupCount: count,
+        precision: experts.precision,
+        into: experts.activation.isGated ? [gradients.gateBias, gradients.upBias] : [gradients.upBias],
+        execution: execution)
     }
     if let isIncluded {
       unsafe isIncluded.withUnsafeBufferPointer { unsafe add($0.baseAddress) }
     } else {
       add(nil)
+    }
+  }
+
+  /// Adds the rows of each group to the gradients of its biases, in the order of the rows.
+  ///
+  /// - Parameters:
+  ///   - tiles: dL/dproduct as row tiles over 16·`panels` columns.
+  ///   - included: the groups whose rows are added, `[groupCount]`; nil for all.
+  ///   - sums: one memory of floats `[groupCount, columns]` for each matrix whose panels alternate; nil where the matrix
+  ///     has no bias.
+  static func groupSums(
+    of tiles: UnsafeRawPointer, panels: Int64, offsets: UnsafePointer<Int64>, included: UnsafePointer<Bool>?,
+    groupCount: Int64, precision: Precision, into sums: [Memory?], execution: Execution
+  ) {
+    if sums.allSatisfy({ $0 == nil }) { return }
+    let targets = unsafe sums.map { unsafe $0?.floats }
+    unsafe targets.withUnsafeBufferPointer { targets in
+      unsafe moe_group_sums(
+        execution.cValue, precision.cValue, tiles, panels, Int64(targets.count), groupCount, offsets,
+        included,
+        targets.baseAddress)
     }
   }
 

@@ -74,6 +74,8 @@ extension Kernels {
     unsafe moe_grouped_gemm_weights(
       ex, MOE_F32, try tiles.tokenTiles.reserve(bytes: 0), Int64(hiddenSize), logitTiles, panels, 1, offsets,
       nil, gradients.panels.floats, nil)
-    unsafe moe_group_sums(ex, MOE_F32, logitTiles, panels, 1, offsets, nil, gradients.bias.floats)
+    unsafe groupSums(
+      of: logitTiles, panels: panels, offsets: offsets, included: nil, groupCount: 1, precision: .float32,
+      into: [gradients.bias], execution: execution)
   }
 }

@@ -13,9 +13,14 @@ public struct RunFolder: Sendable {
 
   var descriptionPath: String { "\(path)/run.json" }
   var metricsPath: String { "\(path)/metrics.jsonl" }
-  var checkpointPath: String { path(Self.newestFile) }
   var routingPath: String { "\(path)/routing.json" }
   var samplePath: String { "\(path)/sample.txt" }
+
+  /// The checkpoints of the run. One is expected as soon as a step was recorded.
+  package var checkpoints: CheckpointStore {
+    CheckpointStore(
+      path, isExpected: !(FileManager.default.contents(atPath: metricsPath) ?? Data()).isEmpty)
+  }
 
   /// Makes the folder for a new run.
   ///
@@ -45,15 +50,17 @@ public struct RunFolder: Sendable {
     }
   }
 
-  /// Reads `run.json`.
+  /// Reads `run.json` and checks its numbers.
   ///
-  /// - Throws: ``TrainingError/run(path:_:)`` where there is none or it cannot be understood.
+  /// - Throws: ``TrainingError/run(path:_:)`` where there is none, it cannot be understood, or a value is out of range.
   public func description() throws(TrainingError) -> RunDescription {
     guard let data = FileManager.default.contents(atPath: descriptionPath) else {
       throw .run(path: path, "there is no run.json, so this is not the folder of a run")
     }
     do {
-      return try JSONDecoder().decode(RunDescription.self, from: data)
+      let description = try JSONDecoder().decode(RunDescription.self, from: data)
+      try description.validate()
+      return description
     } catch {
       throw .run(path: descriptionPath, "the file cannot be understood: \(Self.reason(error))")
     }
@@ -81,16 +88,6 @@ public struct RunFolder: Sendable {
       try AtomicFile.write(Array(text.utf8), to: path)
     } catch {
       throw .run(path: path, error.complaint)
-    }
-  }
-
-  /// Removes what a process that was killed left half written.
-  package func removeLeftovers() {
-    for name in fileNames(in: path)
-    where AtomicFile.isTemporary(name) || name.hasPrefix("checkpoint") && name.hasSuffix(".tmp")
-      || name == Self.nextFile || name == Self.nextFolder
-    {
-      try? FileManager.default.removeItem(atPath: path(name))
     }
   }
 }

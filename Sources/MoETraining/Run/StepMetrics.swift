@@ -24,6 +24,8 @@ public struct StepMetrics: Codable, Sendable, Equatable {
     }
   }
 
+  /// The version of the line.
+  public var format = 1
   /// From 1.
   public var step: Int
   /// Bytes trained on so far.
@@ -48,7 +50,7 @@ public struct StepMetrics: Codable, Sendable, Equatable {
   public var validationLoss: Double?
 
   enum CodingKeys: String, CodingKey {
-    case step, tokens, loss, seconds, stages, layers
+    case format, step, tokens, loss, seconds, stages, layers
     case auxiliaryLoss = "auxiliary_loss"
     case learningRate = "learning_rate"
     case gradientNorm = "gradient_norm"

@@ -58,6 +58,10 @@ public struct TrainingConfiguration: Codable, Sendable, Equatable {
     ] where !(value > 0 && value.isFinite) {
       throw .invalidConfiguration("the \(name) is \(value), expected a positive number")
     }
+    guard (0...1).contains(schedule.floor) else {
+      throw .invalidConfiguration(
+        "the share of the learning rate at the last step is \(schedule.floor), expected 0 to 1")
+    }
     guard Precision(rawValue: precision) != nil else {
       throw .invalidConfiguration("the precision is “\(precision)”, expected f32 or bf16")
     }

@@ -1,17 +1,6 @@
 public import ExpertParallel
 internal import MoE
 
-/// When ranks place experts anew, by how many rows each had.
-public struct RebalancingOptions: Sendable, Equatable {
-  /// After every so many steps, by the load of these steps.
-  public var interval: Int
-  /// The copies of experts that a layer may have beyond one of each. Each rank has memory for ⌈(E + copies)/R⌉ experts.
-  public var copyCount: Int
-
-  /// Collects both.
-  public init(interval: Int, copyCount: Int = 0) { (self.interval, self.copyCount) = (interval, copyCount) }
-}
-
 /// Where experts were placed after a step.
 public struct Rebalancing: Sendable {
   /// One layer.
@@ -58,7 +47,7 @@ extension Trainer {
     guard var ranks = model.ranks else { return nil }
     var result = Rebalancing(step: step, layers: [])
     let size = ranks.communicator.size
-    for layer in model.layers.map(\.feedForward) where layer.isSpread {
+    for layer in model.layers.map(\.feedForward) where layer.layer.isSpread {
       guard let load = loads.rows[layer.index] else { continue }
       let solver = try PlacementSolver(
         expertCount: load.count, rankCount: size,
@@ -77,7 +66,7 @@ extension Trainer {
     let received = try redistribute(
       from: TrainingCheckpoint(model, optimizer).entries, to: TrainingCheckpoint(next, nextOptimizer).entries,
       over: ranks.communicator)
-    result.movedBytes = try ranks.communicator.allReduce(received, .sum, step: "the bytes of moved experts")
+    result.movedBytes = try ranks.communicator.allReduce(received, .sum, during: "the bytes of moved experts")
     next.parametersChanged(after: nil)
     (model, optimizer) = (next, nextOptimizer)
     return result
