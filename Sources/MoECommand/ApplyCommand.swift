@@ -61,7 +61,7 @@ struct ApplyCommand: ParsableCommand {
         try run(own, ", \(communicator.size) ranks", isWriter: communicator.rank == 0) { block, file in
           try block.applied(to: file, name: name, dtype, own, over: communicator)
         }
-        // Nobody succeeds before the file is there.
+        // No rank succeeds before the file is written.
         try communicator.barrier(during: "writing \(output)")
       }
     } else if let ranks, ranks > 1 {
@@ -77,10 +77,10 @@ struct ApplyCommand: ParsableCommand {
     }
   }
 
-  /// What errors call the layer.
+  /// The layer, as errors name it.
   private var name: String { "layer \(layer) of \(checkpoint)" }
 
-  /// Reads the header of the input and the layer, applies it by `apply`, and writes what comes of it, if anything.
+  /// Reads the header of the input and the layer, calls `apply`, and writes the output where `apply` returns one.
   private func run(
     _ execution: Execution, _ ranks: String = "", isWriter: Bool = true,
     by apply: (CheckpointLayer, ActivationFile) throws -> AppliedLayer?

@@ -8,7 +8,7 @@ struct GenerateCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "generate", abstract: "Continue a text with the model of a run.",
     discussion: """
-      Prints the prompt and what follows it, as it is drawn; bytes that are no UTF-8 become replacement characters, and \
+      Prints the prompt and its continuation, byte by byte; bytes that are no UTF-8 become replacement characters, and \
       control characters are escaped. When the context is full, the model reads its last half again and goes on.
 
       Examples:
@@ -50,7 +50,9 @@ struct GenerateCommand: ParsableCommand {
     try show(stream.finish() + "\n")
   }
 
-  /// Writes a text at once, so that it can be read as it is drawn, and stops drawing where nobody can read it.
+  /// Writes a text at once, so that it can be read while more is drawn.
+  ///
+  /// - Throws: ``OutputError``, which ends the drawing.
   private func show(_ text: String) throws {
     if text.isEmpty { return }
     StandardStream.output.text(text)

@@ -4,7 +4,7 @@ import Foundation
 import MoE
 import MoETraining
 
-/// What this machine has and what the kernels will use of it.
+/// Shows the machine and the libraries, and how much of the machine the kernels use.
 struct InfoCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "info", abstract: "Show CPU, instruction set, threads and libraries.",

@@ -1,7 +1,7 @@
 import MoE
 import MoEReference
 
-/// The kernels against the oracle, for every policy and instruction set.
+/// Compares the kernels with the oracle, for every policy and instruction set.
 struct KernelCheck {
   let sets: [InstructionSet]
   let threadCount: Int

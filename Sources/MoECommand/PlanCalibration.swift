@@ -4,15 +4,15 @@ import MoE
 import MoECheckpoints
 import MoEPlan
 
-/// `moe plan --calibrate`: what this machine, or every one of a job, computes and sends, and how well that predicts
-/// layers it was not measured on.
+/// `moe plan --calibrate`: measures how fast this machine, or each machine of a job, computes and sends, and how well that
+/// predicts layers that were not measured.
 struct PlanCalibration {
   let execution: Execution
-  /// The threads of a rank of MPI, where they were asked for.
+  /// The number of threads of each MPI rank; nil where `--threads` is not given.
   let threads: Int?
   let output: String?
 
-  /// This process alone, with local ranks.
+  /// Measures this machine, with ranks of this process.
   func run() throws {
     try checkOutput()
     var calibration = Calibration(execution: execution)
@@ -22,7 +22,7 @@ struct PlanCalibration {
     show(try Trial.run(Trial.problems, on: host, execution: execution))
   }
 
-  /// All ranks of a job of MPI, of which rank 0 speaks.
+  /// Measures the machines of an MPI job; rank 0 prints.
   func runOverMPI() throws {
     try onMPIRanks { communicator in
       let speaks = communicator.rank == 0
@@ -44,7 +44,7 @@ struct PlanCalibration {
     StandardStream.output.push()
   }
 
-  /// Nobody measures for a minute to find that the file cannot be written.
+  /// Checks the output before a minute of measuring.
   private func checkOutput() throws {
     if let output { try AtomicFile.check(output) }
   }

@@ -9,14 +9,14 @@ struct PlanCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "plan", abstract: "Predict memory, traffic and step time of a model on a cluster.",
     discussion: """
-      Tries every split of the ranks into expert (EP), data (DP) and tensor parallelism (TP), and exchanges \
-      in 1, 2, 4, 8 and 16 slices, and ranks those that fit memory by step time. Loads are uniform, Zipf's, or \
-      those of a run of moe train or of moe route --output. Memory has parameters, their gradients and moments, \
-      activations with the logits, and buffers; not the scores of attention.
+      Tries every split of the ranks into expert (EP), data (DP) and tensor parallelism (TP), with the exchange in \
+      1, 2, 4, 8 and 16 slices, and orders those that fit memory by step time. Loads are uniform, Zipf's, or \
+      measured by moe train or moe route --output. Memory counts parameters, their gradients and moments, \
+      activations with the logits, and buffers, but not the scores of attention.
 
       With --calibrate it measures this machine instead, writes the description that --cluster reads, and \
-      prints how far predictions are from layers that it was not measured on. Under mpirun, with --mpi, it \
-      measures the job's machines and links.
+      prints how far its predictions are from layers that were not measured. With --mpi under mpirun it measures \
+      the machines and links of the job.
 
       Examples:
         moe plan --experts 64 --hidden 1024 --ffn 512 --layers 16 \\

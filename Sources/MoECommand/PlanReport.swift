@@ -2,13 +2,13 @@ import Foundation
 import MoEPlan
 import MoEReport
 
-/// A plan for people and for programs.
+/// Shows a plan as tables or as JSON.
 struct PlanReport {
   let planner: Planner
   let outcome: Planner.Outcome
   let load: String
 
-  /// What was planned, in a line.
+  /// One line that says what was planned.
   var title: String {
     let (model, cluster) = (planner.model, planner.cluster)
     return
@@ -52,7 +52,7 @@ struct PlanReport {
     StandardStream.output.line("dropped choices     \(percent(best.dropRate))")
   }
 
-  /// The step of a split in other numbers of slices.
+  /// Returns the step times of the best split by its number of slices.
   private func slices(_ best: Prediction) -> String {
     outcome.ranked.filter {
       let (one, other) = ($0.split, best.split)
@@ -97,7 +97,8 @@ struct PlanReport {
     for part in prediction.traffic.parts where part.between + part.inside > 0 {
       table.add(part.kind.rawValue, formatted(bytes: part.between), formatted(bytes: part.inside))
     }
-    table.add("in all", formatted(bytes: prediction.traffic.between), formatted(bytes: prediction.traffic.inside))
+    table.add(
+      "in all", formatted(bytes: prediction.traffic.between), formatted(bytes: prediction.traffic.inside))
     table.add(
       "a host's link, mean", formatted(bytes: prediction.traffic.between / Double(planner.cluster.hostCount)),
       formatted(bytes: prediction.traffic.inside / Double(planner.cluster.hostCount)))

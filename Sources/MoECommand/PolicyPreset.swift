@@ -1,10 +1,10 @@
 import MoE
 
-/// A routing policy by the name that `moe route` knows it by.
+/// A routing policy, and its name in `moe route`.
 struct PolicyPreset: Sendable {
   let name: String
   let summary: String
-  /// K where the system fixes it or its published model has one.
+  /// K of the system, or of its published model.
   let expertsPerToken: Int
   /// Whether tokens may be limited to groups of experts, as DeepSeek-V2 (softmax) and V3 (sigmoid) limit them.
   var takesGroups = false
@@ -41,8 +41,8 @@ struct PolicyPreset: Sendable {
 
   static func named(_ name: String) -> PolicyPreset? { all.first { $0.name == name } }
 
-  /// Eight groups of which four are used, where the experts divide into eight groups of two or more; otherwise
-  /// one group, which limits nothing.
+  /// Returns eight groups of which each token uses four, where the experts divide into eight groups of two or more;
+  /// otherwise no groups.
   @Sendable private static func deepseekV3(expertCount: Int) -> RoutingPolicy {
     let isGrouped = expertCount % 8 == 0 && expertCount >= 16
     var policy = RoutingPolicy.deepseekV3(groups: 8, selectedGroups: 4, normalized: true, scale: 2.5)

@@ -4,7 +4,7 @@ import MoE
 import MoETraining
 import Synchronization
 
-/// How gradients of what several ranks hold are added.
+/// How the gradients of several ranks are added.
 enum GradientSumOption: String, CaseIterable, ExpressibleByArgument {
   case exact, reduced
 
@@ -26,10 +26,10 @@ struct OverlapOption: ExpressibleByArgument {
   }
 }
 
-/// Which ranks compute together, and how. With exact sums none of it changes a bit; how sums are made is kept with the run.
+/// The ranks that compute together, and how. With exact sums no option changes a bit. The run remembers how sums are made.
 struct RankOptions: ParsableArguments {
   @Option(
-    help: "Ranks of this process, which share the batch, the experts and the threads (1).") var ranks: Int?
+    help: "Ranks of this process, which share batch, experts and threads (1).") var ranks: Int?
   @Flag(help: "Be one rank of those that mpirun starts; needs a build with the trait MPI.") var mpi = false
   @Option(
     help: ArgumentHelp(
@@ -99,9 +99,9 @@ struct RankOptions: ParsableArguments {
 
   /// Calls `body` on every rank, with its part of the threads; with nil where there is one rank.
   ///
-  /// What one rank throws ends all of them; each says on the standard error what stopped it.
+  /// An error of one rank ends all of them; each says on the standard error what stopped it.
   ///
-  /// - Parameter threads: those of a rank of MPI, where they were asked for.
+  /// - Parameter threads: the number of threads of each MPI rank; nil where `--threads` is not given.
   func run(
     _ execution: Execution, threads: Int?,
     _ body: @escaping @Sendable ((any Communicator)?, Execution) throws -> Void
@@ -134,9 +134,9 @@ struct RankOptions: ParsableArguments {
     }
   }
 
-  /// The ranks of a communicator as the options have them.
+  /// Returns the ranks of `communicator`, with these options.
   ///
-  /// - Parameter stored: how the run that is continued adds gradients, unless the options say it.
+  /// - Parameter stored: how the run that is continued adds gradients; an option overrides it.
   func ranks(_ communicator: any Communicator, stored: String?) throws -> Ranks {
     try Ranks(
       communicator, gradientSum: (gradientSum ?? stored.flatMap(GradientSumOption.init) ?? .exact).value,

@@ -9,8 +9,8 @@ struct ReportCommand: ParsableCommand {
     commandName: "report", abstract: "Write one static HTML page about training runs.",
     discussion: """
       The page shows losses, each expert's load, drops, which labels and characters each expert takes, held-out \
-      text coloured by expert, and the time of each stage. The first RUN is its subject; more stand beside it in \
-      the loss curves and tables. It has no script and loads nothing.
+      text coloured by expert, and the time of each stage. The first RUN is its subject; the loss curves and \
+      tables show the others beside it. The page has no script and loads nothing.
 
       Examples:
         moe report runs/switch

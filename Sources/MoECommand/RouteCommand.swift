@@ -135,7 +135,7 @@ struct RouteCommand: ParsableCommand {
     show(record, routing)
   }
 
-  /// The tensor that is added to the scores, which has one number for each expert.
+  /// Reads the tensor that is added to the scores, one number per expert.
   private func readBias(_ name: String, of file: SafetensorsFile, expertCount: Int) throws -> [Float] {
     try file.require(name)
     let bias = try file.floats(named: name)

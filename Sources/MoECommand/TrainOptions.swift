@@ -6,7 +6,7 @@ extension ModelPreset: ExpressibleByArgument {}
 extension OptimizerConfiguration.Kind: ExpressibleByArgument {}
 extension LearningRateSchedule.Shape: ExpressibleByArgument {}
 
-/// The settings of `moe train` that decide what a run computes; those that are not given have usual values.
+/// The settings of `moe train` that decide the results of a run; each has a usual value.
 struct TrainOptions: ParsableArguments {
   @Option(
     help: ArgumentHelp(
@@ -114,7 +114,7 @@ struct TrainOptions: ParsableArguments {
     return all
   }
 
-  /// The model of resolved options.
+  /// Returns the model; all options must be resolved.
   func model() throws -> ModelConfiguration {
     let preset = preset!
     guard (1...1024).contains(layers!) else {
@@ -154,7 +154,7 @@ struct TrainOptions: ParsableArguments {
     return model
   }
 
-  /// The training of resolved options.
+  /// Returns the training; all options must be resolved.
   func training() throws -> TrainingConfiguration {
     var training = TrainingConfiguration(
       steps: steps!, batchSize: batch!,

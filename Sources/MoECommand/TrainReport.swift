@@ -25,7 +25,7 @@ final class TrainReport {
 
   private var steps: Int { trainer.description.training.steps }
 
-  /// Prints what is trained, on what and how.
+  /// Prints the model, its text and the settings.
   func begin(isResumed: Bool) {
     let run = trainer.description
     let (model, training) = (run.model, run.training)
@@ -43,7 +43,7 @@ final class TrainReport {
         + "\(model.contextLength), experts \(experts.isEmpty ? "none" : experts.joined(separator: " + "))")
     line(
       "size",
-      "\(grouped(run.parameters.total)) parameters, \(grouped(run.parameters.activePerToken)) for a byte, "
+      "\(grouped(run.parameters.total)) parameters, \(grouped(run.parameters.activePerToken)) per byte, "
         + "\(grouped(run.parameters.experts)) in experts")
     let texts = corpus.texts.map { "\($0.label) \(grouped($0.train.count))" }.joined(separator: ", ")
     line("text", "bytes: \(texts); held out \(grouped(corpus.validationBytes))")
@@ -79,7 +79,7 @@ final class TrainReport {
     }
   }
 
-  /// Prints where experts were placed, a line a layer.
+  /// Prints where experts were placed, a line per layer.
   func show(_ balance: Rebalancing) {
     clear()
     for layer in balance.layers {
@@ -99,7 +99,7 @@ final class TrainReport {
     clear()
     guard let last = recent.last else { return }
     let loss = validationLoss.map {
-      "validation loss \(fixed($0, 4)) nats a byte (\(fixed($0 / log(2), 3)) bits), "
+      "validation loss \(fixed($0, 4)) nats per byte (\(fixed($0 / log(2), 3)) bits), "
     }
     line("done", "step \(last.step), \(loss ?? "")training loss \(fixed(meanLoss, 4))")
     for (index, layer) in last.layers.enumerated() {
@@ -147,21 +147,21 @@ final class TrainReport {
   }
 
   private func line(_ name: String, _ text: String) {
-    let name = escaped(name)
+    let name = printable(name)
     say("\(name.padding(toLength: max(10, name.count + 2), withPad: " ", startingAt: 0))\(text)")
   }
 
   private func warn(_ text: String) { StandardStream.errors.line(text) }
 }
 
-/// A bar for each expert, half high at an equal share and full at twice that.
+/// Returns a bar per expert, half high at an equal share and full at twice that.
 func sparkline(_ load: [Int64]) -> String {
   let mean = max(Double(load.reduce(0, +)) / Double(max(load.count, 1)), 1e-9)
   let bars = Array("▁▂▃▄▅▆▇█")
   return String(load.map { bars[min(7, max(0, Int((Double($0) / mean * 4).rounded()) - 1))] })
 }
 
-/// A number with a thin gap between its thousands.
+/// Returns a number with a thin gap between its thousands.
 func grouped(_ value: Int) -> String {
   var text = ""
   for (index, digit) in String(value).reversed().enumerated() {
@@ -171,7 +171,7 @@ func grouped(_ value: Int) -> String {
   return String(text.reversed())
 }
 
-/// Seconds as 42s, 3m07s or 2h05m.
+/// Returns seconds as 42s, 3m07s or 2h05m.
 func duration(_ seconds: Double) -> String {
   let whole = Int(seconds.rounded())
   func two(_ value: Int) -> String { value < 10 ? "0\(value)" : "\(value)" }

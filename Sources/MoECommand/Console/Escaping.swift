@@ -2,7 +2,7 @@
 /// and those that turn the direction of text.
 ///
 /// - Parameter exceptions: characters that stay.
-func escaped(_ text: String, except exceptions: String = "") -> String {
+func printable(_ text: String, except exceptions: String = "") -> String {
   guard text.unicodeScalars.contains(where: actsOnTerminals) else { return text }
   var result = String.UnicodeScalarView()
   for scalar in text.unicodeScalars {

@@ -65,16 +65,16 @@ final class StandardStream: Sendable {
   // MARK: Text
 
   /// Writes a line that is the command's result. Control characters in it, line breaks included, are escaped.
-  func line(_ text: String = "") { write(Array((escaped(text) + "\n").utf8), isResult: true) }
+  func line(_ text: String = "") { write(Array((printable(text) + "\n").utf8), isResult: true) }
 
   /// Writes a line about a result that is in a file. If the terminal has hung up, the line is lost and the command
   /// still succeeds. Control characters are escaped.
-  func remark(_ text: String) { write(Array((escaped(text) + "\n").utf8), isResult: false) }
+  func remark(_ text: String) { write(Array((printable(text) + "\n").utf8), isResult: false) }
 
   /// Writes a text that is the command's result. Control characters are escaped, but for line breaks and tabs, and for
   /// carriage returns where no terminal would act on them.
   func text(_ text: String) {
-    write(Array(escaped(text, except: isTerminal ? "\n\t" : "\n\t\r").utf8), isResult: true)
+    write(Array(printable(text, except: isTerminal ? "\n\t" : "\n\t\r").utf8), isResult: true)
   }
 
   /// Writes one JSON object, and a line break. Control characters that JSON allows are escaped as JSON escapes them.
@@ -83,7 +83,7 @@ final class StandardStream: Sendable {
   }
 
   /// Puts `text` in place of the line that the cursor is in, on a terminal that knows how.
-  func replaceLine(with text: String) { write(Array("\r\u{1B}[K\(escaped(text))".utf8), isResult: false) }
+  func replaceLine(with text: String) { write(Array("\r\u{1B}[K\(printable(text))".utf8), isResult: false) }
 
   // MARK: Bytes
 
@@ -165,7 +165,7 @@ struct OutputError: Error, CustomStringConvertible {
   /// The error's number in the system.
   let number: Int32
 
-  /// Whether nobody reads the output any more, which needs no sentence.
+  /// Whether the reader of the output has closed its pipe; the command then ends without a sentence.
   var isClosedPipe: Bool { number == EPIPE }
 
   /// One plain sentence without a full stop.

@@ -11,7 +11,7 @@ struct TextTable {
   }
 
   /// Adds a row. Control characters are escaped here, so that columns are as wide as what is shown.
-  mutating func add(_ cells: String...) { rows.append(cells.map { escaped($0) }) }
+  mutating func add(_ cells: String...) { rows.append(cells.map { printable($0) }) }
 
   /// The lines, with a rule beneath the header.
   var lines: [String] {
@@ -30,8 +30,8 @@ struct TextTable {
   func write() { for line in lines { StandardStream.output.line(line) } }
 }
 
-/// A number in scientific notation with two digits, such as 3.1e-07.
+/// Returns a number in scientific notation with two digits, such as 3.1e-07.
 func scientific(_ value: Double) -> String { String(format: "%.1e", value) }
 
-/// A number with so many digits behind the point.
+/// Returns a number with `digits` digits behind the point.
 func fixed(_ value: Double, _ digits: Int) -> String { String(format: "%.\(digits)f", value) }
