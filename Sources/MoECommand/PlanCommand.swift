@@ -23,7 +23,8 @@ struct PlanCommand: ParsableCommand {
           --hosts 4 --ranks-per-host 2 --link 1gbit:50us --flops 250G --memory 24GiB
         moe plan --calibrate --output host.json
         moe plan --cluster host.json --hosts 8 --link 10gbit:20us \\
-          --experts 128 --top-k 8 --hidden 2048 --ffn 768 --layers 48 --load zipf:0.8 --svg plan.svg
+          --experts 128 --top-k 8 --hidden 2048 --ffn 768 --layers 48 \\
+          --load zipf:0.8 --svg plan.svg
         moe plan --cluster host.json --experts 8 --top-k 1 --hidden 256 \\
           --ffn 1024 --load runs/switch --json
       """)

@@ -14,6 +14,8 @@ import Testing
     #expect(help.output.contains("Example") && help.output.contains(example))
     // A wrapped example cannot be pasted: the line after one is another, continues it, or is empty.
     let lines = help.output.split(separator: "\n", omittingEmptySubsequences: false)
+    let examples = lines.drop { !$0.hasPrefix("Example") }.dropFirst().prefix { !$0.isEmpty }
+    for line in examples { #expect(line.hasPrefix("  "), "wrapped: \(line)") }
     func begins(_ line: Substring) -> Bool { line.hasPrefix("  moe ") || line.hasPrefix("  mpirun ") }
     for (line, next) in zip(lines, lines.dropFirst()) where begins(line) {
       #expect(
