@@ -1,28 +1,38 @@
 internal import CKernels
 internal import MoECore
 
+/// The values that combine adds up for each of T tokens.
+struct Combination {
+  /// `[M, D]`: the rows.
+  let rows: MemoryView<Float>
+  /// `[T, K]`: the row of each choice.
+  let choiceRow: MemoryView<Int32>
+  /// `[T, K]`: the factor of each choice's row; nil for 1.
+  var weights: MemoryView<Float>?
+  let tokenCount: Int
+  let expertsPerToken: Int
+  let hiddenSize: Int
+}
+
 extension Kernels {
-  /// A dense branch to add: its rows [T, D] and the gate's columns, if it has one.
-  @unsafe package struct Branch {
-    package let rows: UnsafePointer<Float>
-    package let gates: UnsafePointer<Float>?
-    package let gateColumns: Int
-
-    package init(rows: UnsafePointer<Float>, gates: UnsafePointer<Float>?, gateColumns: Int) {
-      unsafe self.rows = unsafe rows
-      unsafe self.gates = unsafe gates
-      unsafe self.gateColumns = gateColumns
-    }
-  }
-
-  /// Adds each token's rows of `rows` [M, D] in slot order, times `weights` [T, K] unless nil, and the branch.
+  /// Adds up each token's rows in slot order, and the rows `branch` [T, D] of a dense branch, times its gates if any.
   static func combine(
-    _ rows: UnsafePointer<Float>, choiceRow: UnsafePointer<Int32>, weights: UnsafePointer<Float>?,
-    tokenCount: Int, expertsPerToken: Int, hiddenSize: Int, branch: Branch?,
-    into output: UnsafeMutablePointer<Float>, execution: Execution
+    _ sum: Combination, branch: MemoryView<Float>?, gates: BranchGates?, into output: MemoryView<Float>,
+    execution: Execution
   ) {
     unsafe moe_combine(
-      execution.cValue, rows, choiceRow, weights, Int64(tokenCount), Int64(expertsPerToken),
-      Int64(hiddenSize), branch?.rows, branch?.gates, Int64(branch?.gateColumns ?? 0), output)
+      execution.cValue, sum.rows.base, sum.choiceRow.base, sum.weights?.base, Int64(sum.tokenCount),
+      Int64(sum.expertsPerToken), Int64(sum.hiddenSize), branch?.base, gates?.values.base,
+      Int64(gates?.columns ?? 0), output.base)
+  }
+
+  /// dL/dweights [T, K]: the product of each token's `gradient` [T, D] with the row of each of its choices.
+  static func combineBackward(
+    _ sum: Combination, gradient: MemoryView<Float>, into weightGradients: MemoryView<Float>,
+    execution: Execution
+  ) {
+    unsafe moe_combine_backward(
+      execution.cValue, gradient.base, sum.rows.base, sum.choiceRow.base, Int64(sum.tokenCount),
+      Int64(sum.expertsPerToken), Int64(sum.hiddenSize), weightGradients.base)
   }
 }

@@ -1,39 +1,31 @@
 package import MoECore
 
 extension RoutingRecord {
-  /// Copies what the kernels wrote, into the arrays' own storage where that is large enough.
+  /// Copies the values of a pass, into the arrays' own storage where that is large enough.
+  ///
+  /// - Parameters:
+  ///   - choices: the rows that the permutation gave the choices of `routes`.
+  ///   - mask: one value per token, false for padding.
   package mutating func update(
-    from workspace: inout Workspace, tokenCount: Int, expertCount: Int, expertsPerToken: Int, mask: [Bool]?,
-    capacity: Int?, loadBalance: RoutingPolicy.LoadBalance
-  ) throws(MoEError) {
-    let choices = tokenCount * expertsPerToken
-    self.tokenCount = tokenCount
-    self.expertCount = expertCount
-    self.expertsPerToken = expertsPerToken
-    self.capacity = capacity
+    from routes: Routes, _ choices: ChoiceRows, mask: [Bool]?, loadBalance: RoutingPolicy.LoadBalance
+  ) {
+    let made = routes.choices
+    tokenCount = made.tokenCount
+    expertCount = made.expertCount
+    expertsPerToken = made.expertsPerToken
+    capacity = choices.capacity
     self.loadBalance = loadBalance
     var routed = tokenCount
     if let mask { for isRouted in mask where !isRouted { routed -= 1 } }
     routedTokenCount = routed
-    unsafe Self.copy(
-      try workspace.routing.expertIDs.reserve(choices, of: Int32.self), choices, to: &expertIDs)
-    unsafe Self.copy(
-      try workspace.routing.expertWeights.reserve(choices, of: Float.self), choices, to: &expertWeights)
-    unsafe Self.copy(try workspace.slots.reserve(choices, of: Int32.self), choices, to: &slots)
-    unsafe Self.copy(try workspace.margins.reserve(tokenCount, of: Float.self), tokenCount, to: &margins)
-    unsafe Self.copy(try workspace.logSumExp.reserve(tokenCount, of: Float.self), tokenCount, to: &logSumExp)
-    let sums = unsafe try workspace.counts.reserve(3 * expertCount, of: Int64.self)
-    unsafe Self.copy(sums, expertCount, to: &counts)
-    unsafe Self.copy(sums + expertCount, expertCount, to: &firstChoiceCounts)
-    unsafe Self.copy(sums + 2 * expertCount, expertCount, to: &probabilitySums)
-    unsafe Self.copy(
-      try workspace.dropped.reserve(expertCount, of: Int64.self), expertCount, to: &droppedCounts)
-  }
-
-  private static func copy<Element: BitwiseCopyable>(
-    _ source: UnsafeMutablePointer<Element>, _ count: Int, to array: inout [Element]
-  ) {
-    array.removeAll(keepingCapacity: true)
-    unsafe array.append(contentsOf: UnsafeBufferPointer(start: source, count: count))
+    made.expertIDs.copy(to: &expertIDs)
+    made.weights.copy(to: &expertWeights)
+    choices.slots.copy(to: &slots)
+    choices.dropped.copy(to: &droppedCounts)
+    routes.margins.copy(to: &margins)
+    routes.logSumExp.copy(to: &logSumExp)
+    routes.sums.copy(0..<expertCount, to: &counts)
+    routes.sums.copy(expertCount..<2 * expertCount, to: &firstChoiceCounts)
+    routes.sums.copy(2 * expertCount..<3 * expertCount, to: &probabilitySums)
   }
 }

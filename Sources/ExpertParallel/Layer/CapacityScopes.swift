@@ -17,14 +17,14 @@ struct CapacityScopes {
     _ configuration: MoEConfiguration, firstTokens: [Int], sequenceLength: Int,
     extent: ExpertParallelLayer.Extent
   ) {
-    func dispatch(_ tokenCount: Int) -> Dispatch {
-      Dispatch(
+    func inForce(_ tokenCount: Int) -> CapacityInForce {
+      CapacityInForce(
         configuration.routing, expertCount: configuration.expertCount,
         expertsPerToken: configuration.expertsPerToken, tokenCount: tokenCount, sequenceLength: sequenceLength
       )
     }
     self.firstTokens = firstTokens
-    let whole = dispatch(firstTokens.last!)
+    let whole = inForce(firstTokens.last!)
     guard let capacity = whole.capacity else {
       size = max(firstTokens.last!, 1)
       capacities = nil
@@ -32,7 +32,7 @@ struct CapacityScopes {
     }
     if extent == .rank, configuration.routing.capacity?.scope == .batch {
       size = nil
-      capacities = zip(firstTokens, firstTokens.dropFirst()).map { dispatch($1 - $0).capacity! }
+      capacities = zip(firstTokens, firstTokens.dropFirst()).map { inForce($1 - $0).capacity! }
     } else {
       size = max(whole.scope, 1)
       capacities = [capacity]

@@ -38,136 +38,123 @@ extension ExpertParallelLayer {
     execution: Execution? = nil
   ) throws {
     let execution = try execution ?? .automatic()
+    let pass = recording.pass
     try part.validateBackward(
-      outputGradient, input: input, pass: recording.local.pass, inputGradient: inputGradient,
+      outputGradient, input: input, pass: pass?.identity, inputGradient: inputGradient,
       gradients: gradients, execution: execution)
-    let first = recording.kept.firstTokens[communicator.rank]
+    guard let pass else { return }
+    let first = pass.order.firstTokens[communicator.rank]
     let losses =
       lossExtent == .rank ? losses : try losses.ofTokens(first..<first + input.tokenCount)
     try losses.validate(tokenCount: input.tokenCount, expertCount: configuration.expertCount)
-    recording.local.pass = nil
-    let extent = recording.local.extent
+    recording.pass = nil
     workspace.exchange(with: &recording)
     defer { workspace.exchange(with: &recording) }
-    try unsafe input.tokens.withUnsafeBufferPointer { tokens in
-      try unsafe outputGradient.tokens.withUnsafeBufferPointer { output in
-        try unsafe inputGradient.tokens.withUnsafeMutableBufferPointer { result in
-          if extent == .recompute {
-            unsafe try recompute(
-              tokens.baseAddress!, tokenCount: input.tokenCount, execution: execution, workspace: &workspace)
-          }
-          unsafe try backward(
-            output.baseAddress!, tokens: tokens.baseAddress!, tokenCount: input.tokenCount,
-            losses: losses, into: result.baseAddress!, gradients: gradients, execution: execution,
-            workspace: &workspace)
-        }
-      }
-    }
+    try run(
+      MemoryView(outputGradient.tokens), of: pass, tokens: MemoryView(input.tokens), losses: losses,
+      into: MemoryView(writing: &inputGradient.tokens), gradients: gradients, execution: execution,
+      workspace: &workspace)
   }
 
-  /// The activations of a pass of which the routing was kept: the tokens travel again.
+  /// Computes the activations of a pass again whose routing was kept: the tokens travel again.
   private func recompute(
-    _ tokens: UnsafePointer<Float>, tokenCount: Int, execution: Execution,
+    _ tokens: MemoryView<Float>, _ order: SpreadOrder, step: String, execution: Execution,
     workspace: inout ExpertParallelWorkspace
-  ) throws {
-    _ = unsafe try expertRows(
-      tokens, trip: .recompute, isRecorded: true, needsRows: part.backwardReadsRows,
-      step: "the backward pass",
+  ) throws -> SpreadActivations {
+    var branch: NetworkTiles?
+    let (slices, rows) = try expertRows(
+      tokens, order, trip: .recompute, isRecorded: true, needsRows: part.backwardReadsRows, step: step,
       execution: execution, workspace: &workspace
     ) { workspace in
-      guard part.branch != nil else { return }
-      _ = unsafe try part.branchRows(
-        tokens, tokenCount: tokenCount, isRecorded: true, needsRows: part.branchGate != nil,
-        execution: execution, workspace: &workspace.local)
+      branch = try part.applyBranch(
+        tokens, isRecorded: true, needsRows: part.branchGate != nil, execution: execution,
+        workspace: &workspace.local)
     }
+    return SpreadActivations(slices: slices, rows: rows, branch: branch)
   }
 
   /// 1. Combine: gradients of the experts' weights, and of the gates of the dense branch.
-  /// 2. Exchange gradients of the output: each token's goes to the ranks that the token went to, and with it what each
-  ///    row was multiplied by. Beside it, the dense branch: gradients of the rows it took in.
+  /// 2. Exchange gradients of the output: each token's goes to the ranks that the token went to, and with it the factor
+  ///    of each row. Beside it, the dense branch: gradients of the rows it took in.
   /// 3. Experts: gradients of the rows they took in.
   /// 4. Exchange rows: the gradient of a row goes back to the rank of its token. Beside it, or while slices are waited
   ///    for, gradients of the parameters of experts, row after row in the order of the whole batch.
   /// 5. Exchange products of rows and gradients, where the rows were added up before they came back; then gradients of
   ///    experts on several ranks, replica after replica.
   /// 6. Gather: each token adds up the gradients of its rows, and of the dense branch.
-  /// 7. Router and gate: what they add to the tokens.
+  /// 7. Router and gate: each adds the gradients of the tokens.
   /// 8. Gradients of the parameters of router, gate and branch, token after token, rank after rank.
-  private func backward(
-    _ output: UnsafePointer<Float>, tokens: UnsafePointer<Float>, tokenCount: Int,
-    losses: RouterLossGradients, into inputGradient: UnsafeMutablePointer<Float>, gradients: MoEGradients,
+  private func run(
+    _ output: MemoryView<Float>, of pass: RecordedSpreadPass, tokens: MemoryView<Float>,
+    losses: RouterLossGradients, into inputGradient: MemoryView<Float>, gradients: MoEGradients,
     execution: Execution, workspace: inout ExpertParallelWorkspace
   ) throws {
     let step = "the backward pass"
-    let dispatch = workspace.kept.dispatch!
+    let (order, dispatch) = (pass.order, pass.order.dispatch)
+    let (routes, choices, gates) = (order.routes, order.choices, order.gates)
+    let forward =
+      try pass.activations
+      ?? recompute(tokens, order, step: step, execution: execution, workspace: &workspace)
     let buffers = workspace.tripBuffers(dispatch, width: configuration.hiddenSize, payload: exchange.payload)
     workspace.reserve(slices: dispatch.slices.count)
-    let choices = tokenCount * configuration.expertsPerToken
-    let factors = unsafe try rowFactors(
-      output, forwardRows: buffers.returnedRows.floats, tokenCount: tokenCount, execution: execution,
-      workspace: &workspace)
-    let owned = unsafe try dispatch.send(factors, communicator: communicator, step: step)
 
-    var branchRows: UnsafePointer<Float>?
+    let combined = try part.combineBackward(
+      output, rows: forward.rows, choices, routes, branch: forward.branch, gates: gates,
+      execution: execution, workspace: &workspace.local)
+    let factors = unsafe try dispatch.send(
+      choiceFactors(combined, order), communicator: communicator, step: step
+    ).map { factors throws(MoEError) in try MemoryView(copying: factors) }
+
+    var branch: NetworkGradientTiles?
+    var slices: [NetworkGradientTiles] = []
     var products: [[Float]] = []
-    let returned = unsafe try dispatch.trip(
+    let rows = try dispatch.trip(
       output, buffers: buffers, communicator: communicator, step: step, execution: execution,
-      meter: OverlapMeter.Reader(meter, .backward, tokens: tokenCount), weighsSums: false,
+      meter: OverlapMeter.Reader(meter, .backward, tokens: routes.choices.tokenCount), weighsSums: false,
       before: {
-        unsafe branchRows = try part.branchBackward(
-          output, tokenCount: tokenCount, execution: execution, workspace: &workspace.local)
+        branch = try part.branchBackward(
+          output, forward: forward.branch, gates: gates, execution: execution, workspace: &workspace.local)
       },
       compute: { index, received in
-        let slice = dispatch.slices[index]
         if dispatch.returned == .partialSums {
-          products.append(
-            unsafe try Kernels.rowProducts(
-              received, order: slice.order, rows: workspace.tiles[index].rows.reserve(0, of: Float.self),
-              rowCount: slice.rowCount, hiddenSize: configuration.hiddenSize, execution: execution))
+          products.append(try forward.slices[index].products(with: received, execution: execution))
         }
-        return unsafe UnsafePointer(
-          try Kernels.networkBackward(
-            part.experts, output: received, order: slice.order, rowWeights: owned[index],
-            offsets: slice.offsets, rowCount: slice.rowCount, execution: execution,
-            forward: &workspace.tiles[index], backward: &workspace.backwardTiles[index],
-            scratch: &workspace.local.kernel))
+        let slice = try part.experts.backward(
+          received, rowWeights: factors[index], forward: forward.slices[index], execution: execution,
+          tiles: &workspace.backwardTiles[index], scratch: &workspace.local.call)
+        slices.append(slice)
+        return slice.rows
       },
       fill: { index in
-        try addOwnGradients(ofSlice: index, to: gradients, execution: execution, workspace: &workspace)
-      })
-    if dispatch.returned == .partialSums {
-      let gradients = try dispatch.sendBack(products, communicator: communicator, step: step)
-      unsafe try workspace.local.backward.weightGradients.reserve(choices, of: Float.self)
-        .update(from: gradients, count: choices)
-    }
-    try addReplicatedGradients(to: gradients, execution: execution, step: step, workspace: &workspace)
-    unsafe try part.gatherBackward(
-      returned!, tokens: tokens, branchRows: branchRows, tokenCount: tokenCount, into: inputGradient,
-      execution: execution, workspace: &workspace.local)
-    unsafe try part.routersBackward(
-      tokens, tokenCount: tokenCount, losses: losses, into: inputGradient, execution: execution,
-      workspace: &workspace.local)
+        try addOwnGradients(of: slices[index], to: gradients, execution: execution, workspace: &workspace)
+      })!
+    let weightGradients =
+      if dispatch.returned == .partialSums {
+        try MemoryView(copying: dispatch.sendBack(products, communicator: communicator, step: step))
+      } else if let made = combined.weightGradients {
+        made
+      } else {
+        try part.inputWeightGradients(
+          tokens, rows: rows, choices, routes, execution: execution, workspace: &workspace.local)
+      }
+    try addReplicatedGradients(
+      of: slices, dispatch, to: gradients, execution: execution, step: step, workspace: &workspace)
+    part.gatherBackward(rows, choices, routes, branch: branch, into: inputGradient, execution: execution)
+    let routers = try part.routersBackward(
+      tokens, routes, gates, weightGradients: weightGradients, gateGradients: combined.gateGradients,
+      losses: losses, into: inputGradient, execution: execution, workspace: &workspace.local)
     try addSharedGradients(
-      tokenCount: tokenCount, to: gradients, execution: execution, step: step, workspace: &workspace)
+      SharedGradientTiles(routers: routers, branch: branch), firstTokens: order.firstTokens, to: gradients,
+      execution: execution, step: step, workspace: &workspace)
   }
 
-  /// What each choice's row was multiplied by, `[t, K]`; dL/dweights and dL/dgates stay in the workspace, the former only
-  /// where a choice's own row came back.
-  private func rowFactors(
-    _ output: UnsafePointer<Float>, forwardRows: UnsafePointer<Float>, tokenCount: Int, execution: Execution,
-    workspace: inout ExpertParallelWorkspace
-  ) throws(MoEError) -> [Float] {
-    let dispatch = workspace.kept.dispatch!
-    let rowWeights = unsafe try part.combineBackward(
-      output, forwardRows: forwardRows, rowCount: dispatch.returnedRowCount, tokenCount: tokenCount,
-      execution: execution, workspace: &workspace.local)
-    switch dispatch.returned {
+  /// The factor that each choice's row was multiplied by, `[t, K]`.
+  private func choiceFactors(_ combined: CombineGradients, _ order: SpreadOrder) -> [Float] {
+    switch order.dispatch.returned {
     case .perChoice:
-      return dispatch.choiceRow.map { unsafe $0 < 0 ? 0 : rowWeights[Int($0)] }
+      order.dispatch.choiceRow.map { $0 < 0 ? 0 : combined.rowWeights[Int($0)] }
     case .partialSums:
-      let weights = unsafe try workspace.local.routing.expertWeights.reserve(
-        dispatch.choiceRow.count, of: Float.self)
-      return unsafe Array(UnsafeBufferPointer(start: weights, count: dispatch.choiceRow.count))
+      order.routes.choices.weights.elements
     }
   }
 }

@@ -3,30 +3,12 @@ internal import MoECore
 
 /// The stages of a pass that involve other ranks.
 extension ExpertParallelLayer {
-  /// Routes this rank's tokens and gates the dense branch.
-  ///
-  /// - Returns: what a token was that cannot be routed, to be told to all ranks before anything is thrown.
-  func route(
-    _ tokens: UnsafePointer<Float>, tokenCount: Int, mask: [Bool]?, isRecorded: Bool, execution: Execution,
-    workspace: inout ExpertParallelWorkspace
-  ) throws(MoEError) -> Unroutable? {
-    do {
-      unsafe try part.route(
-        tokens, tokenCount: tokenCount, mask: mask, isRecorded: isRecorded, execution: execution,
-        workspace: &workspace.local)
-    } catch {
-      guard case .notFinite(_, let token) = error else { throw error }
-      return Unroutable(token: token, isGate: false)
-    }
-    do {
-      _ = unsafe try part.branchGates(
-        tokens, tokenCount: tokenCount, isRecorded: isRecorded, execution: execution,
-        workspace: &workspace.local)
-    } catch {
-      guard case .notFinite(_, let token) = error else { throw error }
-      return Unroutable(token: token, isGate: true)
-    }
-    return nil
+  /// The routes of this rank's tokens.
+  enum LocalRoutes {
+    case routed(Routes, gates: BranchGates?)
+    case unroutable(Unroutable)
+
+    var unroutable: Unroutable? { if case .unroutable(let token) = self { token } else { nil } }
   }
 
   /// A token whose router's logit, or dense branch's gate, is NaN or infinite.
@@ -35,21 +17,40 @@ extension ExpertParallelLayer {
     var isGate: Bool
   }
 
-  /// Tokens that were routed before their pass.
-  struct Routed {
-    var tokenCount: Int
-    var unroutable: Unroutable?
+  /// Routes this rank's tokens and gates the dense branch.
+  ///
+  /// - Returns: the routes, or the token that has none: all ranks are told of it before anything is thrown.
+  func route(
+    _ tokens: MemoryView<Float>, mask: [Bool]?, noise: RouterNoise?, isRecorded: Bool, execution: Execution,
+    workspace: inout ExpertParallelWorkspace
+  ) throws(MoEError) -> LocalRoutes {
+    let routes: Routes
+    do {
+      routes = try part.route(
+        tokens, mask: mask, noise: noise, isRecorded: isRecorded, execution: execution,
+        workspace: &workspace.local)
+    } catch {
+      guard case .notFinite(_, let token) = error else { throw error }
+      return .unroutable(Unroutable(token: token, isGate: false))
+    }
+    do {
+      let gates = try part.gateBranch(
+        tokens, isRecorded: isRecorded, execution: execution, workspace: &workspace.local)
+      return .routed(routes, gates: gates)
+    } catch {
+      guard case .notFinite(_, let token) = error else { throw error }
+      return .unroutable(Unroutable(token: token, isGate: true))
+    }
   }
 
   /// Gives each choice its place among its expert's rows over all ranks, or drops it, and arranges who sends what.
-  ///
-  /// - Returns: the capacity of an expert in a scope.
   func order(
-    shape: (tokenCount: Int, sequenceLength: Int), unroutable: Unroutable?, step: String,
+    _ local: LocalRoutes, shape: (tokenCount: Int, sequenceLength: Int), step: String,
     workspace: inout ExpertParallelWorkspace
-  ) throws -> Int? {
+  ) throws -> SpreadOrder {
     let size = communicator.size
     let chosen = configuration.expertsPerToken
+    let unroutable = local.unroutable
     let start = ContinuousClock.now
     let values = try communicator.allGather(
       [
@@ -79,29 +80,50 @@ extension ExpertParallelLayer {
         "\(firstTokens[size]) tokens of \(chosen) experts are more than 2^31 − 2 rows")
     }
 
+    guard case .routed(let routes, let gates) = local else {
+      throw MoEError.notFinite(what: "a logit", token: firstTokens[communicator.rank] + unroutable!.token)
+    }
+
     let scopes = CapacityScopes(
       configuration, firstTokens: firstTokens, sequenceLength: lengths.first ?? 0, extent: capacityExtent)
-    let choices = shape.tokenCount * chosen
-    let ids = unsafe try workspace.local.routing.expertIDs.reserve(choices, of: Int32.self)
-    let weights = unsafe try workspace.local.routing.expertWeights.reserve(choices, of: Float.self)
+    let (ids, weights) = (routes.choices.expertIDs, routes.choices.weights)
     let order = unsafe try GlobalOrder(
-      expertIDs: UnsafeBufferPointer(start: ids, count: choices),
-      weights: UnsafeBufferPointer(start: weights, count: choices), scopes: scopes,
+      expertIDs: ids.buffer, weights: weights.buffer, scopes: scopes,
       priority: configuration.routing.capacity?.priority ?? .tokenThenChoice,
       expertCount: configuration.expertCount, expertsPerToken: chosen,
       communicator: communicator, step: step)
-    let tokens = unsafe try TokenDispatch(
+    let dispatch = unsafe try TokenDispatch(
       order: order, tokenCount: shape.tokenCount, expertsPerToken: chosen, placement: placement,
       sliceCount: heads.map { $0[4] }.max()!, returned: exchange.returned, isHierarchical: isHierarchical,
-      weights: weighsInput || exchange.returned == .partialSums ? UnsafePointer(weights) : nil,
+      weights: part.weighsInput || exchange.returned == .partialSums ? UnsafePointer(weights.base) : nil,
       communicator: communicator, step: step)
-    for choice in 0..<choices where order.experts[choice] < 0 { unsafe weights[choice] = 0 }
-    try Self.copy(order.slots, to: &workspace.local.slots)
-    try Self.copy(order.dropped, to: &workspace.local.dropped)
-    try Self.copy(tokens.choiceRow, to: &workspace.local.routing.choiceRow)
-    workspace.kept.dispatch = tokens
-    workspace.kept.firstTokens = firstTokens
-    return scopes.drops ? scopes.capacity(scopes.size == nil ? communicator.rank : 0) : nil
+    for (choice, expert) in order.experts.enumerated() where expert < 0 { weights[choice] = 0 }
+
+    func kept<Element: BitwiseCopyable>(
+      _ values: [Element], in scratch: inout Scratch
+    ) throws(MoEError) -> MemoryView<Element> {
+      let view = try scratch.reserve(values.count, of: Element.self)
+      view.update(from: values)
+      return view
+    }
+    return SpreadOrder(
+      routes: routes, gates: gates,
+      choices: ChoiceRows(
+        rows: try kept(dispatch.choiceRow, in: &workspace.local.routing.order.choiceRow),
+        slots: try kept(order.slots, in: &workspace.local.routing.order.slots),
+        dropped: try kept(order.dropped, in: &workspace.local.routing.order.dropped),
+        rowCount: dispatch.returnedRowCount,
+        capacity: scopes.drops ? scopes.capacity(scopes.size == nil ? communicator.rank : 0) : nil),
+      dispatch: dispatch,
+      groups: try dispatch.slices.map { slice throws(MoEError) in
+        RowGroups(
+          offsets: try MemoryView(copying: slice.offsets), tokens: try MemoryView(copying: slice.order),
+          rowCount: slice.rowCount)
+      },
+      weights: try dispatch.slices.map { slice throws(MoEError) in
+        part.weighsInput ? try MemoryView(copying: slice.weights) : nil
+      },
+      firstTokens: firstTokens)
   }
 
   private var isHierarchical: Bool {
@@ -111,9 +133,6 @@ extension ExpertParallelLayer {
     case .hierarchical: true
     }
   }
-
-  /// Whether a token is multiplied by a choice's weight before the expert.
-  private var weighsInput: Bool { configuration.routing.weightPlacement == .input }
 
   /// The slices that this rank would have a pass take; ranks take the largest number.
   private func proposedSlices(tokens: Int) -> Int {
@@ -125,43 +144,35 @@ extension ExpertParallelLayer {
     }
   }
 
-  /// Sends tokens to their experts, computes this rank's, and brings back what the others made.
+  /// Sends tokens [t, D] to their experts, computes this rank's, and brings back the rows that the others made.
   ///
-  /// - Parameter meanwhile: work beside the first slice's exchange.
-  /// - Returns: a row for each of this rank's choices, `[rows, D]`, as `choiceRow` numbers them; nil without `needsRows`.
+  /// - Parameters:
+  ///   - needsRows: false where no row has to come back.
+  ///   - meanwhile: work beside the first slice's exchange.
+  /// - Returns: the pass of this rank's experts for each slice, and the rows `[M, D]` that came back.
   func expertRows(
-    _ tokens: UnsafePointer<Float>, trip: OverlapMeter.Trip = .forward, isRecorded: Bool,
-    needsRows: Bool = true, step: String,
-    execution: Execution, workspace: inout ExpertParallelWorkspace,
+    _ tokens: MemoryView<Float>, _ order: SpreadOrder, trip: OverlapMeter.Trip = .forward, isRecorded: Bool,
+    needsRows: Bool = true, step: String, execution: Execution, workspace: inout ExpertParallelWorkspace,
     meanwhile: (inout ExpertParallelWorkspace) throws -> Void
-  ) throws -> UnsafePointer<Float>? {
-    let dispatch = workspace.kept.dispatch!
+  ) throws -> (slices: [NetworkTiles], rows: MemoryView<Float>?) {
+    let dispatch = order.dispatch
     let buffers = workspace.tripBuffers(dispatch, width: configuration.hiddenSize, payload: exchange.payload)
     workspace.reserve(slices: dispatch.slices.count)
     // One slice's activations can take the place of another's where neither a backward pass nor a sum reads them later.
     let keepsAll = isRecorded || exchange.returned == .partialSums
-    return unsafe try dispatch.trip(
+    var slices: [NetworkTiles] = []
+    let rows = try dispatch.trip(
       tokens, buffers: buffers, communicator: communicator, step: step, execution: execution,
-      meter: OverlapMeter.Reader(meter, trip, tokens: workspace.kept.tokenCount(of: communicator.rank)),
+      meter: OverlapMeter.Reader(meter, trip, tokens: order.routes.choices.tokenCount),
       before: { try meanwhile(&workspace) },
       compute: { index, received in
-        let slice = dispatch.slices[index]
-        let rows = unsafe try slice.weights.withUnsafeBufferPointer { weights throws(MoEError) in
-          unsafe try Kernels.networkForward(
-            part.experts, tokens: received, order: slice.order,
-            weights: weighsInput ? weights.baseAddress : nil,
-            offsets: slice.offsets, rowCount: slice.rowCount, isRecorded: isRecorded, needsRows: needsRows,
-            execution: execution, tiles: &workspace.tiles[keepsAll ? index : 0],
-            scratch: &workspace.local.kernel)
-        }
-        return unsafe needsRows ? rows : nil
+        let slice = try part.experts.forward(
+          received, order.groups[index], weights: order.weights[index], isRecorded: isRecorded,
+          needsRows: needsRows, execution: execution, tiles: &workspace.tiles[keepsAll ? index : 0],
+          scratch: &workspace.local.call)
+        slices.append(slice)
+        return slice.rows
       })
-  }
-
-  private static func copy<Element: BitwiseCopyable>(
-    _ values: [Element], to scratch: inout Scratch
-  ) throws(MoEError) {
-    let target = unsafe try scratch.reserve(values.count, of: Element.self)
-    for (index, value) in values.enumerated() { unsafe target[index] = value }
+    return (slices, rows)
   }
 }

@@ -17,10 +17,11 @@ extension ExpertParallelLayer {
     of recording: inout ExpertParallelRecording, by grouping: TokenGrouping, extent: Extent = .batch,
     workspace: inout ExpertParallelWorkspace, execution: Execution? = nil
   ) throws -> RouterStatistics {
+    let order = recording.pass?.order
     let own = try part.statistics(
-      of: &recording.local, by: grouping, workspace: &workspace.local, execution: execution)
-    if extent == .rank { return own }
-    let firstTokens = recording.kept.firstTokens
+      of: order?.routes, recording.record, by: grouping, workspace: &workspace.local,
+      execution: execution ?? .automatic())
+    guard extent == .batch, let firstTokens = order?.firstTokens else { return own }
     if let rank = grouping.rankWithPart(of: firstTokens) {
       throw MoEError.invalidConfiguration(
         "rank \(rank) ends within a sequence, after token \(firstTokens[rank + 1]), so that there are no statistics "

@@ -139,20 +139,25 @@ public struct ExpertParallelLayer {
     return (output, record)
   }
 
-  /// The same into storage of the caller's.
+  /// Applies the layer into storage of the caller's.
   public func forward(
     _ input: Activations, mask: [Bool]? = nil, sequenceLength: Int? = nil, into output: inout Activations,
     record: inout RoutingRecord, workspace: inout ExpertParallelWorkspace, execution: Execution? = nil
   ) throws {
     let execution = try execution ?? .automatic()
     try part.validate(input, mask: mask, output: output)
-    workspace.local.routing.noise = nil
-    try run(
-      input, mask: mask, sequenceLength: sequenceLength, records: nil, into: &output, record: &record,
-      workspace: &workspace, execution: execution)
+    let local = try route(
+      MemoryView(input.tokens), mask: mask, noise: nil, isRecorded: false, execution: execution,
+      workspace: &workspace)
+    let (order, _) = try run(
+      input, local, sequenceLength: sequenceLength, isRecorded: false, into: &output, workspace: &workspace,
+      execution: execution)
+    record.update(
+      from: order.routes, order.choices, mask: mask, loadBalance: configuration.routing.loadBalance)
   }
 
-  /// The same, and records what ``backward(_:input:recording:losses:of:into:gradients:workspace:execution:)`` needs.
+  /// Applies the layer and records the values that
+  /// ``backward(_:input:recording:losses:of:into:gradients:workspace:execution:)`` reads.
   ///
   /// - Parameters:
   ///   - noise: of the router in training; its first token is that of this rank's part.
@@ -168,20 +173,26 @@ public struct ExpertParallelLayer {
     try part.validate(input, mask: mask, output: output)
     try noise?.validate()
     let routed = recording.routed
-    if let routed, routed.tokenCount != input.tokenCount {
+    if case .routed(let routes, _) = routed, routes.choices.tokenCount != input.tokenCount {
       throw MoEError.invalidConfiguration(
-        "the recording has routes of \(routed.tokenCount) tokens, the input \(input.tokenCount)")
+        "the recording has routes of \(routes.choices.tokenCount) tokens, the input \(input.tokenCount)")
     }
-    recording.routed = nil
-    recording.local.pass = nil
+    recording.forget()
     workspace.exchange(with: &recording)
     defer { workspace.exchange(with: &recording) }
-    if routed == nil { workspace.local.routing.noise = noise }
-    try run(
-      input, mask: mask, sequenceLength: sequenceLength, records: recording.local.extent, routed: routed,
-      into: &output, record: &recording.local.record, workspace: &workspace, execution: execution,
-      meanwhile: meanwhile)
-    recording.local.pass = part.recordedPass(input, execution)
+    let local =
+      try routed
+      ?? route(
+        MemoryView(input.tokens), mask: mask, noise: noise, isRecorded: true, execution: execution,
+        workspace: &workspace)
+    let (order, activations) = try run(
+      input, local, sequenceLength: sequenceLength, isRecorded: recording.local.extent == .full,
+      into: &output, workspace: &workspace, execution: execution, meanwhile: meanwhile)
+    recording.local.record.update(
+      from: order.routes, order.choices, mask: mask, loadBalance: configuration.routing.loadBalance)
+    recording.pass = RecordedSpreadPass(
+      identity: part.identity(of: input, execution), order: order,
+      activations: recording.local.extent == .full ? activations : nil)
   }
 
   /// Routes the tokens of a recorded pass that is to follow, beside another one's exchange. No collective.
@@ -191,7 +202,7 @@ public struct ExpertParallelLayer {
   ///   - mask: of the pass.
   ///   - noise: of the pass.
   ///   - recording: to be passed to the pass.
-  ///   - workspace: to be passed to the pass too, and to nothing in between.
+  ///   - workspace: scratch.
   /// - Throws: as `MoELayer`; a token that cannot be routed is an error of the pass.
   public func route(
     _ input: Activations, mask: [Bool]? = nil, noise: RouterNoise? = nil,
@@ -201,85 +212,44 @@ public struct ExpertParallelLayer {
     let execution = try execution ?? .automatic()
     try part.validate(input, mask: mask, output: input)
     try noise?.validate()
-    recording.local.pass = nil
+    recording.forget()
     workspace.exchange(with: &recording)
     defer { workspace.exchange(with: &recording) }
-    workspace.local.routing.noise = noise
-    let unroutable = unsafe try input.tokens.withUnsafeBufferPointer { tokens in
-      unsafe try route(
-        tokens.baseAddress!, tokenCount: input.tokenCount, mask: mask, isRecorded: true, execution: execution,
-        workspace: &workspace)
-    }
-    recording.routed = Routed(tokenCount: input.tokenCount, unroutable: unroutable)
+    recording.routed = try route(
+      MemoryView(input.tokens), mask: mask, noise: noise, isRecorded: true, execution: execution,
+      workspace: &workspace)
   }
 
-  private func run(
-    _ input: Activations, mask: [Bool]?, sequenceLength: Int?, records: Recording.Extent?,
-    routed: Routed? = nil,
-    into output: inout Activations, record: inout RoutingRecord, workspace: inout ExpertParallelWorkspace,
-    execution: Execution, meanwhile: () throws -> Void = {}
-  ) throws {
-    try unsafe input.tokens.withUnsafeBufferPointer { tokens in
-      try unsafe output.tokens.withUnsafeMutableBufferPointer { result in
-        try unsafe forward(
-          tokens.baseAddress!,
-          shape: (input.tokenCount, sequenceLength ?? input.sequenceLength), mask: mask, records: records,
-          routed: routed, into: result.baseAddress!, record: &record, workspace: &workspace,
-          execution: execution,
-          meanwhile: meanwhile)
-      }
-    }
-  }
-
-  /// 1. Route this rank's tokens, and gate the dense branch.
-  /// 2. Exchange how many tokens each rank has, and counts of choices: every choice gets its place among all rows of its
+  /// 1. Exchange how many tokens each rank has, and counts of choices: every choice gets its place among all rows of its
   ///    expert, or is dropped, as if one rank had the whole batch.
-  /// 3. Exchange tokens: each goes once to every rank that has one of its experts.
-  /// 4. Beside the first slice of them, compute the dense branch on this rank's tokens, if there is one, and what the
-  ///    caller has to do.
-  /// 5. Compute this rank's experts on the rows of the whole batch, in its order, slice by slice.
-  /// 6. Exchange rows: what was made of a choice goes back to the rank of its token.
-  /// 7. Combine: add each token's rows in slot order, and the branch.
-  private func forward(
-    _ tokens: UnsafePointer<Float>, shape: (tokenCount: Int, sequenceLength: Int), mask: [Bool]?,
-    records: Recording.Extent?, routed: Routed?, into output: UnsafeMutablePointer<Float>,
-    record: inout RoutingRecord, workspace: inout ExpertParallelWorkspace, execution: Execution,
-    meanwhile: () throws -> Void
-  ) throws {
+  /// 2. Exchange tokens: each goes once to every rank that has one of its experts.
+  /// 3. Beside the first slice of them, compute the dense branch on this rank's tokens, if there is one, and the work of
+  ///    the caller.
+  /// 4. Compute this rank's experts on the rows of the whole batch, in its order, slice by slice.
+  /// 5. Exchange rows: the row that was made of a choice goes back to the rank of its token.
+  /// 6. Combine: add each token's rows in slot order, and the branch.
+  private func run(
+    _ input: Activations, _ local: LocalRoutes, sequenceLength: Int?, isRecorded: Bool,
+    into output: inout Activations, workspace: inout ExpertParallelWorkspace, execution: Execution,
+    meanwhile: () throws -> Void = {}
+  ) throws -> (SpreadOrder, SpreadActivations) {
     let step = "the forward pass"
-    let unroutable =
-      if let routed {
-        routed.unroutable
-      } else {
-        unsafe try route(
-          tokens, tokenCount: shape.tokenCount, mask: mask, isRecorded: records != nil, execution: execution,
-          workspace: &workspace)
-      }
-    let capacity = try order(
-      shape: shape, unroutable: unroutable, step: step, workspace: &workspace)
-    var branch: Kernels.Branch?
-    let rows = unsafe try expertRows(
-      tokens, isRecorded: records == .full, step: step, execution: execution, workspace: &workspace
+    let tokens = MemoryView(input.tokens)
+    let order = try order(
+      local, shape: (input.tokenCount, sequenceLength ?? input.sequenceLength), step: step,
+      workspace: &workspace)
+    var branch: NetworkTiles?
+    let (slices, rows) = try expertRows(
+      tokens, order, isRecorded: isRecorded, step: step, execution: execution, workspace: &workspace
     ) { workspace in
-      guard part.branch != nil else { return try meanwhile() }
-      let branchRows = unsafe try part.branchRows(
-        tokens, tokenCount: shape.tokenCount, isRecorded: records == .full, execution: execution,
-        workspace: &workspace.local)
-      let columns = part.branchGate?.expertCount ?? 0
-      unsafe branch = Kernels.Branch(
-        rows: branchRows,
-        gates: columns == 0
-          ? nil
-          : UnsafePointer(
-            try workspace.local.routing.branchGate.reserve(shape.tokenCount * columns, of: Float.self)),
-        gateColumns: columns)
+      branch = try part.applyBranch(
+        tokens, isRecorded: isRecorded, execution: execution, workspace: &workspace.local)
       try meanwhile()
     }
-    unsafe try part.combine(
-      rows!, areWeighted: exchange.returned == .partialSums, branch: branch, tokenCount: shape.tokenCount,
-      into: output, execution: execution, workspace: &workspace.local)
-    try part.updateRecord(
-      &record, tokenCount: shape.tokenCount, mask: mask, capacity: capacity, workspace: &workspace.local)
+    part.combine(
+      rows!, order.choices, order.routes, areWeighted: exchange.returned == .partialSums, branch: branch,
+      gates: order.gates, into: MemoryView(writing: &output.tokens), execution: execution)
+    return (order, SpreadActivations(slices: slices, rows: rows, branch: branch))
   }
 }
 

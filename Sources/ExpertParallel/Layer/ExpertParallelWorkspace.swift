@@ -6,8 +6,7 @@ public struct ExpertParallelWorkspace: ~Copyable {
   package var local = Workspace()
   /// The activations of each slice.
   var tiles: [TileScratch] = []
-  var backwardTiles: [BackwardTiles] = []
-  var kept = KeptExchange()
+  var backwardTiles: [GradientTileScratch] = []
   /// What the experts made of this rank's choices, `[rows, D]`, in the order in which they travelled.
   var returned = ExchangeBuffer()
   private var received = ExchangeBuffer()
@@ -22,16 +21,15 @@ public struct ExpertParallelWorkspace: ~Copyable {
   /// Exchanges what a recording keeps with what is here: a pass then reads and writes the recording's.
   mutating func exchange(with recording: inout ExpertParallelRecording) {
     local.exchange(with: &recording.local)
-    swap(&kept, &recording.kept)
     guard recording.local.extent == .full else { return }
     swap(&tiles, &recording.tiles)
     swap(&returned, &recording.returned)
   }
 
-  /// Scratch for each of so many slices.
+  /// Makes scratch for each slice.
   mutating func reserve(slices: Int) {
     while tiles.count < slices { tiles.append(TileScratch()) }
-    while backwardTiles.count < slices { backwardTiles.append(BackwardTiles()) }
+    while backwardTiles.count < slices { backwardTiles.append(GradientTileScratch()) }
   }
 
   /// The memory of a trip.
@@ -61,30 +59,63 @@ public struct ExpertParallelWorkspace: ~Copyable {
 /// What a recorded forward pass of a rank leaves for its backward pass; see ``Recording``.
 public struct ExpertParallelRecording: ~Copyable {
   package var local: Recording
-  var kept = KeptExchange()
-  /// The activations of a full recording.
+  /// The pass that was recorded and waits for its backward pass; nil where there is none.
+  var pass: RecordedSpreadPass?
+  /// The routes of a pass that has not begun.
+  var routed: ExpertParallelLayer.LocalRoutes?
+  /// The memory of a full recording's activations.
   var tiles: [TileScratch] = []
   var returned = ExchangeBuffer()
-  /// The routes of a pass that has not begun.
-  var routed: ExpertParallelLayer.Routed?
 
   /// Makes an empty recording.
   ///
   /// - Parameter extent: the same on all ranks: with `.recompute` the tokens travel to the experts again in the backward pass.
   public init(_ extent: Recording.Extent = .full) { local = Recording(extent) }
 
+  /// Lets go of a pass and of routes, whose memory others are about to overwrite.
+  mutating func forget() {
+    local.forget()
+    pass = nil
+    routed = nil
+  }
+
   /// What happened to this rank's tokens: counts and drops are of these alone. Their sums over all ranks are
   /// ``ExpertParallelLayer/statistics(of:by:extent:workspace:execution:)``.
   public var record: RoutingRecord { local.record }
 }
 
-/// What the exchange of a pass leaves for its backward pass.
-struct KeptExchange {
-  var dispatch: TokenDispatch?
+/// The order of a pass's rows over all ranks: made by the forward pass, used again by the backward pass.
+struct SpreadOrder {
+  /// This rank's tokens.
+  let routes: Routes
+  let gates: BranchGates?
+  /// The row of each of this rank's choices among the rows that come back.
+  let choices: ChoiceRows
+  let dispatch: TokenDispatch
+  /// For each slice, the rows of this rank's experts.
+  let groups: [RowGroups]
+  /// For each slice, the factor of each row of the experts' input; nil for 1.
+  let weights: [MemoryView<Float>?]
   /// `[R + 1]`: the first token of each rank, and T.
-  var firstTokens: [Int] = []
+  let firstTokens: [Int]
+}
 
-  func tokenCount(of rank: Int) -> Int { firstTokens[rank + 1] - firstTokens[rank] }
+/// The activations of a pass over ranks.
+struct SpreadActivations {
+  /// For each slice, the pass of this rank's experts.
+  let slices: [NetworkTiles]
+  /// The rows that came back for this rank's choices; nil where they were not wanted.
+  let rows: MemoryView<Float>?
+  /// nil where there is no dense branch.
+  let branch: NetworkTiles?
+}
+
+/// A forward pass over ranks that waits for its backward pass.
+struct RecordedSpreadPass {
+  let identity: PassIdentity
+  let order: SpreadOrder
+  /// nil where the backward pass computes them again.
+  let activations: SpreadActivations?
 }
 
 /// A message buffer that grows when more is asked for than ever before and is otherwise reused.
@@ -104,4 +135,9 @@ struct ExchangeBuffer {
 extension MessageBuffer {
   /// The content as floats, valid as long as the buffer lives.
   var floats: UnsafeMutablePointer<Float> { unsafe base.assumingMemoryBound(to: Float.self) }
+
+  /// The content as floats.
+  var view: MemoryView<Float> {
+    unsafe MemoryView(floats, count: byteCount / MemoryLayout<Float>.stride, of: self)
+  }
 }

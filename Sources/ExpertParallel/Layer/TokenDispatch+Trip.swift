@@ -18,12 +18,13 @@ extension TokenDispatch {
   ///   - fill: work that needs a slice computed, and the slices before it filled in.
   /// - Returns: what came back, `[returned rows, width]`, or nil.
   func trip(
-    _ values: UnsafePointer<Float>, buffers: TripBuffers, communicator: any Communicator, step: String,
+    _ values: MemoryView<Float>, buffers: TripBuffers, communicator: any Communicator, step: String,
     execution: Execution, meter: OverlapMeter.Reader, weighsSums: Bool = true, before: () throws -> Void,
-    compute: (Int, UnsafePointer<Float>) throws -> UnsafePointer<Float>?,
+    compute: (Int, MemoryView<Float>) throws -> MemoryView<Float>?,
     fill: (Int) throws -> Void = { _ in }
-  ) throws -> UnsafePointer<Float>? {
+  ) throws -> MemoryView<Float>? {
     let width = buffers.width
+    let source = unsafe UnsafePointer(values.base)
     func poll() { communicator.poll() }
     var computation = Duration.zero
     func measure<Result>(_ body: () throws -> Result) rethrows -> Result {
@@ -55,12 +56,12 @@ extension TokenDispatch {
       }
     }
     let firstCount = slices[0].sentTokens.reduce(0, +)
-    unsafe buffers.sentTokens.gather(values, tokens[..<firstCount], width: width, at: 0, execution)
+    unsafe buffers.sentTokens.gather(source, tokens[..<firstCount], width: width, at: 0, execution)
     let departure = ContinuousClock.now
     try depart(slices[0])
     Parallel.polling(poll) {
       unsafe buffers.sentTokens.gather(
-        values, tokens[firstCount...], width: width, at: firstCount, execution)
+        source, tokens[firstCount...], width: width, at: firstCount, execution)
     }
     // They arrive in this order, as messages between two ranks do not overtake one another.
     for slice in slices.dropFirst() { try depart(slice) }
@@ -77,15 +78,16 @@ extension TokenDispatch {
       }
       try outward[index].wait()
       let arrived = slice.receivedTokens.reduce(0, +)
-      let rows = unsafe try finishing {
-        unsafe try measure {
+      let made = try finishing {
+        try measure {
           buffers.receivedTokens.unpack(
             rows: receivedTokens..<receivedTokens + arrived, width: width, execution)
-          return unsafe try compute(index, buffers.receivedTokens.floats)
+          return try compute(index, buffers.receivedTokens.view)
         }
       }
       receivedTokens += arrived
-      guard let rows = unsafe rows else { continue }
+      guard let made else { continue }
+      let rows = unsafe UnsafePointer(made.base)
       unsafe computed.append(rows)
       measure {
         switch returned {
@@ -116,7 +118,7 @@ extension TokenDispatch {
     let back = buffers.returnedRows
     back.unpack(rows: 0..<returnedRows, width: width, execution)
     unsafe add(parts, of: back.floats, width: width, execution)
-    return unsafe UnsafePointer(back.floats)
+    return back.view
   }
 
   /// Adds the rows that further ranks made of a choice to its first, in the order of the parts of F.

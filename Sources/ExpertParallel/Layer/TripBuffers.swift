@@ -24,6 +24,8 @@ struct TravellingRows {
   }
 
   var floats: UnsafeMutablePointer<Float> { unsafe unpacked.floats }
+  /// The floats, which the view keeps alive.
+  var view: MemoryView<Float> { unpacked.view }
 
   func bytesPerRow(width: Int) -> Int { width * payload.bytesPerElement }
 

@@ -1,0 +1,74 @@
+internal import CKernels
+internal import MoECore
+
+extension Kernels {
+  /// Back through the second product and the activation of a set of networks: from dL/doutput to dL/d(gate, up).
+  static func groupedGEMMDownBackward(
+    _ experts: PackedExperts, _ output: RowTiles, preactivation: RowTiles, execution: Execution,
+    into tiles: inout Scratch, scratch: inout CallScratch
+  ) throws(MoEError) -> RowTiles {
+    let groups = output.groups
+    let (activation, alpha, limit) = experts.activation.cValue
+    let gradients = try reserveTiles(
+      groups, width: preactivation.width, precision: experts.precision, execution, in: &tiles)
+    let kernel = try scratch.kernel.reserve(
+      bytes: moe_grouped_gemm_scratch_bytes(execution.cValue, Int64(groups.groupCount)))
+    unsafe moe_grouped_gemm_down_backward(
+      execution.cValue, experts.precision.cValue, output.memory.base, Int64(groups.groupCount),
+      groups.offsets.base, Int64(experts.hiddenSize), Int64(experts.feedForwardSize), experts.down.base,
+      activation, alpha, limit, preactivation.memory.floats, gradients.memory.base, kernel.base)
+    return gradients
+  }
+
+  /// Back through a product: dL/drows [M, k] of `gradients` times `weights`, written to `rows` or added to them.
+  static func groupedGEMMBackward(
+    _ gradients: RowTiles, _ weights: Panels, adding: Bool, into rows: MemoryView<Float>,
+    execution: Execution, scratch: inout CallScratch
+  ) throws(MoEError) {
+    let groups = gradients.groups
+    let kernel = try scratch.kernel.reserve(
+      bytes: moe_grouped_gemm_scratch_bytes(execution.cValue, Int64(groups.groupCount)))
+    unsafe moe_grouped_gemm_backward(
+      execution.cValue, weights.precision.cValue, gradients.memory.base, Int64(weights.countPerNetwork),
+      Int64(groups.groupCount), groups.offsets.base, Int64(weights.depth), weights.memory.base, adding,
+      rows.base, kernel.base)
+  }
+
+  /// Adds to the fp32 panels `sums` of a product's weights the products of its rows and their gradients, row after row.
+  ///
+  /// - Parameter isIncluded: the groups whose sums are added; nil for all.
+  static func groupedGEMMWeights(
+    _ rows: RowTiles, _ gradients: RowTiles, only isIncluded: [Bool]?, to sums: Memory, execution: Execution,
+    scratch: inout CallScratch
+  ) throws(MoEError) {
+    let (groups, ex, dtype) = (rows.groups, execution.cValue, rows.precision.cValue)
+    let kernel = try scratch.kernel.reserve(
+      bytes: moe_grouped_gemm_weights_scratch_bytes(
+        ex.isa, dtype, Int64(groups.rowCount), Int64(groups.groupCount), Int64(rows.width),
+        Int64(gradients.panelCount)))
+    unsafe withOptional(isIncluded) { included in
+      unsafe moe_grouped_gemm_weights(
+        ex, dtype, rows.memory.base, Int64(rows.width), gradients.memory.base, Int64(gradients.panelCount),
+        Int64(groups.groupCount), groups.offsets.base, included, sums.floats, kernel.base)
+    }
+  }
+
+  /// Adds to `sums` [groups, columns] the rows of each group, row after row.
+  ///
+  /// - Parameter isIncluded: the groups whose sums are added; nil for all.
+  static func groupSums(
+    _ gradients: RowTiles, only isIncluded: [Bool]?, to sums: Memory, execution: Execution
+  ) {
+    let groups = gradients.groups
+    unsafe withOptional(isIncluded) { included in
+      unsafe moe_group_sums(
+        execution.cValue, gradients.precision.cValue, gradients.memory.base, Int64(gradients.panelCount),
+        Int64(groups.groupCount), groups.offsets.base, included, sums.floats)
+    }
+  }
+
+  private static func withOptional(_ isIncluded: [Bool]?, _ body: (UnsafePointer<Bool>?) -> Void) {
+    guard let isIncluded else { return body(nil) }
+    unsafe isIncluded.withUnsafeBufferPointer { unsafe body($0.baseAddress) }
+  }
+}
