@@ -3,7 +3,7 @@ import PackageDescription
 
 // No target carries `unsafeFlags`, so a package may depend on this one by version. Instruction sets are
 // chosen per function by `#pragma clang attribute push(target)` in CKernels/isa/foreach.h, not by -m flags,
-// and OpenMP is reached through the runtime's own C ABI (CKernels/parallel.h), not by -fopenmp.
+// and OpenMP is reached through the runtime's own C ABI (CKernels/parallel.c), not by -fopenmp.
 
 /// Every C call is marked `unsafe` at its one wrapper line, and imports are internal unless said otherwise.
 let swiftSettings: [SwiftSetting] = [
@@ -16,6 +16,7 @@ let package = Package(
   name: "swift-moe",
   products: [
     .library(name: "MoE", targets: ["MoE"]),
+    .library(name: "MoECore", targets: ["MoECore"]),
     .library(name: "MoECheckpoints", targets: ["MoECheckpoints"]),
     .library(name: "CKernels", targets: ["CKernels"]),
     .library(name: "MoETraining", targets: ["MoETraining"]),
@@ -23,12 +24,12 @@ let package = Package(
     .library(name: "MoEReport", targets: ["MoEReport"]),
     .library(name: "MoEPlan", targets: ["MoEPlan"]),
     .library(name: "MoEReference", targets: ["MoEReference"]),
-    .library(name: "COpenBLAS", targets: ["COpenBLAS"]),
     .executable(name: "moe", targets: ["MoECommand"]),
   ],
   traits: [.trait(name: "MPI", description: "Ranks on many machines, by Open MPI (libopenmpi-dev)")],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+    .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
     .package(url: "https://github.com/swiftlang/swift-docc-plugin", from: "1.5.0"),
   ],
   targets: [
@@ -51,7 +52,11 @@ let package = Package(
       name: "CCommunicator", dependencies: [.target(name: "CMPI", condition: .when(traits: ["MPI"]))],
       cSettings: [.define("MOE_MPI", .when(traits: ["MPI"]))]),
     .target(
-      name: "ExpertParallel", dependencies: ["CCommunicator", "MoE", "MoECore"], swiftSettings: swiftSettings),
+      name: "ExpertParallel",
+      dependencies: [
+        "CCommunicator", "MoE", "MoECore", .product(name: "HeapModule", package: "swift-collections"),
+      ],
+      swiftSettings: swiftSettings),
     .target(name: "MoEReport", swiftSettings: swiftSettings),
     .target(
       name: "MoEPlan", dependencies: ["MoE", "MoECore", "ExpertParallel", "MoEReport"],
@@ -71,6 +76,9 @@ let package = Package(
       swiftSettings: swiftSettings),
     .executableTarget(
       name: "seed-example", dependencies: ["MoE"], path: "Examples/SeedExample", swiftSettings: swiftSettings),
+    .executableTarget(
+      name: "train-layer-example", dependencies: ["MoE", "MoETraining"], path: "Examples/TrainLayer",
+      swiftSettings: swiftSettings),
 
     // Tests: a folder a module, and what they share.
     .target(
@@ -93,6 +101,7 @@ let package = Package(
       name: "MoETrainingTests",
       dependencies: [
         "MoETraining", "ExpertParallel", "MoE", "MoECheckpoints", "MoECore", "MoEReference", "TestSupport",
+        "train-layer-example",
       ],
       swiftSettings: swiftSettings),
     .testTarget(
@@ -125,9 +134,18 @@ let package = Package(
         "ExpertParallel", "CommunicatorProperties", "SpreadPasses", "LayerCases", "MoE", "MoECore",
       ],
       path: "Tests/CommunicatorProbe", swiftSettings: swiftSettings),
-    .executableTarget(
-      name: "moe-fuzz", dependencies: ["MoECheckpoints", "MoECore"], path: "Tests/Fuzz",
+    .executableTarget(name: "moe-documents", path: "Tests/Documents", swiftSettings: swiftSettings),
+    // The examples that these tests compile import the library's modules.
+    .testTarget(
+      name: "DocumentsTests",
+      dependencies: [
+        "moe-documents", "MoE", "MoECore", "MoECheckpoints", "ExpertParallel", "MoETraining", "MoEPlan",
+        "MoEReport", "MoEReference",
+      ],
       swiftSettings: swiftSettings),
+    .executableTarget(
+      name: "moe-fuzz", dependencies: ["MoECheckpoints", "MoECore", "MoEPlan", "MoEReport", "MoETraining"],
+      path: "Tests/Fuzz", swiftSettings: swiftSettings),
   ],
   cLanguageStandard: .gnu17
 )

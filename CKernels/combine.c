@@ -1,6 +1,5 @@
 /* Scatter-combine: blocks of tokens are tasks. */
 #include "layout.h"
-#include "parallel.h"
 
 #define TEMPLATE "../combine.inc.h"
 #include "isa/foreach.h"

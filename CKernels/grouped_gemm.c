@@ -3,7 +3,6 @@
  * A task is (expert, block of columns, block of rows), rows innermost: threads that work side by side then
  * share a block of weights in the last-level cache, and memory is read once. */
 #include "layout.h"
-#include "parallel.h"
 
 #define TEMPLATE "../grouped_gemm.inc.h"
 #include "isa/foreach.h"

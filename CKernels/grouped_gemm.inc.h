@@ -1,6 +1,6 @@
 /* Grouped GEMM over ragged expert groups: one task is a block of rows of one expert times a block of columns.
  *
- * SHAPES       row tiles of group e (permute.inc.h) · panels of expert e (pack.c) → sums [tile][panel][MR][16]
+ * SHAPES       row tiles of group e (gather.inc.h) · panels of expert e (pack.c) → sums [tile][panel][MR][16]
  * DEFINITION   up:   h[m][f] = act(Σ_d gate[e][f][d]·x[m][d] + b, Σ_d up[e][f][d]·x[m][d] + b)
  *              down: y[m][d] = Σ_f down[e][d][f]·h[m][f] + b
  * REGULARITIES Rows per expert range from 1 (decoding) to thousands. A weight is read from memory once for a

@@ -1,7 +1,6 @@
 /* Weight gradients of ragged groups: blocks of an expert's weights are tasks. Where rows are bfloat16 in memory, both
  * operands are first laid out in pairs of rows. */
 #include "layout.h"
-#include "parallel.h"
 
 #define TEMPLATE "../grouped_gemm_weights.inc.h"
 #include "isa/foreach.h"
@@ -11,7 +10,7 @@ enum { BLOCK_K = 128, BLOCK_PANELS = 12 };
 
 typedef void (*outer_fn)(bool, const char *, size_t, size_t, const char *, size_t, size_t, int64_t, int64_t,
                          int64_t, int64_t, int64_t, float *, int64_t);
-typedef void (*sum_fn)(bool, const char *, size_t, int64_t, int64_t, int64_t, float *);
+typedef void (*sum_fn)(bool, const char *, size_t, int64_t, int64_t, int64_t, int64_t, int64_t, float *);
 static const outer_fn outer_table[MOE_ISA_COUNT] = ISA_TABLE(outer_block);
 static const sum_fn sum_table[MOE_ISA_COUNT] = ISA_TABLE(sum_rows);
 
@@ -151,26 +150,41 @@ void moe_grouped_gemm_weights(moe_execution ex, moe_dtype dtype, const void *row
   moe_parallel_for(ex.threads, E * blocks, outer_task, &g);
 }
 
+typedef struct {
+  moe_isa isa;
+  bool bf16;
+  int64_t panels, parts, MR;
+  const int64_t *offsets;
+  const bool *included;
+  const char *gradients;
+  size_t gradient_tile;
+  float *const *sums;
+} sum_args;
+
 static void sum_task(void *context, int64_t e, int thread) {
   (void)thread;
-  const outer_args *g = context;
+  const sum_args *g = context;
   const int64_t rows = g->offsets[e + 1] - g->offsets[e], tile = first_unit(g->offsets, e, g->MR);
-  if (rows > 0 && (!g->included || g->included[e]))
-    sum_table[g->isa](g->dtype == MOE_BF16, g->gradients + (size_t)tile * g->gradient_tile, g->gradient_tile,
-                      rows, tile_height(rows, g->MR), g->panels, g->weights + e * g->panels * MOE_PANEL);
+  if (rows == 0 || (g->included && !g->included[e])) return;
+  for (int64_t part = 0; part < g->parts; part++)
+    if (g->sums[part])
+      sum_table[g->isa](g->bf16, g->gradients + (size_t)tile * g->gradient_tile, g->gradient_tile, rows,
+                        tile_height(rows, g->MR), part, g->parts, g->panels,
+                        g->sums[part] + e * (g->panels / g->parts) * MOE_PANEL);
 }
 
-void moe_group_sums(moe_execution ex, moe_dtype dtype, const void *gradient_tiles, int64_t panels, int64_t E,
-                    const int64_t *offsets, const bool *included, float *sums) {
-  outer_args g = {.isa = ex.isa,
-                  .dtype = dtype,
-                  .E = E,
-                  .panels = panels,
-                  .MR = moe_tile_rows(ex.isa),
-                  .offsets = offsets,
-                  .included = included,
-                  .gradients = gradient_tiles,
-                  .gradient_tile = tile_bytes(ex.isa, dtype, panels * MOE_PANEL),
-                  .weights = sums};
+void moe_group_sums(moe_execution ex, moe_dtype dtype, const void *gradient_tiles, int64_t panels,
+                    int64_t parts, int64_t E, const int64_t *offsets, const bool *included,
+                    float *const *sums) {
+  sum_args g = {.isa = ex.isa,
+                .bf16 = dtype == MOE_BF16,
+                .panels = panels,
+                .parts = parts,
+                .MR = moe_tile_rows(ex.isa),
+                .offsets = offsets,
+                .included = included,
+                .gradients = gradient_tiles,
+                .gradient_tile = tile_bytes(ex.isa, dtype, panels * MOE_PANEL),
+                .sums = sums};
   moe_parallel_for(ex.threads, E, sum_task, &g);
 }

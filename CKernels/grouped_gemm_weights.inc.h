@@ -71,13 +71,13 @@ static void outer_block(bool pairs, const char *a, size_t a_tile, size_t a_panel
     }
 }
 
-/* Sums of the rows of a group, panel by panel. */
+/* Sums of the rows of a group, for every step-th panel from `first` on. */
 #define sum_rows SUFFIX(sum_rows)
-static void sum_rows(bool bf16, const char *b, size_t b_tile, int64_t rows, int64_t height, int64_t panels,
-                     float *sums) {
-  for (int64_t p = 0; p < panels; p++) {
+static void sum_rows(bool bf16, const char *b, size_t b_tile, int64_t rows, int64_t height, int64_t first,
+                     int64_t step, int64_t panels, float *sums) {
+  for (int64_t p = first; p < panels; p += step, sums += 16) {
     vf sum[NV], row[NV];
-    for (int j = 0; j < NV; j++) sum[j] = vload(sums + p * 16 + j * W);
+    for (int j = 0; j < NV; j++) sum[j] = vload(sums + j * W);
     for (int64_t m = 0; m < rows; m++) {
       const char *tile = b + m / height * b_tile;
       if (bf16)
@@ -86,6 +86,6 @@ static void sum_rows(bool bf16, const char *b, size_t b_tile, int64_t rows, int6
         for (int j = 0; j < NV; j++) row[j] = vload((const float *)tile + (p * MR + m % height) * 16 + j * W);
       for (int j = 0; j < NV; j++) sum[j] = vadd(sum[j], row[j]);
     }
-    for (int j = 0; j < NV; j++) vstore(sums + p * 16 + j * W, sum[j]);
+    for (int j = 0; j < NV; j++) vstore(sums + j * W, sum[j]);
   }
 }

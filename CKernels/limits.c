@@ -1,6 +1,5 @@
 /* The limits a kernel is measured against. */
 #include "layout.h"
-#include "parallel.h"
 #include <time.h>
 
 #define TEMPLATE "../limits.inc.h"

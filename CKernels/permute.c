@@ -1,4 +1,4 @@
-/* Token permutation: from each token's experts to rows ordered by expert, and the gather of those rows.
+/* Token permutation: from each token's experts to rows ordered by expert.
  *
  * SHAPES       expert_ids [T,K] → offsets [E+1], row_token [M], choice_row [T,K]
  * DEFINITION   for scope: for (token, choice) in order of priority: e = expert_ids[token][choice];
@@ -8,22 +8,7 @@
  * EXAMPLE      2 choices of 3 tokens for experts (0,1) (0,2) (1,0): rows of expert 0 are tokens 0, 1, 2, of
  *              expert 1 tokens 0, 2, of expert 2 token 1. */
 #include "layout.h"
-#include "parallel.h"
 #include <string.h>
-
-#define TEMPLATE "../permute.inc.h"
-#include "isa/foreach.h"
-
-#if defined(__x86_64__)
-static const int64_t *const tile_rows_table[MOE_ISA_COUNT] = {&tile_rows_scalar, &tile_rows_avx2,
-                                                              &tile_rows_avx512, &tile_rows_avx512bf16};
-#else
-static const int64_t *const tile_rows_table[MOE_ISA_COUNT] = {&tile_rows_scalar, &tile_rows_scalar,
-                                                              &tile_rows_scalar, &tile_rows_scalar};
-#endif
-int64_t moe_tile_rows(moe_isa isa) { return *tile_rows_table[isa]; }
-
-/* ---- the order of rows ---------------------------------------------------------------------------------- */
 
 enum { BLOCK = 8192 };
 
@@ -188,46 +173,4 @@ int64_t moe_permute(moe_execution ex, const int32_t *expert_ids, float *weights,
   out->offsets[E] = row;
   moe_parallel_for(ex.threads, blocks, place_block, &g);
   return row;
-}
-
-/* ---- the gather ----------------------------------------------------------------------------------------- */
-
-typedef void (*gather_fn)(bool, const float *, int64_t, int64_t, const int32_t *, int64_t, const float *,
-                          char *);
-static const gather_fn gather_table[MOE_ISA_COUNT] = ISA_TABLE(gather_tile);
-
-typedef struct {
-  gather_fn gather;
-  bool bf16;
-  const float *x;
-  int64_t K, E, MR;
-  const int64_t *offsets;
-  const int32_t *row_token;
-  const float *row_weight;
-  char *tiles;
-  size_t tile_bytes;
-} gather_args;
-
-static void gather_unit(void *context, int64_t unit, int thread) {
-  (void)thread;
-  const gather_args *g = context;
-  const int64_t e = group_of_task(g->offsets, g->E, g->MR, 1, unit);
-  const int64_t height = tile_height(g->offsets[e + 1] - g->offsets[e], g->MR);
-  const int64_t row = g->offsets[e] + (unit - first_unit(g->offsets, e, g->MR)) * height;
-  const int64_t rows = min64(height, g->offsets[e + 1] - row);
-  if (rows > 0)
-    g->gather(g->bf16, g->x, g->K, rows, g->row_token, row, g->row_weight,
-              g->tiles + (size_t)unit * g->tile_bytes);
-}
-
-size_t moe_rows_bytes(moe_isa isa, moe_dtype dtype, int64_t M, int64_t E, int64_t K) {
-  return (size_t)unit_bound(M, E, moe_tile_rows(isa)) * tile_bytes(isa, dtype, K);
-}
-
-void moe_gather_rows(moe_execution ex, moe_dtype dtype, const float *x, int64_t K, int64_t E,
-                     const int64_t *offsets, const int32_t *row_token, const float *row_weight, void *tiles) {
-  gather_args g = {gather_table[ex.isa],        dtype == MOE_BF16, x,         K,          E,
-                   moe_tile_rows(ex.isa),       offsets,           row_token, row_weight, tiles,
-                   tile_bytes(ex.isa, dtype, K)};
-  moe_parallel_for(ex.threads, unit_bound(offsets[E], E, g.MR), gather_unit, &g);
 }

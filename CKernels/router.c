@@ -1,7 +1,6 @@
 /* Fused router: blocks of tokens are tasks; each thread counts for itself, in integers. */
 #include "layout.h"
 #include "noise.h"
-#include "parallel.h"
 #include <stdatomic.h>
 #include <string.h>
 

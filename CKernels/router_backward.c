@@ -1,7 +1,6 @@
 /* Back through the router: blocks of tokens are tasks. */
 #include "layout.h"
 #include "noise.h"
-#include "parallel.h"
 #include <string.h>
 
 #define TEMPLATE "../router_backward.inc.h"

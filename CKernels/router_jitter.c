@@ -1,7 +1,6 @@
 /* Multiplicative noise on the router's input: tokens are tasks. It has no vector form, because its time goes into
  * products of 64-bit integers, which AVX2 lacks. */
 #include "noise.h"
-#include "parallel.h"
 
 typedef struct {
   const float *x;

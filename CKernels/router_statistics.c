@@ -1,7 +1,6 @@
 /* Statistics of groups of tokens: chunks of a group are tasks, added up in integers, which have the same sum in any
  * order. */
 #include "layout.h"
-#include "parallel.h"
 #include <string.h>
 
 #define TEMPLATE "../router_statistics.inc.h"

@@ -16,6 +16,8 @@ let package = Package(
       name: "CSystemMPI", path: "Sources/CSystemMPI", pkgConfig: "ompi-c",
       providers: [.apt(["libopenmpi-dev"])]
     ),
+    .systemLibrary(
+      name: "CSystemBLAS", path: "Sources/CSystemBLAS", providers: [.apt(["libopenblas-dev"])]),
     .target(
       name: "CBlockingAllToAll",
       dependencies: [.target(name: "CSystemMPI", condition: .when(traits: ["MPI"]))],
@@ -23,14 +25,13 @@ let package = Package(
     .executableTarget(
       name: "moe-bench",
       dependencies: [
-        "CBlockingAllToAll",
+        "CBlockingAllToAll", "CSystemBLAS",
         .product(name: "ExpertParallel", package: "swift-moe"),
         .product(name: "MoE", package: "swift-moe"),
         .product(name: "MoETraining", package: "swift-moe"),
         .product(name: "MoEReport", package: "swift-moe"),
         .product(name: "CKernels", package: "swift-moe"),
         .product(name: "MoEReference", package: "swift-moe"),
-        .product(name: "COpenBLAS", package: "swift-moe"),
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: [

@@ -59,8 +59,9 @@ size_t moe_panels_bytes(moe_dtype dtype, int64_t panels, int64_t K);
 
 /* Packs W [N,K] into ⌈N/16⌉ panels at dst, each [K'/1][16] floats or [K'/2][16][2] bfloat16 with K' = K
  * rounded up to 32; what lies beyond N or K is zero. `stride` is the distance in panels between consecutive
- * panels of this matrix, so that gate and up panels can alternate. bfloat16 rounds to nearest even. */
-void moe_pack_panels(moe_execution ex, moe_dtype dtype, const float *W, int64_t N, int64_t K, void *dst,
+ * panels of this matrix, so that gate and up panels can alternate. bfloat16 rounds to nearest even.
+ * Returns whether every packed value is finite. */
+bool moe_pack_panels(moe_execution ex, moe_dtype dtype, const float *W, int64_t N, int64_t K, void *dst,
                      int64_t stride);
 
 /* The fp32 panels over K at src as bfloat16 panels at dst, rounded to nearest even: what moe_pack_panels makes of the
@@ -254,9 +255,11 @@ void moe_grouped_gemm_weights(moe_execution ex, moe_dtype dtype, const void *row
                               const void *gradient_tiles, int64_t panels, int64_t E, const int64_t *offsets,
                               const bool *included, float *weight_gradients, void *scratch);
 
-/* Bias gradients: for each group sums [E, 16·panels] += Σ_m dz[m], rows in order, from what is there on. */
-void moe_group_sums(moe_execution ex, moe_dtype dtype, const void *gradient_tiles, int64_t panels, int64_t E,
-                    const int64_t *offsets, const bool *included, float *sums);
+/* Bias gradients: for each group sums[part] [E, 16·panels/parts] += Σ_m dz[m], rows in order, from what is there on.
+ * parts: the matrices whose panels alternate, 2 for gate and up; a part whose sums are NULL is left out. */
+void moe_group_sums(moe_execution ex, moe_dtype dtype, const void *gradient_tiles, int64_t panels,
+                    int64_t parts, int64_t E, const int64_t *offsets, const bool *included,
+                    float *const *sums);
 
 /* ---- combine -------------------------------------------------------------------------------------------- */
 

@@ -53,17 +53,23 @@ extension Kernels {
     }
   }
 
-  /// Adds to `sums` [groups, columns] the rows of each group, row after row.
+  /// Adds the rows of each group to the gradients of its biases, row after row.
   ///
-  /// - Parameter isIncluded: the groups whose sums are added; nil for all.
+  /// - Parameters:
+  ///   - isIncluded: the groups whose rows are added; nil for all.
+  ///   - sums: floats `[groups, columns]` for each of the matrices whose panels alternate; nil where a matrix has no bias.
   static func groupSums(
-    _ gradients: RowTiles, only isIncluded: [Bool]?, to sums: Memory, execution: Execution
+    _ gradients: RowTiles, only isIncluded: [Bool]?, to sums: [Memory?], execution: Execution
   ) {
+    if sums.allSatisfy({ $0 == nil }) { return }
     let groups = gradients.groups
-    unsafe withOptional(isIncluded) { included in
-      unsafe moe_group_sums(
-        execution.cValue, gradients.precision.cValue, gradients.memory.base, Int64(gradients.panelCount),
-        Int64(groups.groupCount), groups.offsets.base, included, sums.floats)
+    let targets = unsafe sums.map { unsafe $0?.floats }
+    unsafe targets.withUnsafeBufferPointer { targets in
+      unsafe withOptional(isIncluded) { included in
+        unsafe moe_group_sums(
+          execution.cValue, gradients.precision.cValue, gradients.memory.base, Int64(gradients.panelCount),
+          Int64(targets.count), Int64(groups.groupCount), groups.offsets.base, included, targets.baseAddress)
+      }
     }
   }
 

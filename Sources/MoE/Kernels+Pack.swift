@@ -18,12 +18,14 @@ extension Kernels {
   }
 
   /// Packs `matrix` [N, K] into panels of `memory` from panel `first` on, every `stride`-th.
-  static func pack(
+  ///
+  /// - Returns: whether all packed values are finite.
+  @discardableResult static func pack(
     _ matrix: Matrix, precision: Precision, into memory: Memory, first: Int, stride: Int,
     execution: Execution
-  ) {
+  ) -> Bool {
     let offset = panelBytes(precision, panels: first, depth: matrix.columns)
-    unsafe matrix.withUnsafeBufferPointer { elements in
+    return unsafe matrix.withUnsafeBufferPointer { elements in
       unsafe moe_pack_panels(
         execution.cValue, precision.cValue, elements.baseAddress, Int64(matrix.rows), Int64(matrix.columns),
         memory.base + offset, Int64(stride))

@@ -41,28 +41,4 @@ extension Kernels {
       choices: ChoiceRows(
         rows: choiceRow, slots: slots, dropped: dropped, rowCount: rowCount, capacity: capacity.capacity))
   }
-
-  /// Gathers rows of `tokens` [·, width] into tiles, each times its weight in `weights` [M] unless nil.
-  static func gather(
-    _ tokens: MemoryView<Float>, width: Int, _ groups: RowGroups, weights: MemoryView<Float>?,
-    precision: Precision, execution: Execution, into scratch: inout Scratch
-  ) throws(MoEError) -> RowTiles {
-    let tiles = try reserveTiles(groups, width: width, precision: precision, execution, in: &scratch)
-    unsafe moe_gather_rows(
-      execution.cValue, precision.cValue, tokens.base, Int64(width), Int64(groups.groupCount),
-      groups.offsets.base, groups.tokens?.base, weights?.base, tiles.memory.base)
-    return tiles
-  }
-
-  /// Room for the tiles of `groups`.
-  static func reserveTiles(
-    _ groups: RowGroups, width: Int, precision: Precision, _ execution: Execution,
-    in scratch: inout Scratch
-  ) throws(MoEError) -> RowTiles {
-    let bytes = moe_rows_bytes(
-      execution.instructionSet.cValue, precision.cValue, Int64(groups.rowCount), Int64(groups.groupCount),
-      Int64(width))
-    return RowTiles(
-      memory: try scratch.reserve(bytes: bytes), groups: groups, width: width, precision: precision)
-  }
 }

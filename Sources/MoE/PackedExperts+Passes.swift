@@ -60,12 +60,10 @@ extension PackedExperts {
     try Kernels.groupedGEMMWeights(
       pass.forward.input, pass.preactivation, only: isIncluded, to: sums.up, execution: execution,
       scratch: &scratch)
-    if downBias != nil {
-      Kernels.groupSums(pass.output, only: isIncluded, to: sums.downBias, execution: execution)
-    }
-    if gateBias != nil || upBias != nil {
-      Kernels.groupSums(pass.preactivation, only: isIncluded, to: sums.upBias, execution: execution)
-    }
+    Kernels.groupSums(pass.output, only: isIncluded, to: [sums.downBias], execution: execution)
+    Kernels.groupSums(
+      pass.preactivation, only: isIncluded,
+      to: activation.isGated ? [sums.gateBias, sums.upBias] : [sums.upBias], execution: execution)
   }
 }
 

@@ -79,10 +79,13 @@ public struct PackedExperts: Sendable {
       try weights.validate(
         hiddenSize: hiddenSize, feedForwardSize: feedForwardSize, isGated: activation.isGated,
         owner: name(index))
-      Kernels.packUp(weights, expert: index, panels: upPanels, precision: precision, into: up, execution)
-      Kernels.pack(
+      let isUpFinite = Kernels.packUp(
+        weights, expert: index, panels: upPanels, precision: precision, into: up, execution)
+      let isDownFinite = Kernels.pack(
         weights.down, precision: precision, into: down, first: index * downPanels, stride: 1,
         execution: execution)
+      try weights.requireFinite(
+        matrices: isUpFinite && isDownFinite, storedAs: precision, owner: name(index))
       try gateBiases.append(weights.gateBias, of: name(index))
       try upBiases.append(weights.upBias, of: name(index))
       try downBiases.append(weights.downBias, of: name(index))
@@ -95,18 +98,23 @@ public struct PackedExperts: Sendable {
 
 extension Kernels {
   /// Packs the first product of one expert; the tail up to a whole pair of panels is zero.
+  ///
+  /// - Returns: whether all packed values are finite.
   fileprivate static func packUp(
     _ weights: FeedForwardWeights, expert: Int, panels: Int, precision: Precision, into memory: Memory,
     _ execution: Execution
-  ) {
+  ) -> Bool {
     let bytes = panelBytes(precision, panels: panels, depth: weights.up.columns)
     unsafe (memory.base + expert * bytes).initializeMemory(as: UInt8.self, repeating: 0, count: bytes)
     let parts = weights.gate.map { [$0, weights.up] } ?? [weights.up]
+    var isFinite = true
     for (part, matrix) in parts.enumerated() {
-      pack(
+      let isPartFinite = pack(
         matrix, precision: precision, into: memory, first: expert * panels + part, stride: parts.count,
         execution: execution)
+      isFinite = isFinite && isPartFinite
     }
+    return isFinite
   }
 }
 

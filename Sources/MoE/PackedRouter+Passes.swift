@@ -51,7 +51,7 @@ extension PackedRouter {
   ) throws(MoEError) {
     try Kernels.groupedGEMMWeights(
       pass.tokens, pass.logits, only: nil, to: sums.panels, execution: execution, scratch: &scratch)
-    Kernels.groupSums(pass.logits, only: nil, to: sums.bias, execution: execution)
+    Kernels.groupSums(pass.logits, only: nil, to: [sums.bias], execution: execution)
   }
 
   /// The weights as a product's.

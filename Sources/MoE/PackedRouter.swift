@@ -17,7 +17,7 @@ public struct PackedRouter: Sendable {
   /// Packs `weights` for a policy.
   ///
   /// - Throws: `MoEError.shapeMismatch` for a parameter of another shape than
-  ///   `[E, D]` or `[E]`, and `MoEError.invalidConfiguration` for a bias that is NaN or infinite.
+  ///   `[E, D]` or `[E]`, and `MoEError.invalidConfiguration` for a weight or bias that is NaN or infinite.
   public init(
     _ weights: RouterWeights, hiddenSize: Int, expertCount: Int, expertsPerToken: Int, policy: RoutingPolicy,
     execution: Execution
@@ -41,7 +41,11 @@ public struct PackedRouter: Sendable {
     self.policy = policy
     let count = Kernels.panels(expertCount)
     panels = try Memory(byteCount: Kernels.panelBytes(.float32, panels: count, depth: hiddenSize))
-    Kernels.pack(weights.weight, precision: .float32, into: panels, first: 0, stride: 1, execution: execution)
+    if !Kernels.pack(
+      weights.weight, precision: .float32, into: panels, first: 0, stride: 1, execution: execution)
+    {
+      try weights.weight.requireFinite("the router weight", storedAs: .float32)
+    }
     bias = if let bias = weights.bias { try Memory(bias, paddedTo: expertCount) } else { nil }
     selectionBias =
       if let bias = weights.selectionBias { try Memory(bias, paddedTo: expertCount) } else { nil }

@@ -1,7 +1,7 @@
 import MoECore
 
 extension ConfigFile {
-  /// The activation of experts with a gate, under the name that transformers gives it.
+  /// Returns the activation of experts with a gate, from its name in transformers.
   func gatedActivation(_ key: String) throws(CheckpointError) -> ActivationFunction {
     let name = try string(key, default: "silu")
     switch name {
@@ -12,7 +12,7 @@ extension ConfigFile {
     }
   }
 
-  /// The activation of experts without a gate, under the name that transformers gives it.
+  /// Returns the activation of experts without a gate, from its name in transformers.
   func plainActivation(_ key: String) throws(CheckpointError) -> ActivationFunction {
     let name = try string(key, default: "relu")
     switch name {

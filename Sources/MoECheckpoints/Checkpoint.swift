@@ -1,9 +1,9 @@
 import MoECore
 
-/// A checkpoint folder of Hugging Face transformers, of which the MoE blocks can be read.
+/// A checkpoint folder of Hugging Face transformers, for reading its MoE blocks.
 ///
-/// Opening it reads config.json and the headers of all safetensors files; weights are read when a layer asks
-/// for them.
+/// Opening it reads config.json and the headers of all safetensors files. Weights are read when a layer asks for
+/// them.
 ///
 /// ```swift
 /// let checkpoint = try Checkpoint(folder: "Qwen3-30B-A3B")
@@ -18,8 +18,8 @@ public struct Checkpoint: Sendable {
 
   /// Opens a folder with config.json and either model.safetensors or model.safetensors.index.json and shards.
   ///
-  /// - Throws: ``CheckpointError`` naming the file, and the tensor or key, that is missing, malformed, not
-  ///   supported or contradicts another.
+  /// - Throws: ``CheckpointError`` naming the file, and the tensor or key that is missing, malformed, not supported, or
+  ///   in contradiction to another.
   public init(folder: String) throws { try self.init(CheckpointFolder(path: folder)) }
 
   /// Opens a folder whose files are in memory, by name.
@@ -50,10 +50,10 @@ public struct Checkpoint: Sendable {
   /// encoder–decoder models.
   public var moeLayers: [String] { description.blocks.map(\.name) }
 
-  /// The MoE block of one layer.
+  /// Returns the MoE block of one layer.
   ///
-  /// Checks that every tensor of the block is there with the right shape and type, and no other, so that
-  /// nothing is found wrong later, when weights are read.
+  /// Checks first that the block has every tensor of its configuration, with the right shape and type, and no other.
+  /// Reading weights later finds no such fault.
   ///
   /// - Parameter name: one of ``moeLayers``.
   /// - Throws: ``CheckpointError`` naming the tensor, or the layers that have an MoE block.
@@ -71,7 +71,7 @@ public struct Checkpoint: Sendable {
   }
 }
 
-/// A list of names, shortened where it is long.
+/// Returns a list of names; of more than 100 names only the first 50.
 private func abridged(_ names: [String]) -> String {
   names.count <= 100
     ? names.joined(separator: ", ")

@@ -1,7 +1,7 @@
-/// What is wrong with a checkpoint on disk.
+/// An error about a checkpoint on disk.
 ///
-/// The description is one plain sentence without a full stop. It begins with the file or folder and names the
-/// tensor or key, what was found there, and what was expected.
+/// The description is one plain sentence without a full stop. It begins with the file or folder, and names the tensor
+/// or key, the value found and the value expected.
 public struct CheckpointError: Error, Sendable, Equatable, CustomStringConvertible {
   /// The file or folder.
   public let path: String
@@ -18,7 +18,8 @@ public struct CheckpointError: Error, Sendable, Equatable, CustomStringConvertib
   public var description: String { "\(path): \(complaint)" }
 }
 
-/// A name taken from a file, fit to be printed: quoted, control characters escaped, and cut where it is long.
+/// Returns a name from a file in a form that can be printed: in quotes, with control characters escaped, and cut after
+/// 200 characters.
 package func quoted(_ name: String) -> String {
   let limit = 200
   var text = ""

@@ -1,7 +1,10 @@
 import MoECore
 
-/// A checkpoint folder as the hub has it: config.json beside model.safetensors, or beside
-/// model.safetensors.index.json and the shards that it names.
+/// A checkpoint folder of the hub: config.json beside model.safetensors, or beside model.safetensors.index.json and the
+/// shards that it names.
+///
+/// A shard that is missing, and a tensor that the index lists and no shard has, are errors only where that tensor is
+/// asked for: part of a large checkpoint is enough to read the layers that are in it.
 struct CheckpointFolder: Sendable {
   static let single = "model.safetensors"
   static let index = "model.safetensors.index.json"
@@ -10,11 +13,14 @@ struct CheckpointFolder: Sendable {
   let config: ConfigFile
   private let files: [SafetensorsFile]
   /// The place in `files` of the file that holds a tensor, by the tensor's name.
-  private let places: [String: Int]
+  private let places: NamedValues<Int>
+  /// The file that the index names for each tensor that is in none.
+  private let absent: NamedValues<String>
 
   /// Opens every file of the folder and reads the headers.
   ///
-  /// - Throws: ``CheckpointError`` where a file is missing or malformed, or index and shards disagree.
+  /// - Throws: ``CheckpointError`` where config.json or model.safetensors is missing, a file is malformed, or a shard
+  ///   has a tensor that the index places elsewhere or does not list.
   init(path: String) throws(CheckpointError) {
     if isFile(path) { throw CheckpointError(path, "is not a folder with config.json and safetensors files") }
     try self.init(path: path) { (name) throws(CheckpointError) in
@@ -41,51 +47,49 @@ struct CheckpointFolder: Sendable {
     self.path = path
     let configBytes = try open("config.json")
     config = try ConfigFile(parsing: configBytes.copy(0..<configBytes.count), path: "\(path)/config.json")
-    // Where both are there, transformers takes the single file.
+    // A folder may have both; transformers then reads the single file.
     guard !exists(Self.single), exists(Self.index) else {
       let file = try SafetensorsFile(open(Self.single), path: "\(path)/\(Self.single)")
       files = [file]
-      places = Dictionary(uniqueKeysWithValues: file.names.map { ($0, 0) })
+      places = file.tensors.reduce(into: [:]) { places, tensor in places[tensor.key] = 0 }
+      absent = [:]
       return
     }
     let indexPath = "\(path)/\(Self.index)"
     let bytes = try open(Self.index)
     let weightMap = try Self.weightMap(bytes.copy(0..<bytes.count), path: indexPath)
     var shards: [SafetensorsFile] = []
-    var places: [String: Int] = [:]
-    let shardNames = Set(weightMap.values).sorted()
-    if let missing = shardNames.first(where: { !exists($0) }) {
-      throw CheckpointError(indexPath, "names the shard \(quoted(missing)), which does not exist")
-    }
-    for shard in shardNames {
+    var places = NamedValues<Int>()
+    let shardNames = weightMap.reduce(into: NamedValues<Void>()) { names, entry in names[entry.value] = () }
+    for shard in shardNames.keys where exists(shard) {
       let file = try SafetensorsFile(open(shard), path: "\(path)/\(shard)")
       for name in file.names {
         guard let home = weightMap[name] else {
           throw CheckpointError(file.path, "tensor \(quoted(name)) is not in the index")
         }
-        guard home == shard else {
+        guard home.utf8.elementsEqual(shard.utf8) else {
           throw CheckpointError(file.path, "tensor \(quoted(name)) is in the index under \(quoted(home))")
         }
         places[name] = shards.count
       }
       shards.append(file)
     }
-    for (name, shard) in weightMap.sorted(by: { $0.key < $1.key }) where places[name] == nil {
-      throw CheckpointError(indexPath, "places tensor \(quoted(name)) in \(quoted(shard)), which lacks it")
-    }
     files = shards
+    absent = weightMap.filter { places[$0.key] == nil }
     self.places = places
   }
 
-  /// The shard of each tensor.
-  private static func weightMap(_ bytes: [UInt8], path: String) throws(CheckpointError) -> [String: String] {
+  /// Returns the shard of each tensor.
+  private static func weightMap(
+    _ bytes: [UInt8], path: String
+  ) throws(CheckpointError) -> NamedValues<String> {
     guard case .object(let members) = try JSONValue(parsing: bytes, path: path),
       case .object(let map)? = members["weight_map"]
     else {
       throw CheckpointError(path, "has no object “weight_map” of tensor names and shards")
     }
-    var shards: [String: String] = [:]
-    for (name, value) in map.sorted(by: { $0.key < $1.key }) {
+    var shards = NamedValues<String>()
+    for (name, value) in map {
       guard case .string(let shard) = value else {
         throw CheckpointError(path, "places tensor \(quoted(name)) in \(value.kind), expected a file name")
       }
@@ -99,22 +103,27 @@ struct CheckpointFolder: Sendable {
     return shards
   }
 
-  /// All tensors' names, in no particular order.
-  var names: some Collection<String> { places.keys }
+  /// The names of all tensors that a file has, in the order of their bytes.
+  var names: [String] { places.keys }
 
-  /// The file that holds a tensor.
+  /// Returns the file that holds a tensor.
   ///
   /// - Throws: ``CheckpointError`` where none does.
   func file(of name: String) throws(CheckpointError) -> SafetensorsFile {
-    guard let place = places[name] else {
+    if let place = places[name] { return files[place] }
+    if let shard = absent[name] {
+      let shardPath = "\(path)/\(shard)"
       throw CheckpointError(
-        files.count == 1 ? files[0].path : "\(path)/\(Self.index)", "tensor \(quoted(name)) is missing")
+        "\(path)/\(Self.index)",
+        "places tensor \(quoted(name)) in \(quoted(shard)), "
+          + (files.contains { $0.path == shardPath } ? "which lacks it" : "which does not exist"))
     }
-    return files[place]
+    throw CheckpointError(
+      files.count == 1 ? files[0].path : "\(path)/\(Self.index)", "tensor \(quoted(name)) is missing")
   }
 
-  /// A matrix stored as blocks of four-bit floats; `view` counts rows and blocks. The two tensors may be in
-  /// different shards.
+  /// Returns a matrix that is stored as blocks of four-bit floats; `view` counts rows and blocks. The two tensors may
+  /// be in different shards.
   func matrix(blocks: String, scales: String, _ view: StridedView) throws(CheckpointError) -> Matrix {
     let (blockFile, scaleFile) = (try file(of: blocks), try file(of: scales))
     let count = min(try blockFile.tensor(blocks).count / MXFP4.blockBytes, try scaleFile.tensor(scales).count)

@@ -1,12 +1,12 @@
 import MoECore
 
 extension CheckpointLayer {
-  /// Checks that every tensor of the block is there as the configuration has it, and no other.
+  /// Checks that the block has every tensor of its configuration, and no other.
   ///
-  /// - Throws: ``CheckpointError`` naming the first tensor that is missing, misshapen, of a type that is not
-  ///   read, or unexpected.
+  /// - Throws: ``CheckpointError`` naming the first tensor that is missing, has another shape, has a type that is not
+  ///   read, or is unexpected.
   func check() throws(CheckpointError) {
-    var expected: Set<String> = []
+    var expected = NamedValues<Void>()
     try forEachTensor { (name, shape, isPacked) throws(CheckpointError) in
       let name = "\(prefix).\(name)"
       let file = try folder.file(of: name)
@@ -18,12 +18,13 @@ extension CheckpointLayer {
       guard isPacked ? tensor.type == .uint8 : tensor.type.isFloat else {
         throw CheckpointError(
           file.path,
-          "tensor \(quoted(name)) is \(tensor.type.rawValue), expected \(isPacked ? "U8" : "F32, F16 or BF16")"
+          "tensor \(quoted(name)) is \(tensor.type), expected \(isPacked ? "U8" : "F32, F16 or BF16")"
         )
       }
-      expected.insert(name)
+      expected[name] = ()
     }
-    if let stranger = folder.names.filter({ $0.hasPrefix("\(prefix).") && !expected.contains($0) }).min() {
+    let start = "\(prefix).".utf8
+    if let stranger = folder.names.first(where: { $0.utf8.starts(with: start) && expected[$0] == nil }) {
       throw CheckpointError(
         try folder.file(of: stranger).path,
         "tensor \(quoted(stranger)) is unexpected: the block has \(configuration.expertCount) experts "
@@ -31,7 +32,7 @@ extension CheckpointLayer {
     }
   }
 
-  /// Calls `body` with the name, the shape and whether it is packed bytes, for every tensor of the block.
+  /// Calls `body` for every tensor of the block, with its name, its shape and whether it is packed bytes.
   private func forEachTensor(
     _ body: (String, [Int], Bool) throws(CheckpointError) -> Void
   ) throws(CheckpointError) {

@@ -1,16 +1,16 @@
 public import MoECore
 
-/// The MoE block of one layer of a checkpoint; reads each parameter from the mapped file when asked.
+/// The MoE block of one layer of a checkpoint. Each parameter is read from the mapped file when it is asked for.
 public struct CheckpointLayer: MoEWeightSource, Sendable {
-  /// What ``Checkpoint/moeLayers`` calls it.
+  /// Its name in ``Checkpoint/moeLayers``.
   public let name: String
-  /// What the block computes.
+  /// The sizes and rules of the block.
   public let configuration: MoEConfiguration
   let prefix: String
   let layout: BlockLayout
   let folder: CheckpointFolder
 
-  /// The router's parameters: weight `[E, D]`, biases `[E]`.
+  /// Returns the router's parameters: weight `[E, D]`, biases `[E]`.
   ///
   /// - Throws: ``CheckpointError`` where a tensor cannot be read.
   public func router() throws -> RouterWeights {
@@ -19,7 +19,7 @@ public struct CheckpointLayer: MoEWeightSource, Sendable {
       bias: layout.router.bias.map(floats), selectionBias: layout.router.selectionBias.map(floats))
   }
 
-  /// The parameters of expert `index`: gate and up `[F, D]`, down `[D, F]`; no other expert's are read.
+  /// Returns the parameters of expert `index`: gate and up `[F, D]`, down `[D, F]`. No other expert is read.
   ///
   /// - Throws: ``CheckpointError`` where the layer has no such expert or a tensor cannot be read.
   public func expert(_ index: Int) throws -> FeedForwardWeights {
@@ -36,7 +36,7 @@ public struct CheckpointLayer: MoEWeightSource, Sendable {
     }
   }
 
-  /// The network beside the experts: gate and up `[F, D]`, down `[D, F]`.
+  /// Returns the network beside the experts: gate and up `[F, D]`, down `[D, F]`.
   ///
   /// - Throws: ``CheckpointError`` where there is none or a tensor cannot be read.
   public func denseBranch() throws -> FeedForwardWeights {
@@ -46,7 +46,7 @@ public struct CheckpointLayer: MoEWeightSource, Sendable {
     return try network(dense.prefix, dense.names, feedForwardSize: branch.feedForwardSize)
   }
 
-  /// The gate of the network beside the experts: weight `[1, D]`.
+  /// Returns the gate of the network beside the experts: weight `[1, D]`.
   ///
   /// - Throws: ``CheckpointError`` where there is none or a tensor cannot be read.
   public func denseBranchGate() throws -> BranchGateWeights {
@@ -91,7 +91,7 @@ public struct CheckpointLayer: MoEWeightSource, Sendable {
       downBias: try bias(stacked.downBias, hidden, .alone, .gate))
   }
 
-  /// A projection `[outputs, inputs]` of a tensor that may hold two, of many experts.
+  /// Returns a projection `[outputs, inputs]` from a tensor that may hold two projections of many experts.
   private func matrix(
     _ name: String, _ storage: Storage, _ slice: Slice, _ outputs: Int, _ inputs: Int,
     _ arrangement: Arrangement, _ part: Part

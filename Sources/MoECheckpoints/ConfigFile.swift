@@ -1,12 +1,13 @@
-/// A model's config.json, or an object inside it, read key by key; each complaint names the key and the value.
+/// The config.json of a model, or an object inside it. It is read key by key, and each error names the key and the
+/// value.
 ///
-/// Where a key has a second name, as with `num_experts` and `num_local_experts`, a file may use either.
+/// Some keys have two names, such as `num_experts` and `num_local_experts`: a file may use either.
 struct ConfigFile: Sendable {
-  /// Sizes beyond this are refused before anything is multiplied with them.
+  /// The largest size accepted. It is checked before any multiplication, so that no product overflows.
   static let sizeLimit = 1 << 24
 
   let path: String
-  let members: [String: JSONValue]
+  let members: NamedValues<JSONValue>
 
   init(parsing bytes: [UInt8], path: String) throws(CheckpointError) {
     self.path = path
@@ -16,12 +17,12 @@ struct ConfigFile: Sendable {
     self.members = members
   }
 
-  private init(path: String, members: [String: JSONValue]) {
+  private init(path: String, members: NamedValues<JSONValue>) {
     self.path = path
     self.members = members
   }
 
-  /// The object under `key`.
+  /// Returns the object under `key`.
   func object(_ key: String) throws(CheckpointError) -> ConfigFile {
     guard case .object(let inner)? = members[key] else { throw wrong(key, expected: "an object") }
     return ConfigFile(path: path, members: inner)
@@ -30,7 +31,7 @@ struct ConfigFile: Sendable {
   /// Whether the key has a value other than null.
   func has(_ key: String) -> Bool { members[key].map { $0 != .null } ?? false }
 
-  /// An integer in `range`.
+  /// Returns an integer in `range`.
   func integer(
     _ key: String, or alias: String? = nil, default value: Int? = nil, in range: ClosedRange<Int>
   ) throws(CheckpointError) -> Int {
@@ -44,19 +45,19 @@ struct ConfigFile: Sendable {
     return integer
   }
 
-  /// An integer from 1 to 2²⁴.
+  /// Returns an integer from 1 to 2²⁴.
   func size(_ key: String, or alias: String? = nil, default value: Int? = nil) throws(CheckpointError) -> Int
   {
     try integer(key, or: alias, default: value, in: 1...Self.sizeLimit)
   }
 
-  /// An integer from 0 to 2²⁴.
+  /// Returns an integer from 0 to 2²⁴.
   func count(_ key: String, or alias: String? = nil, default value: Int? = nil) throws(CheckpointError) -> Int
   {
     try integer(key, or: alias, default: value, in: 0...Self.sizeLimit)
   }
 
-  /// A number that `Float` holds.
+  /// Returns a number that is finite as a `Float`.
   func float(_ key: String, default value: Float) throws(CheckpointError) -> Float {
     let number: Float? =
       switch members[key] {
@@ -69,7 +70,7 @@ struct ConfigFile: Sendable {
     return number
   }
 
-  /// True or false.
+  /// Returns a truth value.
   func bool(_ key: String, default value: Bool) throws(CheckpointError) -> Bool {
     switch members[key] {
     case nil: return value
@@ -78,7 +79,7 @@ struct ConfigFile: Sendable {
     }
   }
 
-  /// A string.
+  /// Returns a string.
   func string(_ key: String, default value: String? = nil) throws(CheckpointError) -> String {
     switch members[key] {
     case .string(let string): return string
@@ -89,7 +90,7 @@ struct ConfigFile: Sendable {
     }
   }
 
-  /// A list of integers, or nil where the key is absent or null.
+  /// Returns a list of integers, or nil where the key is absent or null.
   func integers(_ key: String) throws(CheckpointError) -> [Int]? {
     guard has(key) else { return nil }
     guard case .array(let elements)? = members[key] else { throw wrong(key, expected: "a list of integers") }
@@ -103,7 +104,7 @@ struct ConfigFile: Sendable {
     return integers
   }
 
-  /// Refuses the checkpoint where a key that may be absent has another value than those supported.
+  /// Throws where the key has a value that is not one of `supported`. The key may be absent.
   func require(_ key: String, isOneOf supported: JSONValue...) throws(CheckpointError) {
     guard let found = members[key], !supported.contains(found) else { return }
     throw CheckpointError(
@@ -111,7 +112,7 @@ struct ConfigFile: Sendable {
     )
   }
 
-  /// A complaint about the value of `key`.
+  /// Returns the error about the value of `key`.
   func wrong(_ key: String, expected: String) -> CheckpointError {
     guard let found = members[key] else { return missing(key) }
     return CheckpointError(path, "\(quoted(key)) is \(found.kind), expected \(expected)")

@@ -1,6 +1,6 @@
 import MoECore
 
-/// A model family: the `model_type` of its config.json, and what such a file says of the MoE blocks.
+/// A model family: the `model_type` of its config.json, and how the MoE blocks are described from such a file.
 ///
 /// The rules are those of Hugging Face transformers 5.23.0 in single precision.
 struct ModelFamily: Sendable {
@@ -20,13 +20,13 @@ struct ModelFamily: Sendable {
   ]
 }
 
-/// What a config.json says: all MoE blocks of a model are alike.
+/// The MoE blocks of a model, described from its config.json. All of them have the same sizes and rules.
 struct ModelDescription: Sendable {
   /// One MoE block.
   struct Block: Sendable, Equatable {
-    /// What the user calls it.
+    /// Its name for the user, such as `7` or `encoder.1`.
     var name: String
-    /// What its tensors' names begin with, without the last dot.
+    /// The start of its tensors' names, without the last dot.
     var prefix: String
   }
 
@@ -47,7 +47,9 @@ struct ModelDescription: Sendable {
 }
 
 extension ConfigFile {
-  /// The same, refused where the weights are quantised in a way that the family does not read.
+  /// Returns this configuration, if its weights are not quantised.
+  ///
+  /// - Throws: ``CheckpointError`` naming the method of quantisation.
   func unquantized() throws(CheckpointError) -> ConfigFile {
     guard has("quantization_config") else { return self }
     let method = try object("quantization_config").members["quant_method"]?.kind ?? "missing"
@@ -56,7 +58,7 @@ extension ConfigFile {
       "“quant_method” in “quantization_config” is \(method), supported is a checkpoint without quantization")
   }
 
-  /// The number of layers, few enough to be listed.
+  /// Returns the number of layers, at most 65536, so that all of them can be listed.
   func layerCount(_ key: String = "num_hidden_layers", or alias: String? = nil, default value: Int)
     throws(CheckpointError) -> Int
   {

@@ -59,7 +59,7 @@ struct ApplyCommand: ParsableCommand {
           try block.applied(to: file, name: name, dtype, own, over: communicator)
         }
         // Nobody succeeds before the file is there.
-        try communicator.barrier(step: "writing \(output)")
+        try communicator.barrier(during: "writing \(output)")
       }
     } else if ranks > 1 {
       try run(execution, ", \(ranks) ranks") { block, file in

@@ -2,7 +2,6 @@ import ExpertParallel
 import Foundation
 import MoE
 import MoECheckpoints
-import MoETraining
 
 /// What a layer made of all tokens, and how long the pass took.
 struct AppliedLayer: Sendable {
@@ -53,7 +52,7 @@ extension CheckpointLayer {
       configuration, weights: self, over: communicator, precision: precision, execution: execution)
     let input = try Activations(shape: [tokens.rows, tokens.columns], tokens: tokens)
     let sequenceLength = file.shape.count >= 2 ? file.shape[file.shape.count - 2] : file.tokenCount
-    try communicator.barrier(step: "packing")
+    try communicator.barrier(during: "packing")
     let start = Date()
     let pass: (output: Activations, record: RoutingRecord)
     do {
@@ -67,14 +66,14 @@ extension CheckpointLayer {
       _ values: [Element], width: Int, _ what: String
     ) throws -> [Element]? {
       try communicator.gather(
-        values, counts: (0..<size).map { (cuts[$0 + 1] - cuts[$0]) * width }, root: 0, step: what)
+        values, counts: (0..<size).map { (cuts[$0 + 1] - cuts[$0]) * width }, root: 0, during: what)
     }
     let choices = configuration.expertsPerToken
     let output = try gather(pass.output.tokens.elements, width: file.hiddenSize, "the output")
     let expertIDs = try gather(pass.record.expertIDs, width: choices, "the experts' ids")
     let expertWeights = try gather(pass.record.expertWeights, width: choices, "the experts' weights")
-    let droppedCount = try communicator.allReduce(pass.record.droppedCount, .sum, step: "dropped choices")
-    let slowest = try communicator.allReduce(seconds, .maximum, step: "the time of the pass")
+    let droppedCount = try communicator.allReduce(pass.record.droppedCount, .sum, during: "dropped choices")
+    let slowest = try communicator.allReduce(seconds, .maximum, during: "the time of the pass")
     guard let output, let expertIDs, let expertWeights else { return nil }
     return AppliedLayer(
       output: try Matrix(rows: file.tokenCount, columns: file.hiddenSize, elements: output),
@@ -86,7 +85,7 @@ extension CheckpointLayer {
     _ tokens: Matrix, of file: ActivationFile, cuts: [Int], _ communicator: any Communicator
   ) throws {
     let fault = file.fault(of: tokens)
-    let faults = try communicator.allGatherLists(fault.map { [$0] } ?? [], step: "checking the input")
+    let faults = try communicator.allGatherLists(fault.map { [$0] } ?? [], during: "checking the input")
     for (rank, faults) in faults.enumerated() where !faults.isEmpty {
       throw file.error(faults[0].description(firstToken: cuts[rank]))
     }

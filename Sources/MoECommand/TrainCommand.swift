@@ -31,7 +31,11 @@ struct TrainCommand: ParsableCommand {
   @Option(
     parsing: .upToNextOption,
     help: ArgumentHelp(
-      "UTF-8 files, or folders that are read recursively; a label is what a text counts as, without one its name.",
+      """
+      UTF-8 files, or folders that are read recursively. A label names a text in metrics and report; without one it is \
+      the file's or folder's name. An argument that is the path of a file or folder is that path, also where it has an \
+      equals sign.
+      """,
       valueName: "[label=]path"))
   var text: [String] = []
   @Option(help: "The folder of the run.") var out: String
@@ -66,7 +70,7 @@ struct TrainCommand: ParsableCommand {
     let folder = RunFolder(out)
     let stored = try resume ? continued(folder) : nil
     let texts = try stored?.texts ?? text.map { argument in try TextCorpus.absolute(argument) }
-    let corpus = try TextCorpus(texts)
+    let corpus = try TextCorpus(texts, leavingOut: out)
     var description = try stored ?? begun(corpus, texts, execution)
     if let given = rankOptions.gradientSum { description.gradientSum = given.rawValue }
     if description.data != RunDescription.Data(corpus) {

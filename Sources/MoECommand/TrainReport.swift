@@ -47,8 +47,8 @@ final class TrainReport {
         + "\(grouped(run.parameters.experts)) in experts")
     let texts = corpus.texts.map { "\($0.label) \(grouped($0.train.count))" }.joined(separator: ", ")
     line("text", "bytes: \(texts); held out \(grouped(corpus.validationBytes))")
-    for skipped in corpus.skipped.prefix(3) { line("left out", "\(skipped.path): \(skipped.reason)") }
-    if corpus.skipped.count > 3 { line("left out", "… and \(corpus.skipped.count - 3) more") }
+    for skipped in corpus.skipped.prefix(20) { line("left out", "\(skipped.path): \(skipped.reason)") }
+    if corpus.skipped.count > 20 { line("left out", "… and \(corpus.skipped.count - 20) more") }
     if !trainer.heldOut.missing.isEmpty {
       let labels = trainer.heldOut.missing.joined(separator: ", ")
       line("no validation", "less than a context is held out of \(labels)")

@@ -21,7 +21,13 @@ public enum CapacityRule: Sendable, Equatable {
   ///   - tokenCount: S, the tokens that compete.
   ///   - expertCount: E.
   ///   - expertsPerToken: k.
+  /// - Returns: at most 2^31, which no batch exceeds.
   public func capacity(tokenCount: Int, expertCount: Int, expertsPerToken: Int) -> Int {
+    min(
+      rows(tokenCount: tokenCount, expertCount: expertCount, expertsPerToken: expertsPerToken), Self.limit)
+  }
+
+  private func rows(tokenCount: Int, expertCount: Int, expertsPerToken: Int) -> Int {
     let share = Double(tokenCount) / Double(expertCount)
     switch self {
     case .fixed(let capacity): return capacity
@@ -50,8 +56,9 @@ public enum CapacityRule: Sendable, Equatable {
   /// A batch has fewer rows than this, so that a capacity beyond it says nothing more.
   private static let limit = 1 << 31
 
-  /// The whole part of a number that may be too large for an integer.
-  private static func whole(_ value: Double) -> Int { Int(min(value, Double(limit))) }
+  /// Returns the whole part of a number that may be too large for an integer, and 0 for NaN: no token times an
+  /// infinite factor.
+  private static func whole(_ value: Double) -> Int { value > 0 ? Int(min(value, Double(limit))) : 0 }
 
   /// ⌈a·b/c⌉ whatever the size of the product, at most ``limit``.
   private static func ceiling(of a: UInt, times b: UInt, over c: UInt) -> Int {
@@ -61,17 +68,22 @@ public enum CapacityRule: Sendable, Equatable {
     return Int(min(quotient, UInt(limit) - 1)) + (remainder > 0 ? 1 : 0)
   }
 
-  /// Says what is wrong with the rule's numbers, if anything is.
+  /// The sentence about a number that the rule cannot have; nil where there is none.
   var complaint: String? {
     switch self {
-    case .fixed(let capacity) where capacity < 0: "a capacity of \(capacity) is negative"
-    case .exact(let numerator, let denominator, let minimum)
-    where numerator <= 0 || denominator <= 0 || minimum < 0:
-      "a capacity factor of \(numerator)/\(denominator) with minimum \(minimum) is not positive"
+    case .fixed(let capacity):
+      capacity < 0 ? "a capacity of \(capacity) is negative" : nil
+    case .exact(let numerator, let denominator, let minimum):
+      if numerator <= 0 || denominator <= 0 || minimum < 0 {
+        "a capacity factor of \(numerator)/\(denominator) with minimum \(minimum) is not positive"
+      } else if denominator > Self.limit {
+        "the capacity factor \(numerator)/\(denominator) has a denominator above \(Self.limit)"
+      } else {
+        nil
+      }
     case .meshTensorFlow(let factor, _), .lingvo(let factor, _), .flaxformer(let factor),
       .megatron(let factor), .deepSpeed(let factor, _):
       factor > 0 && factor.isFinite ? nil : "a capacity factor of \(factor) is not positive"
-    default: nil
     }
   }
 }

@@ -57,6 +57,10 @@ public struct MoEConfiguration: Sendable, Equatable {
     ] where size < 1 || size > limit {
       throw .invalidConfiguration("\(name) is \(size), expected 1 to \(limit)")
     }
+    // The dense branch is one network of limited sizes; only the experts' product can be too large.
+    _ = try product(
+      of: [expertCount, hiddenSize, feedForwardSize], atMost: 1 << 56,
+      "\(expertCount) experts of the sizes \(hiddenSize) and \(feedForwardSize) have too many parameters")
     try routing.validate(expertCount: expertCount, expertsPerToken: expertsPerToken)
     if case .sparseMixer = routing.scoring, routing.groups != nil {
       throw .invalidConfiguration("SparseMixer chooses one expert after another and has no groups")

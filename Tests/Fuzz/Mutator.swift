@@ -1,10 +1,12 @@
 import MoECore
 
-/// Makes one damaged checkpoint of a good one.
+/// Makes damaged checkpoints and documents from good ones.
 struct Mutator {
-  /// Numbers that readers tend to trust.
+  /// Numbers that readers tend to trust, and values that are not numbers.
   static let numbers = [
-    "0", "-1", "1", "2", "3", "1e400", "-1e400", "0.5", "1e-320", "1152921504606846976", "4294967296",
+    "0", "-1", "1", "2", "3", "-0", "NaN", "Infinity", "1e308", "-1e308", "9007199254740993", "2147483647",
+    "2147483648", "4611686018427387904", "\"\u{0663}\"", "1e400", "-1e400", "0.5", "1e-320",
+    "1152921504606846976", "4294967296",
     "4294967295",
     "9223372036854775807", "-9223372036854775808", "18446744073709551615", "16777216", "65536", "null",
     "true",
@@ -34,6 +36,19 @@ struct Mutator {
     files[name] = bytes
     if Int.random(in: 0..<200, using: &generator) == 0 { files[name] = nil }
     return files
+  }
+
+  /// A document with one to three wounds, most of them a number in the place of another.
+  mutating func damage(text: [UInt8], other: [UInt8]) -> [UInt8] {
+    var bytes = text
+    for _ in 0..<Int.random(in: 1...3, using: &generator) where !bytes.isEmpty {
+      if Int.random(in: 0..<4, using: &generator) > 0 {
+        replaceNumber(&bytes)
+      } else {
+        wound(&bytes, isText: true, other)
+      }
+    }
+    return bytes
   }
 
   /// Damages the JSON text of a safetensors file and mostly mends the length before it, so that the damage is

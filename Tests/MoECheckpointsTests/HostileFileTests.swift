@@ -54,7 +54,6 @@ import Testing
     Case("tensor that is no object", "“t” is 5", tensor: "5"),
     Case("no dtype", "no value as dtype", tensor: #"{"shape":[2],"data_offsets":[0,8]}"#),
     Case("dtype that is no string", "7 as dtype", tensor: #"{"dtype":7,"shape":[2],"data_offsets":[0,8]}"#),
-    Case("unknown dtype", "unknown dtype “F7”", tensor: #"{"dtype":"F7","shape":[2],"data_offsets":[0,8]}"#),
     Case("no shape", "no value as shape", tensor: #"{"dtype":"F32","data_offsets":[0,8]}"#),
     Case("shape that is no list", "2 as shape", tensor: #"{"dtype":"F32","shape":2,"data_offsets":[0,8]}"#),
     Case("negative extent", "-2 in its shape", tensor: #"{"dtype":"F32","shape":[-2],"data_offsets":[0,8]}"#),

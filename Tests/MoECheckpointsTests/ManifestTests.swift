@@ -157,12 +157,6 @@ import Testing
   }
 
   @Test func indexAndShardsDisagree() {
-    expectComplaint("names the shard “none.safetensors”, which does not exist") {
-      try sharded { $0["x"] = "none.safetensors" }
-    }
-    expectComplaint("places tensor “x” in “model-00001-of-00003.safetensors”, which lacks it") {
-      try sharded { $0["x"] = "model-00001-of-00003.safetensors" }
-    }
     expectComplaint("tensor “model.norm.weight” is not in the index") {
       try sharded { $0["model.norm.weight"] = nil }
     }
@@ -170,6 +164,51 @@ import Testing
       try sharded { $0["model.norm.weight"] = "model-00001-of-00003.safetensors" }
     }
     expectComplaint("places tensor “x” in 1, expected a file name") { try sharded { $0["x"] = 1 } }
+  }
+
+  /// The index promises tensors that are nowhere; they are missed where they are asked for.
+  @Test func tensorsThatNoShardHas() throws {
+    let expert = "model.layers.1.mlp.experts.5.up_proj.weight"
+    for shard in ["none.safetensors", "model-00001-of-00003.safetensors"] {
+      let other = try sharded { $0["x"] = shard }
+      for layer in other.moeLayers { _ = try other.layer(layer) }
+    }
+    var files = try fixtureFiles("qwen3_moe")
+    let whole = try Checkpoint(files: files)
+    for shard in files.keys.sorted() where shard.hasSuffix("-of-00003.safetensors") {
+      var fewer = files
+      fewer[shard] = nil
+      let checkpoint = try Checkpoint(files: fewer)
+      #expect(checkpoint.moeLayers == whole.moeLayers)
+      var complaints = 0
+      for layer in checkpoint.moeLayers {
+        do { _ = try checkpoint.layer(layer) } catch {
+          complaints += 1
+          #expect(
+            "\(error)".hasPrefix("memory/model.safetensors.index.json: places tensor “model.layers.\(layer).")
+          )
+          #expect("\(error)".hasSuffix("in “\(shard)”, which does not exist"))
+        }
+      }
+      #expect(complaints > 0, "\(shard)")
+    }
+    // The tensor is in the index under a shard that is there and has it not.
+    let name = "model.safetensors.index.json"
+    var index = try #require(try JSONSerialization.jsonObject(with: Data(files[name]!)) as? [String: Any])
+    var map = try #require(index["weight_map"] as? [String: String])
+    let home = try #require(map[expert])
+    let file = try SafetensorsFile(bytes: files[home]!, name: home)
+    var writer = SafetensorsWriter()
+    for name in file.names where name != expert {
+      try writer.add(name, file.floats(named: name), shape: file.tensor(name).shape)
+    }
+    files[home] = writer.bytes()
+    map["y"] = home
+    index["weight_map"] = map
+    files[name] = Array(try JSONSerialization.data(withJSONObject: index))
+    let checkpoint = try Checkpoint(files: files)
+    _ = try checkpoint.layer("0")
+    expectComplaint("places tensor “\(expert)” in “\(home)”, which lacks it") { try checkpoint.layer("1") }
   }
 
   @Test func missingFiles() throws {

@@ -151,10 +151,12 @@ import Testing
     Case("truncated shard", "qwen3_moe", says: "/\(shard): ", "of the data, but the file has only") {
       try $0.bytes(of: shard) { $0.removeLast(2) }
     },
-    Case("missing shard", "qwen3_moe", says: "/\(index): names the shard “\(shard)”, which does not exist") {
+    Case(
+      "missing shard", "qwen3_moe", says: "/\(index): places tensor “", "in “\(shard)”, which does not exist"
+    ) {
       try $0.set(shard, to: nil)
     },
-    Case("index that names no shard", "qwen3_moe", says: "/\(index): names the shard “none.safetensors”") {
+    Case("index that names no shard", "qwen3_moe", says: "is in the index under “none.safetensors”") {
       try $0.shard(expert, "none.safetensors")
     },
     Case("shard outside the folder", "qwen3_moe", says: "/\(index): ", "“../x”, which is not a path inside") {

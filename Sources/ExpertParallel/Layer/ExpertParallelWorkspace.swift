@@ -3,22 +3,24 @@ internal import MoECore
 
 /// Scratch of a pass over ranks, grown by the first pass of a size and reused by the next; one for all layers of a rank.
 public struct ExpertParallelWorkspace: ~Copyable {
+  /// The scratch of the stages that involve no other rank.
   package var local = Workspace()
-  /// The activations of each slice.
+  /// `[slices]`: the memory of each slice's activations, and of the gradients of its rows.
   var tiles: [TileScratch] = []
   var backwardTiles: [GradientTileScratch] = []
-  /// What the experts made of this rank's choices, `[rows, D]`, in the order in which they travelled.
-  var returned = ExchangeBuffer()
-  private var received = ExchangeBuffer()
-  private var sentTokens = ExchangeBuffer()
-  private var sentRows = ExchangeBuffer()
-  private var receivedPayload = ExchangeBuffer()
-  private var returnedPayload = ExchangeBuffer()
+  /// The rows that came back for this rank's choices, `[rows, D]`.
+  var returned = GrowingBuffer()
+  private var received = GrowingBuffer()
+  private var sentTokens = GrowingBuffer()
+  private var sentRows = GrowingBuffer()
+  /// The messages of received and returned rows that do not travel as floats.
+  private var receivedMessage = GrowingBuffer()
+  private var returnedMessage = GrowingBuffer()
 
   /// Makes an empty workspace; the first pass fills it.
   public init() {}
 
-  /// Exchanges what a recording keeps with what is here: a pass then reads and writes the recording's.
+  /// Swaps the memory that a recording keeps with the memory here: a pass then reads and writes the recording's.
   mutating func exchange(with recording: inout ExpertParallelRecording) {
     local.exchange(with: &recording.local)
     guard recording.local.extent == .full else { return }
@@ -26,50 +28,53 @@ public struct ExpertParallelWorkspace: ~Copyable {
     swap(&returned, &recording.returned)
   }
 
-  /// Makes scratch for each slice.
+  /// Makes scratch for `slices` slices.
   mutating func reserve(slices: Int) {
     while tiles.count < slices { tiles.append(TileScratch()) }
     while backwardTiles.count < slices { backwardTiles.append(GradientTileScratch()) }
   }
 
-  /// The memory of a trip.
-  mutating func tripBuffers(_ dispatch: TokenDispatch, width: Int, payload: Payload) -> TripBuffers {
-    func rows(
-      _ count: Int, _ payload: Payload, _ travelling: inout ExchangeBuffer
-    ) -> TravellingRows {
-      let buffer = travelling.reserve(bytes: count * width * payload.bytesPerElement)
-      return TravellingRows(travelling: buffer, unpacked: buffer, payload: payload)
+  /// The buffers of a pass by a plan.
+  ///
+  /// - Parameters:
+  ///   - plan: how many rows there are of each kind.
+  ///   - width: the numbers of a row, D.
+  ///   - payload: the number format in which rows travel.
+  mutating func buffers(for plan: DispatchPlan, width: Int, payload: Payload) -> DispatchBuffers {
+    func sent(_ count: Int, _ memory: inout GrowingBuffer) -> RowBuffer {
+      let message = memory.reserve(bytes: count * width * payload.bytesPerElement)
+      return RowBuffer(message: message, values: message, payload: payload, width: width)
     }
-    func rows(
-      _ count: Int, _ travelling: inout ExchangeBuffer, unpacked: inout ExchangeBuffer
-    ) -> TravellingRows {
-      if payload == .float32 { return rows(count, .float32, &unpacked) }
-      return TravellingRows(
-        travelling: travelling.reserve(bytes: count * width * payload.bytesPerElement),
-        unpacked: unpacked.reserve(bytes: count * width * MemoryLayout<Float>.stride), payload: payload)
+    func received(_ count: Int, _ message: inout GrowingBuffer, _ values: inout GrowingBuffer) -> RowBuffer {
+      if payload == .float32 { return sent(count, &values) }
+      return RowBuffer(
+        message: message.reserve(bytes: count * width * payload.bytesPerElement),
+        values: values.reserve(bytes: count * width * MemoryLayout<Float>.stride), payload: payload,
+        width: width)
     }
-    return TripBuffers(
-      width: width, sentTokens: rows(dispatch.tokens.count, payload, &sentTokens),
-      receivedTokens: rows(dispatch.receivedTokenCount, &receivedPayload, unpacked: &received),
-      sentRows: rows(dispatch.sentBackCount, payload, &sentRows),
-      returnedRows: rows(dispatch.returnedRowCount, &returnedPayload, unpacked: &returned))
+    return DispatchBuffers(
+      sentTokens: sent(plan.tokens.count, &sentTokens),
+      receivedTokens: received(plan.receivedTokenCount, &receivedMessage, &self.received),
+      sentRows: sent(plan.sentRowCount, &sentRows),
+      returnedRows: received(plan.returnedRowCount, &returnedMessage, &returned))
   }
 }
 
-/// What a recorded forward pass of a rank leaves for its backward pass; see ``Recording``.
+/// The memory of a recorded forward pass of one rank, which the backward pass reads; see ``Recording``.
 public struct ExpertParallelRecording: ~Copyable {
   package var local: Recording
-  /// The pass that was recorded and waits for its backward pass; nil where there is none.
-  var pass: RecordedSpreadPass?
+  /// The pass that was recorded and waits for its backward pass; nil if there is none.
+  var pass: RecordedDispatch?
   /// The routes of a pass that has not begun.
   var routed: ExpertParallelLayer.LocalRoutes?
-  /// The memory of a full recording's activations.
+  /// The memory of a full recording: the activations, and the rows that came back.
   var tiles: [TileScratch] = []
-  var returned = ExchangeBuffer()
+  var returned = GrowingBuffer()
 
   /// Makes an empty recording.
   ///
-  /// - Parameter extent: the same on all ranks: with `.recompute` the tokens travel to the experts again in the backward pass.
+  /// - Parameter extent: the same on all ranks. With `.recompute` the tokens travel to the experts again in the backward
+  ///   pass.
   public init(_ extent: Recording.Extent = .full) { local = Recording(extent) }
 
   /// Lets go of a pass and of routes, whose memory others are about to overwrite.
@@ -79,65 +84,70 @@ public struct ExpertParallelRecording: ~Copyable {
     routed = nil
   }
 
-  /// What happened to this rank's tokens: counts and drops are of these alone. Their sums over all ranks are
-  /// ``ExpertParallelLayer/statistics(of:by:extent:workspace:execution:)``.
+  /// The routing of this rank's tokens: counts and drops are those of this rank alone.
+  ///
+  /// ``ExpertParallelLayer/statistics(of:by:extent:workspace:execution:)`` adds them up over all ranks.
   public var record: RoutingRecord { local.record }
 }
 
-/// The order of a pass's rows over all ranks: made by the forward pass, used again by the backward pass.
-struct SpreadOrder {
-  /// This rank's tokens.
+/// The routing of a pass over all ranks: made by the forward pass, used again by the backward pass.
+struct DispatchedPass {
+  /// How the tokens are spread over the ranks.
+  let batch: Batch
+  /// The routes of this rank's tokens.
   let routes: Routes
+  /// The gates of the dense branch; nil if it has none.
   let gates: BranchGates?
+  /// Which rows travel where.
+  let plan: DispatchPlan
   /// The row of each of this rank's choices among the rows that come back.
   let choices: ChoiceRows
-  let dispatch: TokenDispatch
-  /// For each slice, the rows of this rank's experts.
-  let groups: [RowGroups]
-  /// For each slice, the factor of each row of the experts' input; nil for 1.
-  let weights: [MemoryView<Float>?]
-  /// `[R + 1]`: the first token of each rank, and T.
-  let firstTokens: [Int]
+  /// `[slices]`: the rows of this rank's experts.
+  let slices: [SliceRows]
+}
+
+/// The rows of this rank's experts in one slice.
+struct SliceRows {
+  let groups: RowGroups
+  /// `[rows]`: the number by which each row's token is multiplied; nil for 1.
+  let weights: MemoryView<Float>?
+
+  init(_ slice: DispatchPlan.Slice, weighsInput: Bool) throws(MoEError) {
+    groups = RowGroups(
+      offsets: try MemoryView(copying: slice.offsets), tokens: try MemoryView(copying: slice.order),
+      rowCount: slice.rowCount)
+    weights = weighsInput ? try MemoryView(copying: slice.weights) : nil
+  }
 }
 
 /// The activations of a pass over ranks.
-struct SpreadActivations {
-  /// For each slice, the pass of this rank's experts.
+struct DispatchedActivations {
+  /// `[slices]`: the passes of this rank's experts.
   let slices: [NetworkTiles]
-  /// The rows that came back for this rank's choices; nil where they were not wanted.
+  /// The rows that came back for this rank's choices; nil if they were not wanted.
   let rows: MemoryView<Float>?
-  /// nil where there is no dense branch.
+  /// nil if there is no dense branch.
   let branch: NetworkTiles?
 }
 
 /// A forward pass over ranks that waits for its backward pass.
-struct RecordedSpreadPass {
+struct RecordedDispatch {
   let identity: PassIdentity
-  let order: SpreadOrder
-  /// nil where the backward pass computes them again.
-  let activations: SpreadActivations?
+  let dispatched: DispatchedPass
+  /// nil if the backward pass computes them again.
+  let activations: DispatchedActivations?
 }
 
-/// A message buffer that grows when more is asked for than ever before and is otherwise reused.
-struct ExchangeBuffer {
+/// A message buffer that grows if a pass needs more than every pass before, and is reused otherwise.
+struct GrowingBuffer {
   private var buffer: MessageBuffer?
 
-  /// At least so many bytes, without a defined content.
+  /// Returns at least `bytes` bytes, without a defined content.
   mutating func reserve(bytes: Int) -> MessageBuffer {
     if let buffer, buffer.byteCount >= bytes { return buffer }
     buffer = nil
     let grown = MessageBuffer(byteCount: bytes)
     buffer = grown
     return grown
-  }
-}
-
-extension MessageBuffer {
-  /// The content as floats, valid as long as the buffer lives.
-  var floats: UnsafeMutablePointer<Float> { unsafe base.assumingMemoryBound(to: Float.self) }
-
-  /// The content as floats.
-  var view: MemoryView<Float> {
-    unsafe MemoryView(floats, count: byteCount / MemoryLayout<Float>.stride, of: self)
   }
 }

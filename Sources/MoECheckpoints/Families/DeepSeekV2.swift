@@ -8,7 +8,7 @@ extension ModelFamily {
     try config.require("topk_method", isOneOf: .string("greedy"), .string("group_limited_greedy"))
     try config.require("scoring_func", isOneOf: .string("softmax"))
     try config.require("moe_layer_freq", isOneOf: .integer(1))
-    // DeepSeek's own code normalises where this is true, transformers ignores it: neither is the safe guess.
+    // Where this is true, DeepSeek's own code normalises and transformers does not: either could be meant.
     try config.require("norm_topk_prob", isOneOf: .bool(false), .null)
     let groups = try method == "greedy" ? nil : groupLimit(config, score: .maximum, mask: .zero)
     let inner = try config.size("moe_intermediate_size", default: 1407)
@@ -29,7 +29,7 @@ extension ModelFamily {
       layers: layersAfterDense(config, defaultDense: 0, defaultCount: 32), at: { "model.layers.\($0).mlp" })
   }
 
-  /// `n_group` and `topk_group` of the DeepSeek families.
+  /// Returns `n_group` and `topk_group` of the DeepSeek families.
   static func groupLimit(
     _ config: ConfigFile, defaultCount: Int? = nil, defaultSelected: Int? = nil,
     score: RoutingPolicy.GroupLimit.Score, mask: RoutingPolicy.GroupLimit.Mask
@@ -39,7 +39,7 @@ extension ModelFamily {
     return RoutingPolicy.GroupLimit(count: count, selected: selected, score: score, mask: mask)
   }
 
-  /// Shared experts, which are stored as one network of their joint width.
+  /// Returns the shared experts, which are stored as one network of their joint width.
   static func sharedExperts(
     _ config: ConfigFile, _ key: String, default value: Int? = nil, each inner: Int
   ) throws -> MoEConfiguration.DenseBranch? {
@@ -47,7 +47,7 @@ extension ModelFamily {
     return count == 0 ? nil : .shared(feedForwardSize: count * inner)
   }
 
-  /// The layers after the first `first_k_dense_replace`.
+  /// Returns the layers after the first `first_k_dense_replace`.
   static func layersAfterDense(_ config: ConfigFile, defaultDense: Int, defaultCount: Int) throws -> [Int] {
     let count = try config.unquantized().layerCount(default: defaultCount)
     let dense = try config.count("first_k_dense_replace", default: defaultDense)

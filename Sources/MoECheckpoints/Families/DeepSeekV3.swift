@@ -28,7 +28,7 @@ extension ModelFamily {
         normalized: false, scale: 1, dense: 0, layers: 62))
   }
 
-  /// What transformers assumes where a key is absent; nil where the key must be there.
+  /// The values that transformers assumes for absent keys; nil for a key that must be there.
   private struct Defaults {
     var hidden: Int
     var inner: Int
@@ -43,7 +43,8 @@ extension ModelFamily {
     var layers: Int
   }
 
-  /// The router of DeepSeek-V3: sigmoid scores, biased for selection only; groups are ranked by their two best.
+  /// Returns the description of DeepSeek-V3's router: sigmoid scores with a bias for selection only. The two best scores
+  /// of a group rank it.
   private static func sigmoidRouted(_ config: ConfigFile, _ defaults: Defaults) throws -> ModelDescription {
     try config.require("scoring_func", isOneOf: .string("sigmoid"), .string("noaux_tc"))
     try config.require("topk_method", isOneOf: .string("noaux_tc"))

@@ -13,7 +13,8 @@ extension ModelFamily {
     return try describeLlama4(text, prefix: "language_model.model")
   }
 
-  /// The sigmoid of the best logit multiplies the expert's input; a shared expert of the same width is added.
+  /// Returns the description: the sigmoid of the best logit multiplies the expert's input, and a shared expert of the
+  /// same width is added.
   private static func describeLlama4(_ config: ConfigFile, prefix: String) throws -> ModelDescription {
     let count = try config.layerCount(default: 48)
     let step = try config.size("interleave_moe_layer_step", default: 1)

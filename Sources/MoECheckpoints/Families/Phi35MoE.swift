@@ -1,7 +1,7 @@
 import MoECore
 
 extension ModelFamily {
-  /// Phi-3.5-MoE: SparseMixer, which chooses two experts whatever `num_experts_per_tok` says.
+  /// Phi-3.5-MoE: SparseMixer, which always chooses two experts; another `num_experts_per_tok` is refused.
   static let phiMoE = ModelFamily("phimoe") { config in
     try config.require("num_experts_per_tok", isOneOf: .integer(2))
     return try ModelDescription(

@@ -33,7 +33,7 @@ extension ModelFamily {
       layers: sparseLayers(config.unquantized(), defaultCount: 24), at: { "model.layers.\($0).mlp" })
   }
 
-  /// Every `decoder_sparse_step`-th layer, without `mlp_only_layers`.
+  /// Returns every `decoder_sparse_step`-th layer that is not in `mlp_only_layers`.
   private static func sparseLayers(_ config: ConfigFile, defaultCount: Int) throws -> [Int] {
     let step = try config.size("decoder_sparse_step", default: 1)
     let dense = Set(try config.integers("mlp_only_layers") ?? [])

@@ -37,10 +37,10 @@ extension ModelFamily {
         })
   }
 
-  /// Layers 1, 1 + s, 1 + 2s, … for the step s, or all for the step 1.
+  /// Returns layers 1, 1 + s, 1 + 2s, … for the step s, and all layers for the step 1.
   ///
-  /// A step in the file wins over the one that follows from the number of sparse layers. Zero sparse layers give
-  /// the step of all layers, hence one sparse layer, as in transformers.
+  /// The step is the one in the file, or follows from the number of sparse layers. As in transformers, zero sparse
+  /// layers make the step as large as the number of layers, so that one layer is sparse.
   private static func sparseLayers(_ config: ConfigFile, _ stack: String, of count: Int) throws -> [Int] {
     let sparse = try config.count("num_sparse_\(stack)_layers", default: 3)
     let step = try config.count("\(stack)_sparse_step", default: sparse > 0 ? count / sparse : count)

@@ -1,5 +1,5 @@
-// Conversion of stored elements to Float. All three types convert exactly; NaN and infinity stay what they are.
-// Elements need not be aligned.
+// Conversion of stored elements to Float. All three types convert exactly, NaN and infinity included. Elements need not
+// be aligned.
 
 private protocol StoredFloat {
   associatedtype Bits: FixedWidthInteger & UnsignedInteger & BitwiseCopyable
@@ -15,8 +15,10 @@ private enum StoredBFloat16: StoredFloat {
 }
 
 private enum StoredFloat16: StoredFloat {
-  /// The magnitude's bits, moved into place, are the value times 2^−112, subnormals included; infinity and NaN
-  /// need the rest of their exponent. Without a branch, so that the loop vectorises.
+  /// Converts half precision without a branch, so that the loop vectorises.
+  ///
+  /// The magnitude's bits, moved into place, are the value times 2^−112, also for subnormals. Infinity and NaN get the
+  /// other bits of their exponent instead.
   @inline(__always) static func float(_ bits: UInt16) -> Float {
     let magnitude = UInt32(bits & 0x7FFF) << 13
     let finite = (Float(bitPattern: magnitude) * 0x1p112).bitPattern
@@ -59,7 +61,7 @@ private enum StoredFloat16: StoredFloat {
     }
     return
   }
-  // A transposition, in tiles whose lines of source and target stay in the cache.
+  // Transposes in tiles: the lines of source and target that a tile touches stay in the cache.
   let tile = 32
   for top in stride(from: 0, to: view.rows, by: tile) {
     for left in stride(from: 0, to: view.columns, by: tile) {
@@ -74,7 +76,7 @@ private enum StoredFloat16: StoredFloat {
   }
 }
 
-/// The little-endian integers of `source`.
+/// Returns the little-endian integers of `source`.
 @unsafe func decodeIntegers(_ source: UnsafeRawBufferPointer) -> [Int32] {
   (0..<source.count / 4).map { unsafe source.loadUnaligned(fromByteOffset: $0 * 4, as: Int32.self) }
 }

@@ -1,4 +1,4 @@
-/// Recursive descent over a document; `position` is the next unread byte.
+/// Parses a document by recursive descent; `position` is the next unread byte.
 struct JSONParser {
   let bytes: [UInt8]
   let path: String
@@ -43,7 +43,7 @@ struct JSONParser {
   }
 
   private mutating func object() throws(CheckpointError) -> JSONValue {
-    var members: [String: JSONValue] = [:]
+    var members = NamedValues<JSONValue>()
     if skip("}") { return .object(members) }
     repeat {
       skipSpace()

@@ -1,5 +1,7 @@
-/// A JSON document as RFC 8259 has it, and nothing more: a name that occurs twice in an object, which most
-/// parsers pass over, is an error, because in a list of tensors it means that one of them is lost.
+/// A JSON document of RFC 8259.
+///
+/// A name that occurs twice in an object is an error, although most parsers accept it: in a list of tensors it means
+/// that one of them is lost. Names are compared by their UTF-8 bytes.
 public enum JSONValue: Sendable, Equatable {
   /// `null`.
   case null
@@ -7,22 +9,22 @@ public enum JSONValue: Sendable, Equatable {
   case bool(Bool)
   /// A number without fraction and exponent that an `Int` holds exactly.
   case integer(Int)
-  /// Any other number; always finite.
+  /// Any other number, always finite.
   case number(Double)
   /// A string.
   case string(String)
   /// A list of values.
   case array([JSONValue])
   /// Values by name; every name occurs once.
-  case object([String: JSONValue])
+  case object(NamedValues<JSONValue>)
 
-  /// Values nested deeper than this are refused, so that no document exhausts the stack.
+  /// The deepest nesting that is accepted: a deeper document could exhaust the stack.
   public static let depthLimit = 64
 
   /// Parses a whole document in UTF-8.
   ///
   /// - Parameters:
-  ///   - bytes: the document; white space may surround the value, nothing else may.
+  ///   - bytes: the document: one value, with white space around it or without.
   ///   - path: the file that errors name.
   /// - Throws: ``CheckpointError`` with the byte offset of what is not JSON.
   public init(parsing bytes: [UInt8], path: String) throws(CheckpointError) {
@@ -30,7 +32,7 @@ public enum JSONValue: Sendable, Equatable {
     self = try parser.document()
   }
 
-  /// What the value is, in words.
+  /// The value in words, for errors.
   package var kind: String {
     switch self {
     case .null: "null"

@@ -1,16 +1,16 @@
 import MoECore
 
-/// The microscaling format of gpt-oss: 32 floats of four bits share a power of two.
+/// The microscaling format of gpt-oss (OCP Microscaling Formats 1.0, §5): 32 floats of four bits share a power of two.
 ///
-/// A byte holds two of them, the earlier in its low half. Four bits are a sign and one of 0, ½, 1, 1½, 2, 3, 4, 6;
-/// the shared scale s stands for 2^(s−127).
+/// A byte holds two floats, the earlier one in its low half. Four bits are a sign and one of 0, ½, 1, 1½, 2, 3, 4, 6. The
+/// shared scale s is the factor 2^(s−127).
 enum MXFP4 {
   /// Elements in a block.
   static let blockSize = 32
   /// Bytes of a block without its scale.
   static let blockBytes = 16
 
-  /// Every float there is: entry s·16 + code.
+  /// Every value: entry s·16 + code.
   private static let values: [Float] = {
     let magnitudes: [Double] = [0, 0.5, 1, 1.5, 2, 3, 4, 6]
     return (0..<256).flatMap { scale in
@@ -19,7 +19,7 @@ enum MXFP4 {
     }
   }()
 
-  /// Converts the blocks that `view` counts; the matrix has 32 columns for each of the view's.
+  /// Converts the blocks of `view` to a matrix with 32 columns per block.
   ///
   /// - Precondition: `scales` holds `view.end` bytes and `blocks` 16 times as many.
   @unsafe static func matrix(

@@ -2,8 +2,8 @@ import Glibc
 
 /// The bytes of a file, mapped into memory and read on demand, or bytes held in memory.
 ///
-/// The length is what `fstat` said when the file was opened. Like every reader that maps files, it relies on
-/// nobody shortening the file while it is in use.
+/// The length is the one that the file had when it was opened. As with every mapped file, no process may shorten it while
+/// it is in use.
 ///
 /// `@unchecked Sendable`: the bytes are never written.
 @safe final class MappedBytes: @unchecked Sendable {
@@ -58,12 +58,12 @@ import Glibc
     }
   }
 
-  /// The bytes of `range`, copied.
+  /// Returns a copy of the bytes of `range`.
   ///
   /// - Precondition: the range lies within the bytes.
   func copy(_ range: Range<Int>) -> [UInt8] { unsafe Array(bytes[range]) }
 
-  /// Calls `body` with the bytes of `range`, which need not be aligned; the pointer is valid only inside.
+  /// Calls `body` with the bytes of `range`, which need not be aligned. The pointer is valid inside `body` alone.
   ///
   /// - Precondition: the range lies within the bytes.
   func withBytes<Result>(_ range: Range<Int>, _ body: (UnsafeRawBufferPointer) -> Result) -> Result {
@@ -71,18 +71,18 @@ import Glibc
   }
 }
 
-/// What the last failed call of the system says about itself.
+/// Returns the reason why the last call of the system failed.
 func systemError() -> String { unsafe String(cString: strerror(errno)) }
 
-/// Whether something that is not a folder is at `path`.
+/// Whether there is something at `path` that is not a folder.
 func isFile(_ path: String) -> Bool {
   var status = stat()
   return unsafe stat(path, &status) == 0 && status.st_mode & S_IFMT != S_IFDIR
 }
 
-/// The bytes of a regular file.
+/// Returns the bytes of a regular file.
 ///
-/// - Throws: ``CheckpointError`` where it is none, cannot be read, or is longer than `limit` bytes.
+/// - Throws: ``CheckpointError`` where it is no regular file, cannot be read, or is longer than `limit` bytes.
 package func contents(ofFile path: String, atMost limit: Int) throws(CheckpointError) -> [UInt8] {
   let bytes = try MappedBytes(path: path)
   guard bytes.count <= limit else {

@@ -1,21 +1,22 @@
 public import MoECore
 
-/// A safetensors file, mapped into memory: opening it reads the header only, and each tensor's bytes are read
-/// when they are asked for.
+/// A safetensors file, mapped into memory. Opening it reads the header alone; the bytes of a tensor are read when they
+/// are asked for.
 ///
-/// Nothing in the file is trusted: whatever its bytes are, opening it succeeds or throws.
+/// Nothing in the file is trusted: opening it succeeds or throws, whatever its bytes are. Names of tensors are compared
+/// by their UTF-8 bytes. A tensor of a type that is not computed here does not hinder others: it has a type, a shape and
+/// bytes, and asking for its values throws.
 public struct SafetensorsFile: Sendable {
-  /// What the header says of one tensor.
+  /// One tensor, as the header describes it.
   public struct Tensor: Sendable, Equatable {
     /// The type of its elements.
     public let type: ElementType
-    /// Its extents, the slowest first; none for a scalar.
+    /// Its extents, the slowest first; empty for a scalar.
     public let shape: [Int]
-    /// Where its bytes are in the file.
-    public let bytes: Range<Int>
-
     /// The number of elements, the product of the shape.
-    public var count: Int { bytes.count / type.byteCount }
+    public let count: Int
+    /// The place of its bytes in the file.
+    public let bytes: Range<Int>
   }
 
   /// The file, as errors name it.
@@ -34,7 +35,7 @@ public struct SafetensorsFile: Sendable {
   ///
   /// - Parameters:
   ///   - bytes: the whole file.
-  ///   - name: what errors call it.
+  ///   - name: the file, as errors name it.
   /// - Throws: ``CheckpointError`` where it breaks a rule of the format.
   public init(bytes: [UInt8], name: String) throws(CheckpointError) {
     try self.init(MappedBytes(bytes), path: name)
@@ -47,15 +48,15 @@ public struct SafetensorsFile: Sendable {
   }
 
   /// The tensors by name.
-  public var tensors: [String: Tensor] { header.tensors }
+  public var tensors: NamedValues<Tensor> { header.tensors }
 
   /// The tensors' names in the order of their bytes.
   public var names: [String] { header.names }
 
-  /// What `__metadata__` says.
-  public var metadata: [String: String] { header.metadata }
+  /// The strings of `__metadata__` by name.
+  public var metadata: NamedValues<String> { header.metadata }
 
-  /// What the header says of the tensor called `name`.
+  /// Returns the header's description of the tensor called `name`.
   ///
   /// - Throws: ``CheckpointError`` where there is none.
   public func tensor(_ name: String) throws(CheckpointError) -> Tensor {
@@ -65,14 +66,30 @@ public struct SafetensorsFile: Sendable {
     return tensor
   }
 
-  /// The hash of the whole file, which reads all of it.
+  /// Returns the length and the hash of the whole file; all of it is read.
   package func digest() -> FileDigest {
     var hash = SHA256()
     unsafe storage.withBytes(0..<storage.count) { unsafe hash.update($0) }
     return FileDigest(byteCount: storage.count, sha256: hash.digest())
   }
 
-  /// A tensor of two dimensions `[rows, columns]`, converted to `Float`.
+  /// Returns the hash of the file with zeros, as ASCII digits, in the place of `digits` in its header.
+  ///
+  /// - Parameter digits: a text of the header.
+  /// - Returns: nil where the header does not have the text exactly once.
+  package func sha256(zeroing digits: String) -> [UInt8]? {
+    let wanted = Array(digits.utf8)
+    var head = storage.copy(0..<header.dataStart)
+    let places = head.indices.filter { head[$0...].starts(with: wanted) }
+    guard !wanted.isEmpty, places.count == 1 else { return nil }
+    for index in wanted.indices { head[places[0] + index] = UInt8(ascii: "0") }
+    var hash = SHA256()
+    hash.update(head)
+    unsafe storage.withBytes(header.dataStart..<storage.count) { unsafe hash.update($0) }
+    return hash.digest()
+  }
+
+  /// Returns a tensor of two dimensions `[rows, columns]`, converted to `Float`.
   ///
   /// - Throws: ``CheckpointError`` where there is none, or it is not F32, F16 or BF16, or not of rank 2.
   public func matrix(named name: String) throws(CheckpointError) -> Matrix {
@@ -86,7 +103,7 @@ public struct SafetensorsFile: Sendable {
       StridedView(start: 0, rows: tensor.shape[0], columns: tensor.shape[1], rowStride: tensor.shape[1]))
   }
 
-  /// The elements of a tensor of any shape, slowest dimension first, converted to `Float`.
+  /// Returns the elements of a tensor of any shape, the slowest dimension first, converted to `Float`.
   ///
   /// - Throws: ``CheckpointError`` where there is none, or it is not F32, F16 or BF16.
   public func floats(named name: String) throws(CheckpointError) -> [Float] {
@@ -99,7 +116,7 @@ public struct SafetensorsFile: Sendable {
     }
   }
 
-  /// Some rows of a tensor taken as `[count / columns, columns]`, converted to `Float`; nothing else of it is read.
+  /// Returns some rows of a tensor taken as `[count / columns, columns]`, converted to `Float`. No other row is read.
   ///
   /// - Precondition: the rows lie within the tensor.
   /// - Throws: ``CheckpointError`` where there is none, or it is not F32, F16 or BF16.
@@ -112,7 +129,7 @@ public struct SafetensorsFile: Sendable {
         start: range.lowerBound * columns, rows: range.count, columns: columns, rowStride: columns))
   }
 
-  /// The elements of an I32 tensor of any shape, slowest dimension first.
+  /// Returns the elements of an I32 tensor of any shape, the slowest dimension first.
   ///
   /// - Throws: ``CheckpointError`` where there is none, or it is not I32.
   public func integers(named name: String) throws(CheckpointError) -> [Int32] {
@@ -121,14 +138,14 @@ public struct SafetensorsFile: Sendable {
     return unsafe storage.withBytes(tensor.bytes) { unsafe decodeIntegers($0) }
   }
 
-  /// The bytes of a tensor of any type.
+  /// Returns the bytes of a tensor of any type.
   ///
   /// - Throws: ``CheckpointError`` where there is none.
   public func bytes(named name: String) throws(CheckpointError) -> [UInt8] {
     storage.copy(try tensor(name).bytes)
   }
 
-  /// The part of a tensor that `view` describes, as a matrix; nothing else of the tensor is read.
+  /// Returns the part of a tensor that `view` describes, as a matrix. No other part is read.
   ///
   /// - Precondition: the view lies within the tensor.
   func matrix(named name: String, _ view: StridedView) throws(CheckpointError) -> Matrix {
@@ -142,7 +159,9 @@ public struct SafetensorsFile: Sendable {
     return matrix
   }
 
-  /// Calls `body` with the bytes of a U8 tensor; the pointer is valid only inside.
+  /// Calls `body` with the bytes of a U8 tensor. The pointer is valid inside `body` alone.
+  ///
+  /// - Throws: ``CheckpointError`` where there is none, or it is not U8.
   func withPackedBytes<Result>(
     named name: String, _ body: (UnsafeRawBufferPointer) -> Result
   ) throws(CheckpointError) -> Result {
@@ -152,6 +171,6 @@ public struct SafetensorsFile: Sendable {
   }
 
   private func wrongType(_ name: String, _ tensor: Tensor, _ expected: String) -> CheckpointError {
-    CheckpointError(path, "tensor \(quoted(name)) is \(tensor.type.rawValue), expected \(expected)")
+    CheckpointError(path, "tensor \(quoted(name)) is \(tensor.type), expected \(expected)")
   }
 }

@@ -1,15 +1,20 @@
-/// What the header of a safetensors file says, checked against the size of the file.
+/// The header of a safetensors file, checked against the size of the file.
 ///
-/// The format: eight bytes, little-endian, are the length N of the header; N bytes of JSON map each tensor's
-/// name to its `dtype`, `shape` and `data_offsets`, and `__metadata__` to strings; the rest is the tensors'
-/// bytes, which cover it without gap or overlap.
+/// The format has three parts. Eight bytes, little-endian, are the length N of the header. N bytes of JSON map each
+/// tensor's name to its `dtype`, `shape` and `data_offsets`, and `__metadata__` to strings. The rest is the bytes of
+/// the tensors, which cover it without gap or overlap.
+///
+/// A tensor of a type that is not known here is accepted: its shape says nothing of its size, so its offsets alone
+/// are checked.
 struct SafetensorsHeader: Equatable {
-  var tensors: [String: SafetensorsFile.Tensor] = [:]
-  /// The names in the order of their bytes.
+  var tensors = NamedValues<SafetensorsFile.Tensor>()
+  /// The names in the order of their tensors' bytes.
   var names: [String] = []
-  var metadata: [String: String] = [:]
+  var metadata = NamedValues<String>()
+  /// The first byte of the data in the file.
+  let dataStart: Int
 
-  /// The longest header accepted, as in the format's own implementation.
+  /// The longest header accepted; the limit of the format's own implementation.
   static let limit = 100_000_000
 
   init(of bytes: MappedBytes, path: String) throws(CheckpointError) {
@@ -28,12 +33,11 @@ struct SafetensorsHeader: Equatable {
       throw CheckpointError(
         path, "the header is \(length) bytes long, but the file ends after \(bytes.count - 8) of them")
     }
-    let dataStart = 8 + Int(length)
+    dataStart = 8 + Int(length)
     guard case .object(let members) = try JSONValue(parsing: bytes.copy(8..<dataStart), path: path) else {
       throw CheckpointError(path, "the header is not a JSON object")
     }
-    // In the order of names, so that of several faults the same one is always reported.
-    for (name, value) in members.sorted(by: { $0.key < $1.key }) {
+    for (name, value) in members {
       if name == "__metadata__" {
         metadata = try Self.metadata(value, path: path)
       } else {
@@ -44,12 +48,14 @@ struct SafetensorsHeader: Equatable {
     names = try Self.order(tensors, dataStart: dataStart, end: bytes.count, path: path)
   }
 
-  private static func metadata(_ value: JSONValue, path: String) throws(CheckpointError) -> [String: String] {
+  private static func metadata(
+    _ value: JSONValue, path: String
+  ) throws(CheckpointError) -> NamedValues<String> {
     guard case .object(let members) = value else {
       throw CheckpointError(path, "__metadata__ is \(value.kind), expected an object of strings")
     }
-    var metadata: [String: String] = [:]
-    for (name, value) in members.sorted(by: { $0.key < $1.key }) {
+    var metadata = NamedValues<String>()
+    for (name, value) in members {
       guard case .string(let string) = value else {
         throw CheckpointError(path, "\(quoted(name)) in __metadata__ is \(value.kind), expected a string")
       }
@@ -67,36 +73,48 @@ struct SafetensorsHeader: Equatable {
     guard case .object(let members) = value else {
       throw error("is \(value.kind), expected an object with dtype, shape and data_offsets")
     }
-    for key in members.keys.sorted() where !["dtype", "shape", "data_offsets"].contains(key) {
+    for key in members.keys where !["dtype", "shape", "data_offsets"].contains(key) {
       throw error("has the unknown field \(quoted(key))")
     }
     guard case .string(let typeName)? = members["dtype"] else {
       throw error("has \(members["dtype"]?.kind ?? "no value") as dtype, expected a string")
     }
-    guard let type = ElementType(rawValue: typeName) else {
-      let known = ElementType.allCases.map(\.rawValue).joined(separator: ", ")
-      throw error("has the unknown dtype \(quoted(typeName)), expected one of \(known)")
-    }
+    let type = ElementType(rawValue: typeName)
     let shape = try integers(members["shape"], "shape", error)
     let offsets = try integers(members["data_offsets"], "data_offsets", error)
     guard offsets.count == 2 else {
       throw error("has \(offsets.count) data_offsets, expected its begin and end")
-    }
-    var size = type.byteCount
-    for extent in shape {
-      let (product, overflow) = size.multipliedReportingOverflow(by: extent)
-      if overflow { throw error("has shape \(shape), whose size overflows 64 bits") }
-      size = product
     }
     let (begin, end) = (offsets[0], offsets[1])
     guard begin <= end else { throw error("begins at byte \(begin) of the data and ends before, at \(end)") }
     guard end <= dataCount else {
       throw error("ends at byte \(end) of the data, but the file has only \(dataCount)")
     }
-    guard end - begin == size else {
-      throw error("has \(end - begin) bytes, expected \(size) for shape \(shape) of \(type.rawValue)")
+    let (count, size) = try size(of: shape, type, error)
+    guard size == nil || end - begin == size else {
+      throw error("has \(end - begin) bytes, expected \(size!) for shape \(shape) of \(type)")
     }
-    return SafetensorsFile.Tensor(type: type, shape: shape, bytes: dataStart + begin..<dataStart + end)
+    return SafetensorsFile.Tensor(
+      type: type, shape: shape, count: count, bytes: dataStart + begin..<dataStart + end)
+  }
+
+  /// Returns the elements of a shape, and their bytes where the type is known.
+  private static func size(
+    of shape: [Int], _ type: ElementType, _ error: (String) -> CheckpointError
+  ) throws(CheckpointError) -> (count: Int, bytes: Int?) {
+    var count = 1
+    for factor in shape {
+      let (product, overflow) = count.multipliedReportingOverflow(by: factor)
+      if overflow { throw error("has shape \(shape), whose size overflows 64 bits") }
+      count = product
+    }
+    guard let bitCount = type.bitCount else { return (count, nil) }
+    let (bits, overflow) = count.multipliedReportingOverflow(by: bitCount)
+    if overflow { throw error("has shape \(shape), whose size overflows 64 bits") }
+    guard bits.isMultiple(of: 8) else {
+      throw error("has shape \(shape) of \(type), \(bits) bits, expected whole bytes")
+    }
+    return (count, bits / 8)
   }
 
   private static func integers(
@@ -115,13 +133,16 @@ struct SafetensorsHeader: Equatable {
     return integers
   }
 
-  /// The names in the order of their bytes, which must cover the data exactly once.
+  /// Returns the names in the order of their tensors' bytes.
+  ///
+  /// - Throws: ``CheckpointError`` where the bytes do not cover the data exactly once.
   private static func order(
-    _ tensors: [String: SafetensorsFile.Tensor], dataStart: Int, end: Int, path: String
+    _ tensors: NamedValues<SafetensorsFile.Tensor>, dataStart: Int, end: Int, path: String
   ) throws(CheckpointError) -> [String] {
+    // Tensors without bytes may share a place; the sort is stable, so they stay in the order of their names.
     let sorted = tensors.sorted {
-      ($0.value.bytes.lowerBound, $0.value.bytes.upperBound, $0.key)
-        < ($1.value.bytes.lowerBound, $1.value.bytes.upperBound, $1.key)
+      ($0.value.bytes.lowerBound, $0.value.bytes.upperBound)
+        < ($1.value.bytes.lowerBound, $1.value.bytes.upperBound)
     }
     var covered = dataStart
     var previous = ""

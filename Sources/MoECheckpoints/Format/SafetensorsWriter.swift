@@ -2,7 +2,7 @@ public import MoECore
 
 /// Collects tensors and writes them as one safetensors file.
 ///
-/// The bytes depend on nothing but the tensors, their order and the metadata.
+/// The bytes depend on the tensors, their order and the metadata alone.
 public struct SafetensorsWriter: Sendable {
   private enum Content {
     case floats([Float])
@@ -17,12 +17,12 @@ public struct SafetensorsWriter: Sendable {
   }
 
   private var entries: [Entry] = []
-  private var names: Set<String> = []
+  private var names = NamedValues<Void>()
   /// Strings that the file carries as `__metadata__`.
-  public var metadata: [String: String]
+  public var metadata: NamedValues<String>
 
   /// Makes a writer without tensors.
-  public init(metadata: [String: String] = [:]) { self.metadata = metadata }
+  public init(metadata: NamedValues<String> = [:]) { self.metadata = metadata }
 
   /// Adds an F32 tensor of any shape.
   ///
@@ -59,20 +59,29 @@ public struct SafetensorsWriter: Sendable {
         "safetensors writer", "tensor \(quoted(name)) has \(count) elements, expected those of shape \(shape)"
       )
     }
-    guard name != "__metadata__", names.insert(name).inserted else {
+    guard name != "__metadata__", names.updateValue((), forKey: name) == nil else {
       throw CheckpointError("safetensors writer", "the tensor name \(quoted(name)) is already taken")
     }
     entries.append(Entry(name: name, shape: shape, content: content))
   }
 
-  /// Writes the file so that `path` holds either what it held before or all of the new file, even where the
-  /// machine stops in between: the bytes go to a temporary file beside it, which is flushed and renamed, and is
-  /// removed where anything fails.
+  /// Writes the file. Afterwards `path` holds all of the new file or, after a failure, what it held before, also where
+  /// the machine stops in between: the bytes go to a temporary file beside it, which is flushed and renamed.
   ///
   /// - Throws: ``CheckpointError`` naming the step that failed.
   public func write(to path: String) throws(CheckpointError) { try write(to: path) { _ in } }
 
-  /// The same, and says what was written.
+  /// Returns the length and the hash of the file that ``write(to:)`` would write.
+  package func digest() -> FileDigest {
+    var (byteCount, hash) = (0, SHA256())
+    forEachPiece { piece in
+      byteCount += piece.count
+      hash.update(piece)
+    }
+    return FileDigest(byteCount: byteCount, sha256: hash.digest())
+  }
+
+  /// Writes the file as ``write(to:)`` does, and returns its length and hash.
   package func writeDigested(to path: String) throws(CheckpointError) -> FileDigest {
     var (byteCount, hash) = (0, SHA256())
     try write(to: path) { piece in
@@ -91,23 +100,23 @@ public struct SafetensorsWriter: Sendable {
     }
   }
 
-  /// Checks that a file can be written to `path`, so that nobody computes for an hour to find that it cannot.
+  /// Checks that a file can be written to `path`, before hours of computing end with an error.
   ///
   /// - Throws: ``CheckpointError`` where the path is a folder, or the folder it is in cannot be written.
   public static func check(path: String) throws(CheckpointError) { try AtomicFile.check(path) }
 
-  /// The bytes of the whole file.
+  /// Returns the bytes of the whole file.
   public func bytes() -> [UInt8] {
     var bytes: [UInt8] = []
     forEachPiece { bytes += $0 }
     return bytes
   }
 
-  /// The length and the JSON text, padded with spaces to a multiple of eight.
+  /// Returns the length and the JSON text, which is padded with spaces to a multiple of eight.
   private func header() -> [UInt8] {
     var members: [String] = []
     if !metadata.isEmpty {
-      let strings = metadata.sorted { $0.key < $1.key }.map {
+      let strings = metadata.map {
         "\(jsonString($0.key)):\(jsonString($0.value))"
       }
       members.append("\"__metadata__\":{\(strings.joined(separator: ","))}")
@@ -127,7 +136,7 @@ public struct SafetensorsWriter: Sendable {
     return (0..<8).map { UInt8(truncatingIfNeeded: text.count >> ($0 * 8)) } + text
   }
 
-  /// Calls `body` with the bytes of the file, a piece at a time.
+  /// Calls `body` with the bytes of the file, one piece per call.
   private func forEachPiece<Failure: Error>(
     _ body: ([UInt8]) throws(Failure) -> Void
   ) throws(Failure) {
@@ -135,7 +144,7 @@ public struct SafetensorsWriter: Sendable {
     for entry in entries { try Self.forEachPiece(of: entry, body) }
   }
 
-  /// Calls `body` with a tensor's bytes, a piece at a time.
+  /// Calls `body` with a tensor's bytes, one piece per call.
   private static func forEachPiece<Failure: Error>(
     of entry: Entry, _ body: ([UInt8]) throws(Failure) -> Void
   ) throws(Failure) {
@@ -166,7 +175,7 @@ public struct SafetensorsWriter: Sendable {
   }
 }
 
-/// `text` as a JSON string, quotes included.
+/// Returns `text` as a JSON string, quotes included.
 package func jsonString(_ text: String) -> String {
   var json = "\""
   for scalar in text.unicodeScalars {

@@ -1,4 +1,4 @@
-/// Where the parameters of a family's MoE blocks are: names are relative to the block's prefix.
+/// The tensors of a family's MoE blocks. Names are relative to the block's prefix.
 struct BlockLayout: Sendable {
   var router: RouterLayout
   var experts: ExpertLayout
@@ -33,13 +33,13 @@ struct ProjectionNames: Sendable {
 
 /// The experts' tensors.
 enum ExpertLayout: Sendable {
-  /// One tensor an expert and projection, `[F, D]` and `[D, F]`, under `experts.<prefix><index>.`.
+  /// One tensor per expert and projection, `[F, D]` and `[D, F]`, under `experts.<prefix><index>.`.
   case separate(ProjectionNames, prefix: String = "")
   /// One tensor with the gate and up projections of all experts, and one with all down projections.
   case stacked(StackedLayout)
 }
 
-/// Tensors that hold a projection of all experts, the expert being the first dimension.
+/// Tensors that hold a projection of all experts. The first dimension is the expert.
 struct StackedLayout: Sendable {
   var gateUp: String
   var down: String
@@ -53,7 +53,7 @@ struct StackedLayout: Sendable {
 
 /// The tensors of the network beside the experts.
 struct DenseLayout: Sendable {
-  /// What the network's names begin with.
+  /// The start of the network's names.
   var prefix: String
   var names = ProjectionNames.projections
   /// `[1, D]` for a sigmoid gate.

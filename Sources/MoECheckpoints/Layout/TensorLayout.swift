@@ -1,4 +1,4 @@
-/// How the projections of one network lie in one tensor.
+/// The order of a network's projections in one tensor.
 enum Arrangement: Sendable {
   /// The tensor is one projection.
   case alone
@@ -7,11 +7,11 @@ enum Arrangement: Sendable {
   /// Gate and up alternate row by row, the gate first.
   case gateUpInterleaved
 
-  /// How many projections share the tensor.
+  /// The number of projections that share the tensor.
   var parts: Int { self == .alone ? 1 : 2 }
 }
 
-/// What a stored matrix has as rows.
+/// The meaning of a stored matrix's rows.
 enum Orientation: Sendable {
   /// `[outputs, inputs]`, as a linear layer of PyTorch stores its weight: y = x·Wᵀ.
   case outputRows
@@ -19,16 +19,16 @@ enum Orientation: Sendable {
   case inputRows
 }
 
-/// Which projection of a tensor that holds two.
+/// One projection of a tensor that holds two.
 enum Part: Int, Sendable {
   case gate, up
 }
 
-/// How a matrix of shape `[outputs, inputs]` is stored.
+/// The storage of a matrix of shape `[outputs, inputs]`.
 enum Storage: Sendable {
-  /// As floats.
+  /// Floats.
   case floats(Orientation)
-  /// As `NAME_blocks` `[…, outputs, inputs/32, 16]` and `NAME_scales` `[…, outputs, inputs/32]`.
+  /// Two tensors, `NAME_blocks` `[…, outputs, inputs/32, 16]` and `NAME_scales` `[…, outputs, inputs/32]`.
   case mxfp4
 }
 
@@ -36,8 +36,8 @@ enum Storage: Sendable {
 struct Slice: Sendable {
   var index = 0
 
-  /// Where projection `part` of `[outputs, inputs]` lies in a tensor of floats that holds `arrangement.parts`
-  /// of them an expert.
+  /// Returns the place of projection `part`, `[outputs, inputs]`, in a tensor of floats that holds `arrangement.parts`
+  /// projections per expert.
   func view(
     outputs: Int, inputs: Int, _ orientation: Orientation, _ arrangement: Arrangement, _ part: Part
   ) -> StridedView {

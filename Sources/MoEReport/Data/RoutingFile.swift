@@ -10,6 +10,8 @@ package struct RoutingFile: Decodable {
     var loss: [Double]
   }
 
+  /// The version of the file; nil in files of version 1 that do not name it.
+  var format: Int?
   var step: Int
   /// The MoE layers' indices in the model, and E of each.
   var layers: [Int]
@@ -22,13 +24,21 @@ package struct RoutingFile: Decodable {
   var samples: [Sample]
 
   enum CodingKeys: String, CodingKey {
-    case step, layers, experts, labels, classes, samples
+    case format, step, layers, experts, labels, classes, samples
     case byLabel = "by_label"
     case byClass = "by_class"
   }
 
+  /// The version that is known here.
+  private static let knownFormat = 1
+  /// The most bytes that a count may be: sums of counts stay within an `Int`.
+  private static let largestCount = 1 << 40
+
   /// The complaint about lengths that do not agree or values that cannot be, if any.
   var complaint: String? {
+    if let format, format != Self.knownFormat {
+      return "“format” is \(format), expected \(Self.knownFormat): another version of the program wrote it"
+    }
     if experts.count != layers.count {
       return "“experts” has \(experts.count) numbers, expected one for each of \(layers.count) layers"
     }
@@ -55,8 +65,8 @@ package struct RoutingFile: Decodable {
           let found = "“\(name)[\(layer)][\(expert)]” has \(row.count) counts"
           return "\(found), expected one for each of \(columns.count) \(columns.name)"
         }
-        if let count = row.first(where: { $0 < 0 }) {
-          return "“\(name)[\(layer)][\(expert)]” has \(count), expected 0 or more"
+        if let count = row.first(where: { !(0...largestCount).contains($0) }) {
+          return "“\(name)[\(layer)][\(expert)]” has \(count), expected 0 to \(largestCount)"
         }
       }
     }
@@ -79,6 +89,6 @@ extension RoutingFile.Sample {
       return "has the byte \(byte), expected 0 to 255"
     }
     if loss.count != bytes.count { return "has \(loss.count) losses for \(bytes.count) bytes" }
-    return loss.first { !$0.isFinite }.map { "has the loss \($0), expected a finite number" }
+    return loss.first { !(-1e15...1e15).contains($0) }.map { "has the loss \($0), expected one up to 10^15" }
   }
 }

@@ -62,7 +62,9 @@ struct RunDescription: Decodable {
 
   /// The complaint about values that cannot be, if any.
   var complaint: String? {
-    if format != Self.knownFormat { return "“format” is \(format), expected \(Self.knownFormat)" }
+    if format != Self.knownFormat {
+      return "“format” is \(format), expected \(Self.knownFormat): another version of the program wrote it"
+    }
     if parameters.active > parameters.total {
       return
         "“parameters.active_per_token” is \(parameters.active), more than the total of \(parameters.total)"
@@ -70,6 +72,17 @@ struct RunDescription: Decodable {
     let counts = [
       parameters.total, parameters.active, parameters.experts, data.trainBytes, data.validationBytes,
     ]
-    return counts.first { $0 < 0 }.map { "a count of parameters or bytes is \($0), expected 0 or more" }
+    if let count = counts.first(where: { !(0...1 << 60).contains($0) }) {
+      return "a count of parameters or bytes is \(count), expected 0 to 2^60"
+    }
+    for file in data.files {
+      for count in [file.trainBytes, file.validationBytes] where !(0...1 << 50).contains(count) {
+        return "“\(file.path)” has \(count) bytes, expected 0 to 2^50"
+      }
+    }
+    if !(0...1e18).contains(flopsPerToken) {
+      return "“flops_per_token” is \(flopsPerToken), expected 0 to 10^18"
+    }
+    return nil
   }
 }

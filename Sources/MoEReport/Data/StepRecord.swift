@@ -16,6 +16,8 @@ package struct StepRecord: Decodable {
     var dropRate: Double { choices == 0 ? 0 : Double(dropped) / Double(choices) }
   }
 
+  /// The version of the line; nil in lines of version 1 that do not name it.
+  var format: Int?
   package var step: Int
   /// Bytes of the step's batch.
   var tokens: Int
@@ -31,22 +33,35 @@ package struct StepRecord: Decodable {
   package var validationLoss: Double?
 
   enum CodingKeys: String, CodingKey {
-    case step, tokens, loss, seconds, stages, layers
+    case format, step, tokens, loss, seconds, stages, layers
     case learningRate = "learning_rate"
     case tokensPerSecond = "tokens_per_second"
     case validationLoss = "validation_loss"
   }
 
+  /// The version that is known here.
+  private static let knownFormat = 1
+  /// The most that a quantity may be, so that sums over a run stay finite and whole parts fit an `Int`.
+  private static let largestQuantity = 1e15
+
   /// The complaint about values that cannot be, beside the line before, if any.
   func complaint(after previous: StepRecord?) -> String? {
+    if let format, format != Self.knownFormat {
+      return "“format” is \(format), expected \(Self.knownFormat): another version of the program wrote it"
+    }
     for (name, value) in [
       ("loss", loss), ("seconds", seconds), ("tokens_per_second", tokensPerSecond),
       ("learning_rate", learningRate), ("validation_loss", validationLoss ?? 0),
-    ] + stages.sorted(by: { $0.key < $1.key }).map({ ("stages.\($0)", $1) })
-    where !value.isFinite || value < 0 {
-      return "“\(name)” is \(value), expected a finite number of 0 or more"
+    ] + stages.sorted(by: { $0.key < $1.key }).map({ ("stages.\($0)", $1) }) {
+      if !value.isFinite || value < 0 {
+        return "“\(name)” is \(value), expected a finite number of 0 or more"
+      }
+      if value > Self.largestQuantity {
+        return "“\(name)” is \(value), expected at most \(Self.largestQuantity)"
+      }
     }
-    if step < 1 { return "“step” is \(step), expected 1 or more" }
+    if !(1...1 << 40).contains(step) { return "“step” is \(step), expected 1 to 2^40" }
+    if tokens < 0 { return "“tokens” is \(tokens), expected 0 or more" }
     for layer in layers {
       if let complaint = layer.complaint { return "layer \(layer.layer): \(complaint)" }
     }

@@ -6,7 +6,7 @@ package protocol CheckpointContent {
   /// The file or folder, as errors name it.
   var path: String { get }
   /// What it says of its run.
-  var metadata: [String: String] { get }
+  var metadata: NamedValues<String> { get }
   /// The names of its tensors.
   var names: [String] { get }
   /// Checks that a tensor is there as F32 of a shape, and opens its file.
@@ -23,7 +23,7 @@ extension SafetensorsFile: CheckpointContent {
     guard tensor.shape == shape, tensor.type == .float32 else {
       throw CheckpointError(
         path,
-        "tensor \(quoted(name)) is \(tensor.type.rawValue) of shape \(tensor.shape), expected F32 of \(shape)"
+        "tensor \(quoted(name)) is \(tensor.type) of shape \(tensor.shape), expected F32 of \(shape)"
       )
     }
   }

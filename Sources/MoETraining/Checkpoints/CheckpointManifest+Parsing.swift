@@ -86,7 +86,7 @@ extension CheckpointManifest {
 private struct Fields {
   private let what: String
   private let path: String
-  private let members: [String: JSONValue]
+  private let members: NamedValues<JSONValue>
 
   init(_ value: JSONValue, of what: String, _ names: [String], path: String) throws(CheckpointError) {
     self.what = what
@@ -95,7 +95,7 @@ private struct Fields {
       throw CheckpointError(path, "\(what) is \(value.kind), expected an object")
     }
     self.members = members
-    if let unknown = members.keys.sorted().first(where: { !names.contains($0) }) {
+    if let unknown = members.keys.first(where: { !names.contains($0) }) {
       throw error("has the unknown field \(quoted(unknown))")
     }
   }
@@ -124,9 +124,8 @@ private struct Fields {
     return value
   }
 
-  /// Sorted by name, so that of several faults the same one is always reported.
-  func object(_ name: String) throws(CheckpointError) -> [(key: String, value: JSONValue)] {
+  func object(_ name: String) throws(CheckpointError) -> NamedValues<JSONValue> {
     guard case .object(let value)? = members[name] else { throw wrong(name, "an object") }
-    return value.sorted { $0.key < $1.key }
+    return value
   }
 }

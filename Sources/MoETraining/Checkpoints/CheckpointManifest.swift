@@ -23,14 +23,16 @@ package struct CheckpointManifest: Equatable, Sendable {
   /// The step of the run.
   package var step: Int
   /// What the checkpoint says of its run.
-  package var metadata: [String: String]
+  package var metadata: NamedValues<String>
   /// The files in order of the ranks that wrote them.
   package var files: [FileDigest]
   /// The tensors by name.
-  package var tensors: [String: Tensor]
+  package var tensors: NamedValues<Tensor>
 
   /// Collects them.
-  package init(step: Int, metadata: [String: String], files: [FileDigest], tensors: [String: Tensor]) {
+  package init(
+    step: Int, metadata: NamedValues<String>, files: [FileDigest], tensors: NamedValues<Tensor>
+  ) {
     self.step = step
     self.metadata = metadata
     self.files = files
@@ -62,10 +64,10 @@ package struct CheckpointManifest: Equatable, Sendable {
       let (name, hash) = (jsonString(fileName(index)), file.hexadecimal)
       return "    {\"name\": \(name), \"bytes\": \(file.byteCount), \"sha256\": \"\(hash)\"}"
     }
-    let tensors = tensors.sorted { $0.key < $1.key }.map { name, tensor in
+    let tensors = tensors.map { name, tensor in
       "    \(jsonString(name)): {\"shape\": \(tensor.shape), \"file\": \(tensor.file)}"
     }
-    let metadata = metadata.sorted { $0.key < $1.key }.map { key, value in
+    let metadata = metadata.map { key, value in
       "    \(jsonString(key)): \(jsonString(value))"
     }
     return """

@@ -1,5 +1,5 @@
 internal import Foundation
-internal import MoECheckpoints
+package import MoECheckpoints
 internal import MoECore
 
 extension ShardedCheckpoint {
@@ -17,7 +17,7 @@ extension ShardedCheckpoint {
   /// - Throws: on all ranks the same error: ``TrainingError/notFinite(what:)`` naming a matrix with a NaN or infinity,
   ///   before anything is written; `CheckpointError` where a file cannot be.
   package static func write(
-    _ entries: [CheckpointEntry], to path: String, step: Int, metadata: [String: String],
+    _ entries: [CheckpointEntry], to path: String, step: Int, metadata: NamedValues<String>,
     over ranks: CheckpointRanks
   ) throws {
     let label = "checkpoint of step \(step)"

@@ -93,8 +93,8 @@ package final class ShardedCheckpoint {
 }
 
 extension ShardedCheckpoint: CheckpointContent {
-  package var metadata: [String: String] { manifest.metadata }
-  package var names: [String] { manifest.tensors.keys.sorted() }
+  package var metadata: NamedValues<String> { manifest.metadata }
+  package var names: [String] { manifest.tensors.keys }
 
   package func check(_ name: String, shape: [Int]) throws(CheckpointError) {
     guard let tensor = manifest.tensors[name] else {

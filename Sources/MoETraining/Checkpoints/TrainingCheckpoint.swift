@@ -38,17 +38,18 @@ package struct TrainingCheckpoint {
     self.readsAll = readsAll
   }
 
-  /// Writes one file.
+  /// Writes one file, with a seal by which damage is found.
   ///
   /// - Throws: ``TrainingError/notFinite(what:)`` naming the first matrix with a NaN or infinity, before anything is
   ///   written; `CheckpointError` where it cannot be.
-  func write(to path: String, metadata: [String: String]) throws {
+  func write(to path: String, metadata: NamedValues<String>) throws {
     var writer = SafetensorsWriter(metadata: metadata)
     for entry in entries {
       let matrix = entry.read()
       if !matrix.isFinite { throw TrainingError.notFinite(what: "a value of \(entry.name)") }
       try writer.add(entry.name, matrix)
     }
+    CheckpointSeal.seal(&writer)
     try writer.write(to: path)
   }
 

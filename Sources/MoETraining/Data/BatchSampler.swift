@@ -1,12 +1,13 @@
 internal import MoE
 
-/// Sequences to train on, as a function of seed and step alone: a resumed run sees what it would have seen.
+/// Draws the sequences to train on. They depend on seed and step alone, so that a resumed run sees the sequences that an
+/// uninterrupted one would see.
 public struct BatchSampler: Sendable {
   /// B sequences of S bytes and the bytes that follow each of them, `[B·S]`.
   public struct Batch: Sendable, Equatable {
-    /// What the model reads.
+    /// The bytes that the model reads.
     public var inputs: [UInt8] = []
-    /// What it is to say.
+    /// The byte that follows each of them.
     public var targets: [UInt8] = []
   }
 
@@ -21,7 +22,7 @@ public struct BatchSampler: Sendable {
   /// - Parameters:
   ///   - sequenceLength: S.
   ///   - batchSize: B.
-  ///   - balancesLabels: draws each label equally often, rather than in proportion to its bytes.
+  ///   - balancesLabels: whether each label is drawn equally often, rather than in proportion to its bytes.
   /// - Throws: ``TrainingError/text(path:_:)`` naming a label with fewer than S + 1 bytes.
   public init(
     _ corpus: TextCorpus, sequenceLength: Int, batchSize: Int, seed: UInt64, balancesLabels: Bool = false
@@ -40,7 +41,7 @@ public struct BatchSampler: Sendable {
     self.balancesLabels = balancesLabels
   }
 
-  /// The batch of a step.
+  /// Returns the batch of a step.
   public func batch(at step: Int) -> Batch {
     var batch = Batch()
     for sequence in 0..<batchSize {
@@ -66,7 +67,8 @@ public struct BatchSampler: Sendable {
     return texts.count - 1
   }
 
-  /// A number in 0..<`bound`: the high half of a product, whose bias for any text is far below what can be seen.
+  /// Returns a number in 0..<`bound`: the high half of a product. For texts shorter than 2^40 bytes its bias is below
+  /// 2^−24.
   private static func below(_ bound: Int, _ generator: inout SeededGenerator) -> Int {
     Int(generator.next().multipliedFullWidth(by: UInt64(bound)).high)
   }

@@ -1,14 +1,14 @@
-/// The sequences a model is judged by: the same at every validation.
+/// The held-out sequences on which a model is evaluated. Every validation uses all of them.
 public struct HeldOutSequences: Sendable {
   /// The label of each sequence, as an index into ``labels``.
   public private(set) var labelOfSequence: [Int] = []
-  /// `[N·S]`: what the model reads.
+  /// `[N·S]`, the bytes that the model reads.
   public private(set) var inputs: [UInt8] = []
-  /// `[N·S]`: what it is to say.
+  /// `[N·S]`, the byte that follows each of them.
   public private(set) var targets: [UInt8] = []
   /// All labels of the corpus.
   public let labels: [String]
-  /// Labels without S + 1 bytes held out.
+  /// Labels of which fewer than S + 1 bytes are held out, so that no sequence is theirs.
   public private(set) var missing: [String] = []
   /// S.
   public let sequenceLength: Int
@@ -33,12 +33,12 @@ public struct HeldOutSequences: Sendable {
   public var count: Int { labelOfSequence.count }
 }
 
-/// What kind of character a byte of UTF-8 belongs to.
+/// The kind of character to which a byte of UTF-8 belongs.
 public enum ByteClass: String, Sendable, CaseIterable {
   case letter, upper, digit, space, punctuation
   case nonASCII = "non-ascii"
 
-  /// The class of a byte: any byte of a longer character says that it is one.
+  /// The class of a byte. Every byte of a character longer than one byte is ``nonASCII``.
   public init(_ byte: UInt8) {
     self =
       switch byte {

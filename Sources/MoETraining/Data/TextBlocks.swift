@@ -5,14 +5,14 @@ struct TextBlock {
   var hash: UInt64
 }
 
-/// How texts are cut to hold parts of them out.
+/// Cuts texts into blocks, some of which are held out.
 enum TextBlocks {
-  /// A block ends with the first line that reaches so many bytes.
+  /// The bytes after which a block ends with the line that reaches them.
   static let size = 2048
-  /// One block in so many is held out.
+  /// One of this many blocks is held out.
   static let share = 20
 
-  /// Blocks of about 2 KiB that end with a line, or, where a line is longer than a block, with a character.
+  /// Returns blocks of about 2 KiB that end with a line. Where a line is longer than a block, they end with a character.
   static func cut(_ bytes: [UInt8]) -> [Range<Int>] {
     var blocks: [Range<Int>] = []
     var start = 0
@@ -27,8 +27,8 @@ enum TextBlocks {
     return blocks
   }
 
-  /// Which of a label's blocks are held out: one in twenty, those whose content has the lowest hashes, at least one
-  /// where there are two. Neither a seed nor the order of the files changes the choice.
+  /// Returns whether each of a label's blocks is held out. One in twenty is, and at least one of two: those whose content
+  /// has the lowest hashes. Neither a seed nor the order of the files changes the choice.
   static func heldOut(_ blocks: [TextBlock]) -> [Bool] {
     let count = blocks.count < 2 ? 0 : max(1, blocks.count / share)
     let chosen = blocks.indices.sorted { (blocks[$0].hash, $0) < (blocks[$1].hash, $1) }.prefix(count)
@@ -38,7 +38,7 @@ enum TextBlocks {
   }
 }
 
-/// A hash that is the same on every machine: FNV-1a (Fowler, Noll and Vo), its bits mixed.
+/// Returns a hash that is equal on every machine: FNV-1a (Fowler, Noll and Vo) with its bits mixed.
 func contentHash(_ bytes: ArraySlice<UInt8>) -> UInt64 {
   var hash: UInt64 = 0xcbf2_9ce4_8422_2325
   for byte in bytes { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }

@@ -2,9 +2,9 @@
 public struct TextCorpus: Sendable {
   /// A file that was read.
   public struct File: Codable, Sendable, Equatable {
-    /// What it counts as: a language, say.
+    /// The name under which it counts, such as a language.
     public var label: String
-    /// Where it is.
+    /// Its path; bytes that are not UTF-8 are replacement characters.
     public var path: String
     /// Bytes to train on.
     public var trainBytes: Int
@@ -18,17 +18,17 @@ public struct TextCorpus: Sendable {
     }
   }
 
-  /// A file that was left out, and why.
+  /// A file or folder that was left out.
   public struct Skipped: Codable, Sendable, Equatable {
-    /// Where it is.
+    /// Its path; bytes that are not UTF-8 are replacement characters.
     public var path: String
-    /// Why, in a few words.
+    /// The reason, in a few words.
     public var reason: String
   }
 
   /// All files of one label, their bytes one after the other.
   public struct Text: Sendable {
-    /// What it counts as.
+    /// The name under which it counts.
     public var label: String
     /// Bytes to train on.
     public var train: [UInt8] = []
@@ -36,24 +36,29 @@ public struct TextCorpus: Sendable {
     public var validation: [UInt8] = []
   }
 
-  /// In the order in which labels were first named.
+  /// The texts, in the order in which their labels were first named.
   public private(set) var texts: [Text] = []
-  /// What was read.
+  /// The files that were read.
   public private(set) var files: [File] = []
-  /// What was left out.
+  /// The files and folders that were left out.
   public private(set) var skipped: [Skipped] = []
 
   /// Reads files and folders.
   ///
-  /// A folder is read recursively, its files in the order of their names; what is no text in it is left out and
-  /// listed. The same file, or the same bytes, count once.
+  /// A folder is read recursively, links included, its files in the order of their paths' bytes. Each file, and each
+  /// file with the bytes of another, is read once. Entries that are not read are listed in ``skipped`` with the reason:
+  /// hidden ones, pipes, sockets and devices, links to nothing, files that cannot be read or are no text, and folders of
+  /// runs.
   ///
-  /// - Parameter arguments: paths, or LABEL=PATH; without a label a folder counts as its name, a file as its name
-  ///   without extension.
-  /// - Throws: ``TrainingError/text(path:_:)`` for what cannot be read, and for a file named by itself that is empty
-  ///   or not UTF-8.
-  public init(_ arguments: [String]) throws(TrainingError) {
-    var reader = TextReader()
+  /// - Parameters:
+  ///   - arguments: PATH or LABEL=PATH. An argument that is the path of a file or folder is that path, also where it
+  ///     has an equals sign; otherwise the label ends at the first equals sign that such a path follows. Without a
+  ///     label a folder is called by its name, a file by its name without extension.
+  ///   - run: the folder of the run, which is left out where it is inside a folder of texts.
+  /// - Throws: ``TrainingError/text(path:_:)`` for an argument that cannot be read, for a file named by itself that is
+  ///   empty or not UTF-8, and for a folder without a text.
+  public init(_ arguments: [String], leavingOut run: String? = nil) throws(TrainingError) {
+    var reader = TextReader(leavingOut: run.flatMap { FilePath.find($0)?.target()?.identity })
     for argument in arguments { try reader.read(TextSource(argument)) }
     skipped = reader.skipped
     let labels = reader.files.map(\.label)
@@ -85,7 +90,7 @@ public struct TextCorpus: Sendable {
   /// Bytes held out.
   public var validationBytes: Int { texts.reduce(0) { $0 + $1.validation.count } }
 
-  /// A number that changes with any byte, label or order of the texts.
+  /// A hash that changes with any byte, any label and the order of the texts.
   public var fingerprint: String {
     var all: [UInt8] = []
     for text in texts {

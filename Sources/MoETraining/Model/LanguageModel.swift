@@ -1,4 +1,5 @@
 internal import ExpertParallel
+internal import Foundation
 public import MoE
 
 /// A decoder-only transformer over bytes with its gradients: forward and backward by hand, no graph.
@@ -22,8 +23,6 @@ public final class LanguageModel {
   public let ranks: Ranks?
   let extent: Recording.Extent
   let execution: Execution
-  /// Scratch that all layers share.
-  var workspace = ExpertParallelWorkspace()
   /// What is left to do of sums over ranks, in order.
   var openSums: [() throws -> Void] = []
   let embedding: Embedding
@@ -47,6 +46,11 @@ public final class LanguageModel {
     recording: Recording.Extent = .full, over ranks: Ranks? = nil, execution: Execution? = nil
   ) throws {
     try configuration.validate()
+    // Matrices of new parameters are made in memory that cannot be refused, so a model far too large is refused here.
+    let bytes = 4 * configuration.parameterCount(shareOfExperts: 1 / Double(ranks?.communicator.size ?? 1))
+    if bytes > Double(ProcessInfo.processInfo.physicalMemory) {
+      throw MoEError.outOfMemory(bytes: Int(bytes))
+    }
     OpenBLAS.prepare
     let execution = if let execution { execution } else { try Execution.automatic() }
     self.configuration = configuration
@@ -76,6 +80,7 @@ public final class LanguageModel {
       parameters.append(weight)
       return Linear(weight)
     }
+    let workspace = LayerWorkspace()
     var layers: [Layer] = []
     for (index, block) in configuration.blocks.enumerated() {
       let name = "layers.\(index)"
@@ -88,7 +93,7 @@ public final class LanguageModel {
       let feedForwardNorm = try norm("\(name).feed_forward_norm")
       let feedForward = try FeedForward(
         block, hiddenSize: hidden, index: index, weights: weights, precision: precision,
-        ranks: ranks, execution: execution)
+        ranks: ranks, workspace: workspace, execution: execution)
       parameters += feedForward.parameters
       layers.append(
         Layer(
@@ -106,7 +111,7 @@ public final class LanguageModel {
     get {
       var biases: [String: [Float]] = [:]
       for layer in layers {
-        if let bias = layer.feedForward.selectionBias {
+        if let bias = layer.feedForward.layer.selectionBias {
           biases["layers.\(layer.feedForward.index).selection_bias"] = bias
         }
       }
@@ -115,7 +120,7 @@ public final class LanguageModel {
     set {
       for layer in layers {
         if let bias = newValue["layers.\(layer.feedForward.index).selection_bias"] {
-          layer.feedForward.selectionBias = bias
+          layer.feedForward.layer.selectionBias = bias
         }
       }
     }

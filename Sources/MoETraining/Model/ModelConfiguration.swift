@@ -45,14 +45,33 @@ public struct ModelConfiguration: Codable, Sendable, Equatable {
       hiddenSize % 32 == 0 && (32...1 << 16).contains(hiddenSize),
       "the hidden size is \(hiddenSize), expected a multiple of 32 up to 65536")
     try require(
-      headCount > 0 && hiddenSize % (2 * headCount) == 0,
+      (1...hiddenSize / 2).contains(headCount) && hiddenSize % (2 * headCount) == 0,
       "\(headCount) heads do not divide a hidden size of \(hiddenSize) into even parts")
     try require((1...1024).contains(layerCount), "the model has \(layerCount) layers, expected 1 to 1024")
     try require(
       rotaryBase > 1 && rotaryBase.isFinite, "the rotary base is \(rotaryBase), expected more than 1")
     try require(
       normEpsilon > 0 && normEpsilon.isFinite, "the norm's epsilon is \(normEpsilon), expected more than 0")
-    for block in blocks { _ = try block.layer(hiddenSize: hiddenSize, isTraining: true) }
+    for block in blocks {
+      for isTraining in [true, false] { _ = try block.layer(hiddenSize: hiddenSize, isTraining: isTraining) }
+    }
+    let parameters = parameterCount()
+    try require(
+      parameters <= Self.parameterLimit,
+      "the model has \(parameters) parameters, expected at most \(Self.parameterLimit)")
+  }
+
+  /// The most parameters of a model. Below it every product of sizes fits an `Int`.
+  private static let parameterLimit = 1e15
+
+  /// The number of parameters in Double, which no size overflows.
+  ///
+  /// - Parameter shareOfExperts: the share of the experts that is counted: what one of several ranks holds.
+  func parameterCount(shareOfExperts: Double = 1) -> Double {
+    blocks.reduce(Double(vocabularySize) * Double(hiddenSize)) {
+      $0 + $1.parameterCount(hiddenSize: hiddenSize, shareOfExperts: shareOfExperts)
+        + 4 * Double(hiddenSize) * Double(hiddenSize)
+    }
   }
 
   /// Multiply-adds of the weights a token passes, twice: the FLOPs of a forward pass, without attention scores.
@@ -118,6 +137,13 @@ public struct FeedForwardBlock: Codable, Sendable, Equatable {
   public var inputJitter: Float = 0
   /// γ of the selection bias's update, where there is one.
   public var biasRate: Float = 0
+  /// Whether router, experts, dense branch and its gate have biases. They begin at 0, are trained, and do not decay.
+  public var hasBiases: Bool {
+    get { biases ?? false }
+    set { biases = newValue ? true : nil }
+  }
+  /// nil for none, so that a run without biases has the description that earlier versions wrote and read.
+  private var biases: Bool?
 
   /// Makes a block without losses and without dropping.
   public init(
@@ -151,6 +177,11 @@ public struct FeedForwardBlock: Codable, Sendable, Equatable {
       throw .invalidConfiguration(
         "\(routing.rawValue) routes between \(expertCount) experts, expected 2 or more")
     }
+    guard isMoE || expertCount == 1 && expertsPerToken == 1 else {
+      throw .invalidConfiguration(
+        "a dense block has \(expertCount) experts, of which each token passes \(expertsPerToken), expected 1 of 1"
+      )
+    }
     for size in [feedForwardSize, denseBranch ?? 32] where size % 32 != 0 || size < 32 {
       throw .invalidConfiguration("a feed-forward size is \(size), expected a multiple of 32")
     }
@@ -175,6 +206,13 @@ public struct FeedForwardBlock: Codable, Sendable, Equatable {
     case .mixtral: return .softmaxTopK(normalized: true)
     case .deepSeekV3: return .deepseekV3(groups: 1, selectedGroups: 1, normalized: true, scale: 1)
     }
+  }
+
+  /// The weights of the block, the router's included.
+  fileprivate func parameterCount(hiddenSize: Int, shareOfExperts: Double) -> Double {
+    let matrices: Double = activation == .swiglu ? 3 : 2
+    let widths = shareOfExperts * Double(expertCount) * Double(feedForwardSize) + Double(denseBranch ?? 0)
+    return Double(hiddenSize) * (matrices * widths + Double(expertCount))
   }
 
   /// Weights a token passes, the router's left out.

@@ -47,6 +47,8 @@ struct RoutingMap: Codable, Sendable {
     var loss: [Float]
   }
 
+  /// The version of the file.
+  var format = 1
   var step: Int
   var layers: [Int]
   var experts: [Int]
@@ -60,7 +62,7 @@ struct RoutingMap: Codable, Sendable {
   var samples: [Sample] = []
 
   enum CodingKeys: String, CodingKey {
-    case step, layers, experts, labels, classes, samples
+    case format, step, layers, experts, labels, classes, samples
     case byLabel = "by_label"
     case byClass = "by_class"
   }

@@ -42,7 +42,7 @@ private func lines(_ count: Int, _ word: String = "line") -> [UInt8] {
       let reasons = corpus.skipped.map { "\(URL(filePath: $0.path).lastPathComponent): \($0.reason)" }
       #expect(
         reasons == [
-          "a.dat: the file is not text: byte 1 is zero", "empty: the file is empty",
+          ".hidden: a hidden file", "a.dat: the file is not text: byte 1 is zero", "empty: the file is empty",
           "latin: the file is not UTF-8: byte 1 begins no character",
           "link.u8: the same file as \(folder.path)/de/b.txt",
           "same: the same bytes as \(folder.path)/de/b.txt",

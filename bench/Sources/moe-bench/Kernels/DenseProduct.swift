@@ -1,4 +1,4 @@
-import COpenBLAS
+import CSystemBLAS
 import MoE
 
 /// C [M,N] = A [M,K]·B [N,K]ᵀ by OpenBLAS: what the same FLOPs take where nothing is ragged, nothing has to be

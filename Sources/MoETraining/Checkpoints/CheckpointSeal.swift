@@ -1,0 +1,51 @@
+internal import MoECheckpoints
+
+/// The hash in a checkpoint of one file, by which damage anywhere in it is found.
+///
+/// Two strings of `__metadata__` are the seal: `checkpoint_format`, the version, and `sha256`, the hash of the whole file
+/// with zeros in the place of the hash's 64 digits. Both are there or neither: damage to the name of one leaves the
+/// other.
+enum CheckpointSeal {
+  private static let formatKey = "checkpoint_format"
+  private static let hashKey = "sha256"
+  /// The version of the checkpoint's form that is written.
+  private static let format = 2
+
+  /// Adds the seal to all that `writer` holds.
+  static func seal(_ writer: inout SafetensorsWriter) {
+    writer.metadata[formatKey] = "\(format)"
+    writer.metadata[hashKey] = String(repeating: "0", count: 64)
+    writer.metadata[hashKey] = writer.digest().hexadecimal
+  }
+
+  /// Checks the version and, where there is a seal, every byte of the file, which reads all of it.
+  ///
+  /// - Returns: whether the file has a seal. Files of version 1 have none: damage to their values cannot be found.
+  /// - Throws: `CheckpointError` where the version is not known, or the file was changed since it was sealed.
+  static func verify(_ file: SafetensorsFile) throws(CheckpointError) -> Bool {
+    try checkFormat(of: file)
+    guard let expected = file.metadata[hashKey] else {
+      if file.metadata[formatKey] == nil { return false }
+      throw CheckpointError(file.path, "its metadata has no \(quoted(hashKey)), so it is damaged")
+    }
+    guard let found = file.sha256(zeroing: expected) else {
+      throw CheckpointError(
+        file.path, "its header does not have the SHA-256 \(quoted(expected)) exactly once")
+    }
+    let digits = FileDigest(byteCount: 0, sha256: found).hexadecimal
+    guard digits == expected else {
+      throw CheckpointError(
+        file.path, "has the SHA-256 \(digits), expected \(quoted(expected)) by its metadata, so it is damaged"
+      )
+    }
+    return true
+  }
+
+  /// Throws `CheckpointError` where the file is of a version that is not known.
+  static func checkFormat(of file: SafetensorsFile) throws(CheckpointError) {
+    if let found = file.metadata[formatKey], found != "\(format)" {
+      throw CheckpointError(
+        file.path, "has the checkpoint format \(quoted(found)), expected \(format): another version wrote it")
+    }
+  }
+}

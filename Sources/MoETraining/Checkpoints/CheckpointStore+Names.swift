@@ -1,0 +1,68 @@
+internal import Foundation
+internal import MoECheckpoints
+
+/// The names of checkpoints: `checkpoint.safetensors` and `checkpoint-previous.safetensors` of one rank,
+/// `checkpoint-<step>` of several.
+extension CheckpointStore {
+  static let newestFile = "checkpoint.safetensors"
+  static let previousFile = "checkpoint-previous.safetensors"
+  /// Where a checkpoint waits until it is whole.
+  static let nextFile = "checkpoint-next.safetensors"
+  static let nextFolder = "checkpoint-next"
+  /// What is added to the name of a folder while another of the same step takes its place.
+  static let replaced = ".previous"
+
+  func path(_ name: String) -> String { "\(path)/\(name)" }
+
+  static func folderName(step: Int) -> String { "checkpoint-\(step)" }
+
+  /// The step in the name of a folder; nil for another name.
+  static func step(ofFolder name: String) -> Int? {
+    let stem = name.hasSuffix(replaced) ? String(name.dropLast(replaced.count)) : name
+    guard stem.hasPrefix("checkpoint-"), let step = Int(stem.dropFirst("checkpoint-".count)), step >= 0,
+      stem == folderName(step: step)
+    else { return nil }
+    return step
+  }
+
+  /// The names of what should be checkpoints, the newest first.
+  ///
+  /// A newest file of which nobody can tell the step comes first, so that nothing is passed over in silence; a previous
+  /// one comes last.
+  func names() -> [String] {
+    let all = fileNames(in: path)
+    let folders = all.filter { Self.step(ofFolder: $0) != nil }
+    var files = all.filter { $0 == Self.newestFile || $0 == Self.previousFile }
+    if folders.isEmpty, isExpected || !files.isEmpty, !files.contains(Self.newestFile) { files.append(Self.newestFile) }
+    var steps: [String: Int] = [:]
+    for name in folders { steps[name] = Self.step(ofFolder: name)! }
+    for name in files { steps[name] = openedStep(of: name) ?? (name == Self.newestFile ? .max : -1) }
+    // Of one step, what was put in place comes before what it took the place of.
+    func order(_ name: String) -> (Int, String) { (-steps[name]!, name == Self.newestFile ? "" : name) }
+    return steps.keys.sorted { order($0) < order($1) }
+  }
+
+  /// The step of a checkpoint by its manifest or header; nil where it cannot be opened.
+  func openedStep(of name: String) -> Int? {
+    guard let step = Self.step(ofFolder: name) else { return try? openFile(name).step }
+    let path = path("\(name)/\(CheckpointManifest.name)")
+    guard let bytes = try? contents(ofFile: path, atMost: CheckpointManifest.limit),
+      let manifest = try? CheckpointManifest(parsing: bytes, path: path), manifest.step == step
+    else { return nil }
+    return step
+  }
+
+  func openFile(_ name: String) throws(CheckpointError) -> (file: SafetensorsFile, step: Int) {
+    let file = try SafetensorsFile(path: path(name))
+    try CheckpointSeal.checkFormat(of: file)
+    guard let step = file.metadata["step"].flatMap(Int.init), step >= 0 else {
+      throw CheckpointError(file.path, "its metadata has no step, so it is no checkpoint of a run")
+    }
+    return (file, step)
+  }
+}
+
+/// The names in a folder; none where it cannot be read.
+func fileNames(in folder: String) -> [String] {
+  (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []
+}

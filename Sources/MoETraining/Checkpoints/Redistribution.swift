@@ -1,0 +1,88 @@
+package import ExpertParallel
+internal import MoECheckpoints
+internal import MoECore
+
+/// Brings matrices from the ranks that have them to those that want them, by one all-to-all. A collective.
+///
+/// A matrix that a rank has itself is not sent; any other is sent by one of the ranks that have it. Beside what it holds and
+/// what it wants, a rank then has twice in memory what it sends and what it receives: as numbers and as messages.
+///
+/// - Parameters:
+///   - held: what this rank has. Matrices of the same name are the same on all ranks.
+///   - wanted: what this rank is to have; other memory than that of `held`.
+///   - communicator: the ranks.
+/// - Returns: the bytes that this rank received from others.
+/// - Throws: on all ranks the same `CheckpointError` naming a matrix that nobody has or that is wanted in another shape,
+///   before anything is sent; `CommunicationError`.
+@discardableResult
+package func redistribute(
+  from held: [CheckpointEntry], to wanted: [CheckpointEntry], over communicator: any Communicator
+) throws -> Int {
+  let (rank, label) = (communicator.rank, "moving experts")
+  let ranks = CheckpointRanks(communicator)
+  let routes = try MatrixRoutes(
+    held: ranks.gather(held, step: label), wanted: ranks.gather(wanted, step: label))
+  let sources = Dictionary(held.map { ($0.name, $0) }) { first, _ in first }
+  var sent: [Float] = []
+  var counts: [Int] = []
+  for target in 0..<communicator.size {
+    let before = sent.count
+    if target != rank {
+      for name in routes.names(from: rank, to: target) { sent += sources[name]!.read().elements }
+    }
+    counts.append(sent.count - before)
+  }
+  let (received, _) = try communicator.allToAll(sent, counts: counts, during: label)
+  let targets = Dictionary(wanted.map { ($0.name, $0) }) { first, _ in first }
+  var first = 0
+  for source in 0..<communicator.size {
+    for name in routes.names(from: source, to: rank) {
+      let target = targets[name]!
+      if source == rank {
+        target.write(sources[name]!.read())
+        continue
+      }
+      let (rows, columns) = (target.shape[0], target.shape[1])
+      target.write(
+        try Matrix(rows: rows, columns: columns, elements: received[first..<first + rows * columns]))
+      first += rows * columns
+    }
+  }
+  return received.count * MemoryLayout<Float>.stride
+}
+
+/// Which rank sends which matrix to whom: the same on all ranks.
+private struct MatrixRoutes {
+  /// The rank that each matrix comes from, in the order of what a rank wants, `[R]` lists.
+  private let routes: [[(name: String, source: Int)]]
+
+  init(held: [[MatrixName]], wanted: [[MatrixName]]) throws(CheckpointError) {
+    var holders: [String: (shape: [Int], ranks: [Int])] = [:]
+    for (rank, matrices) in held.enumerated() {
+      for matrix in matrices { holders[matrix.name, default: (matrix.shape, [])].ranks.append(rank) }
+    }
+    var routes: [[(name: String, source: Int)]] = []
+    for (rank, matrices) in wanted.enumerated() {
+      var route: [(name: String, source: Int)] = []
+      for matrix in matrices {
+        guard let holder = holders[matrix.name] else {
+          throw CheckpointError("rank \(rank)", "wants tensor \(quoted(matrix.name)), which no rank has")
+        }
+        guard holder.shape == matrix.shape else {
+          throw CheckpointError(
+            "rank \(rank)",
+            "wants tensor \(quoted(matrix.name)) in shape \(matrix.shape), but rank \(holder.ranks[0]) has it in "
+              + "\(holder.shape)")
+        }
+        let source = holder.ranks.contains(rank) ? rank : holder.ranks[rank % holder.ranks.count]
+        route.append((matrix.name, source))
+      }
+      routes.append(route)
+    }
+    self.routes = routes
+  }
+
+  func names(from source: Int, to target: Int) -> [String] {
+    routes[target].filter { $0.source == source }.map(\.name)
+  }
+}

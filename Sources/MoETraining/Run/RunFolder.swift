@@ -1,0 +1,93 @@
+internal import Foundation
+internal import MoECheckpoints
+
+/// The folder of a run: its files and who may write them.
+public struct RunFolder: Sendable {
+  /// As it was named.
+  public let path: String
+
+  /// A folder that may not exist yet.
+  public init(_ path: String) {
+    self.path = path.count > 1 && path.hasSuffix("/") ? String(path.dropLast()) : path
+  }
+
+  var descriptionPath: String { "\(path)/run.json" }
+  var metricsPath: String { "\(path)/metrics.jsonl" }
+  var routingPath: String { "\(path)/routing.json" }
+  var samplePath: String { "\(path)/sample.txt" }
+
+  /// The checkpoints of the run. One is expected as soon as a step was recorded.
+  package var checkpoints: CheckpointStore {
+    CheckpointStore(
+      path, isExpected: !(FileManager.default.contents(atPath: metricsPath) ?? Data()).isEmpty)
+  }
+
+  /// Makes the folder for a new run.
+  ///
+  /// - Throws: ``TrainingError/run(path:_:)`` where it holds anything, or cannot be made.
+  public func create() throws(TrainingError) {
+    let found = (try? FileManager.default.contentsOfDirectory(atPath: path)) ?? []
+    if found.contains("run.json") {
+      throw .run(path: path, "the folder holds a run already; --resume continues it")
+    }
+    if !found.isEmpty { throw .run(path: path, "the folder exists and is not empty") }
+    do {
+      try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+    } catch {
+      throw .run(path: path, "the folder cannot be made: \(error.localizedDescription)")
+    }
+  }
+
+  /// Claims the folder for this process, as long as it lives.
+  ///
+  /// - Throws: ``TrainingError/run(path:_:)`` where another process has it.
+  public func lock() throws(TrainingError) {
+    let descriptor = unsafe open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    guard descriptor >= 0 else { throw .run(path: path, "the folder cannot be opened") }
+    guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
+      close(descriptor)
+      throw .run(path: path, "another process is training this run")
+    }
+  }
+
+  /// Reads `run.json` and checks its numbers.
+  ///
+  /// - Throws: ``TrainingError/run(path:_:)`` where there is none, it cannot be understood, or a value is out of range.
+  public func description() throws(TrainingError) -> RunDescription {
+    guard let data = FileManager.default.contents(atPath: descriptionPath) else {
+      throw .run(path: path, "there is no run.json, so this is not the folder of a run")
+    }
+    do {
+      let description = try JSONDecoder().decode(RunDescription.self, from: data)
+      try description.validate()
+      return description
+    } catch {
+      throw .run(path: descriptionPath, "the file cannot be understood: \(Self.reason(error))")
+    }
+  }
+
+  private static func reason(_ error: any Error) -> String {
+    switch error as? DecodingError {
+    case .keyNotFound(let key, _): "“\(key.stringValue)” is missing"
+    case .typeMismatch(_, let context), .valueNotFound(_, let context), .dataCorrupted(let context):
+      context.codingPath.isEmpty
+        ? "it is not JSON"
+        : "“\(context.codingPath.map(\.stringValue).joined(separator: "."))” has no such value"
+    default: "\(error)"
+    }
+  }
+
+  /// Writes `run.json`.
+  public func write(_ description: RunDescription) throws(TrainingError) {
+    try write(RunDescription.json(description, isPretty: true) + "\n", to: descriptionPath)
+  }
+
+  /// Writes a text that appears whole or not at all.
+  func write(_ text: String, to path: String) throws(TrainingError) {
+    do {
+      try Data(text.utf8).write(to: URL(filePath: path), options: .atomic)
+    } catch {
+      throw .run(path: path, "the file cannot be written: \(error.localizedDescription)")
+    }
+  }
+}
