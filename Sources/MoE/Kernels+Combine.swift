@@ -12,6 +12,13 @@ struct Combination {
   let tokenCount: Int
   let expertsPerToken: Int
   let hiddenSize: Int
+
+  /// The combination as the kernels take it; valid as long as its memory is.
+  fileprivate var cValue: moe_choices {
+    unsafe moe_choices(
+      T: Int64(tokenCount), K: Int64(expertsPerToken), D: Int64(hiddenSize), y: rows.base,
+      choice_row: choiceRow.base, weights: weights?.base)
+  }
 }
 
 extension Kernels {
@@ -20,10 +27,10 @@ extension Kernels {
     _ sum: Combination, branch: MemoryView<Float>?, gates: BranchGates?, into output: MemoryView<Float>,
     execution: Execution
   ) {
-    unsafe moe_combine(
-      execution.cValue, sum.rows.base, sum.choiceRow.base, sum.weights?.base, Int64(sum.tokenCount),
-      Int64(sum.expertsPerToken), Int64(sum.hiddenSize), branch?.base, gates?.values.base,
-      Int64(gates?.columns ?? 0), output.base)
+    var choices = unsafe sum.cValue
+    var dense = unsafe moe_branch(
+      rows: branch?.base, gates: gates?.values.base, gate_columns: Int64(gates?.columns ?? 0))
+    unsafe moe_combine(execution.cValue, &choices, &dense, output.base)
   }
 
   /// dL/dweights [T, K]: the product of each token's `gradient` [T, D] with the row of each of its choices.
@@ -31,8 +38,7 @@ extension Kernels {
     _ sum: Combination, gradient: MemoryView<Float>, into weightGradients: MemoryView<Float>,
     execution: Execution
   ) {
-    unsafe moe_combine_backward(
-      execution.cValue, gradient.base, sum.rows.base, sum.choiceRow.base, Int64(sum.tokenCount),
-      Int64(sum.expertsPerToken), Int64(sum.hiddenSize), weightGradients.base)
+    var choices = unsafe sum.cValue
+    unsafe moe_combine_backward(execution.cValue, &choices, gradient.base, weightGradients.base)
   }
 }

@@ -16,6 +16,17 @@ extension ActivationFunction {
   }
 }
 
+extension PackedExperts {
+  /// The networks as the kernels take them; valid as long as the experts are.
+  var cValue: moe_networks {
+    let (function, alpha, limit) = activation.cValue
+    return unsafe moe_networks(
+      D: Int64(hiddenSize), F: Int64(feedForwardSize), format: precision.cValue, activation: function,
+      alpha: alpha, limit: limit, up: up.base, down: down.base, gate_bias: gateBias?.floats,
+      up_bias: upBias?.floats, down_bias: downBias?.floats)
+  }
+}
+
 extension Kernels {
   /// The first product of a set of networks, with bias and activation.
   ///
@@ -25,26 +36,17 @@ extension Kernels {
     tiles: inout TileScratch, scratch: inout CallScratch
   ) throws(MoEError) -> (preactivation: RowTiles?, hidden: RowTiles) {
     let groups = input.groups
-    let (activation, alpha, limit) = experts.activation.cValue
     let hidden = try reserveTiles(
       groups, width: experts.feedForwardSize, precision: experts.precision, execution, in: &tiles.hidden)
-    let kernel = try scratch.kernel.reserve(
-      bytes: moe_grouped_gemm_scratch_bytes(execution.cValue, Int64(groups.groupCount)))
-    guard isRecorded else {
-      unsafe moe_grouped_gemm_up(
-        execution.cValue, experts.precision.cValue, input.memory.base, Int64(groups.groupCount),
-        groups.offsets.base, Int64(experts.hiddenSize), Int64(experts.feedForwardSize), experts.up.base,
-        experts.gateBias?.floats, experts.upBias?.floats, activation, alpha, limit, hidden.memory.base,
-        kernel.base)
-      return (nil, hidden)
-    }
-    let preactivation = try reserveTiles(
-      groups, width: experts.upPanelCount * MOE_PANEL, precision: .float32, execution,
-      in: &tiles.preactivation)
-    unsafe moe_grouped_gemm_up_recorded(
-      execution.cValue, experts.precision.cValue, input.memory.base, Int64(groups.groupCount),
-      groups.offsets.base, Int64(experts.hiddenSize), Int64(experts.feedForwardSize), experts.up.base,
-      experts.gateBias?.floats, experts.upBias?.floats, activation, alpha, limit, preactivation.memory.floats,
+    let preactivation =
+      isRecorded
+      ? try reserveTiles(
+        groups, width: experts.upPanelCount * MOE_PANEL, precision: .float32, execution,
+        in: &tiles.preactivation) : nil
+    let kernel = try scratch.kernel.reserve(bytes: moe_grouped_gemm_scratch_bytes(execution.cValue))
+    var networks = unsafe experts.cValue
+    unsafe moe_grouped_gemm_up(
+      execution.cValue, &networks, groups.cValue, input.memory.base, preactivation?.memory.floats,
       hidden.memory.base, kernel.base)
     return (preactivation, hidden)
   }
@@ -56,12 +58,10 @@ extension Kernels {
   ) throws(MoEError) -> MemoryView<Float> {
     let groups = hidden.groups
     let result = try rows.reserve(groups.rowCount * experts.hiddenSize, of: Float.self)
-    let kernel = try scratch.kernel.reserve(
-      bytes: moe_grouped_gemm_scratch_bytes(execution.cValue, Int64(groups.groupCount)))
+    let kernel = try scratch.kernel.reserve(bytes: moe_grouped_gemm_scratch_bytes(execution.cValue))
+    var networks = unsafe experts.cValue
     unsafe moe_grouped_gemm_down(
-      execution.cValue, experts.precision.cValue, hidden.memory.base, Int64(groups.groupCount),
-      groups.offsets.base, Int64(experts.feedForwardSize), Int64(experts.hiddenSize), experts.down.base,
-      experts.downBias?.floats, result.base, kernel.base)
+      execution.cValue, &networks, groups.cValue, hidden.memory.base, result.base, kernel.base)
     return result
   }
 }

@@ -8,15 +8,13 @@ extension Kernels {
     into tiles: inout Scratch, scratch: inout CallScratch
   ) throws(MoEError) -> RowTiles {
     let groups = output.groups
-    let (activation, alpha, limit) = experts.activation.cValue
     let gradients = try reserveTiles(
       groups, width: preactivation.width, precision: experts.precision, execution, in: &tiles)
-    let kernel = try scratch.kernel.reserve(
-      bytes: moe_grouped_gemm_scratch_bytes(execution.cValue, Int64(groups.groupCount)))
+    let kernel = try scratch.kernel.reserve(bytes: moe_grouped_gemm_scratch_bytes(execution.cValue))
+    var networks = unsafe experts.cValue
     unsafe moe_grouped_gemm_down_backward(
-      execution.cValue, experts.precision.cValue, output.memory.base, Int64(groups.groupCount),
-      groups.offsets.base, Int64(experts.hiddenSize), Int64(experts.feedForwardSize), experts.down.base,
-      activation, alpha, limit, preactivation.memory.floats, gradients.memory.base, kernel.base)
+      execution.cValue, &networks, groups.cValue, output.memory.base, preactivation.memory.floats,
+      gradients.memory.base, kernel.base)
     return gradients
   }
 
@@ -25,13 +23,10 @@ extension Kernels {
     _ gradients: RowTiles, _ weights: Panels, adding: Bool, into rows: MemoryView<Float>,
     execution: Execution, scratch: inout CallScratch
   ) throws(MoEError) {
-    let groups = gradients.groups
-    let kernel = try scratch.kernel.reserve(
-      bytes: moe_grouped_gemm_scratch_bytes(execution.cValue, Int64(groups.groupCount)))
+    let kernel = try scratch.kernel.reserve(bytes: moe_grouped_gemm_scratch_bytes(execution.cValue))
     unsafe moe_grouped_gemm_backward(
-      execution.cValue, weights.precision.cValue, gradients.memory.base, Int64(weights.countPerNetwork),
-      Int64(groups.groupCount), groups.offsets.base, Int64(weights.depth), weights.memory.base, adding,
-      rows.base, kernel.base)
+      execution.cValue, weights.precision.cValue, gradients.groups.cValue, gradients.cValue,
+      weights.memory.base, Int64(weights.depth), adding, rows.base, kernel.base)
   }
 
   /// Adds to the fp32 panels `sums` of a product's weights the products of its rows and their gradients, row after row.
@@ -41,15 +36,14 @@ extension Kernels {
     _ rows: RowTiles, _ gradients: RowTiles, only isIncluded: [Bool]?, to sums: Memory, execution: Execution,
     scratch: inout CallScratch
   ) throws(MoEError) {
-    let (groups, ex, dtype) = (rows.groups, execution.cValue, rows.precision.cValue)
+    let (groups, ex, format) = (rows.groups, execution.cValue, rows.precision.cValue)
+    let columns = unsafe gradients.cPadded.columns
     let kernel = try scratch.kernel.reserve(
       bytes: moe_grouped_gemm_weights_scratch_bytes(
-        ex.isa, dtype, Int64(groups.rowCount), Int64(groups.groupCount), Int64(rows.width),
-        Int64(gradients.panelCount)))
+        ex.isa, format, Int64(groups.rowCount), Int64(groups.groupCount), Int64(rows.width), columns))
     unsafe withOptional(isIncluded) { included in
       unsafe moe_grouped_gemm_weights(
-        ex, dtype, rows.memory.base, Int64(rows.width), gradients.memory.base, Int64(gradients.panelCount),
-        Int64(groups.groupCount), groups.offsets.base, included, sums.floats, kernel.base)
+        ex, format, groups.cValue, included, rows.cValue, gradients.cPadded, sums.floats, kernel.base)
     }
   }
 
@@ -62,13 +56,12 @@ extension Kernels {
     _ gradients: RowTiles, only isIncluded: [Bool]?, to sums: [Memory?], execution: Execution
   ) {
     if sums.allSatisfy({ $0 == nil }) { return }
-    let groups = gradients.groups
     let targets = unsafe sums.map { unsafe $0?.floats }
     unsafe targets.withUnsafeBufferPointer { targets in
       unsafe withOptional(isIncluded) { included in
         unsafe moe_group_sums(
-          execution.cValue, gradients.precision.cValue, gradients.memory.base, Int64(gradients.panelCount),
-          Int64(targets.count), Int64(groups.groupCount), groups.offsets.base, included, targets.baseAddress)
+          execution.cValue, gradients.precision.cValue, gradients.groups.cValue, included, gradients.cPadded,
+          Int64(targets.count), targets.baseAddress)
       }
     }
   }

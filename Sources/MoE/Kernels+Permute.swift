@@ -27,15 +27,16 @@ extension Kernels {
     var output = unsafe moe_permutation(
       offsets: offsets.base, row_token: rowToken.base, row_weight: rowWeight.base, choice_row: choiceRow.base,
       slots: slots.base, dropped: dropped.base)
-    let scope = Int64(max(capacity.scope, 1))
+    let rule = moe_capacity_rule(
+      capacity: Int64(capacity.capacity ?? -1), priority: capacity.priority.cValue,
+      scope: Int64(max(capacity.scope, 1)))
     let kernel = try scratch.kernel.reserve(
       bytes: moe_permute_scratch_bytes(
-        Int64(tokenCount), Int64(chosen), Int64(choices.expertCount), scope))
+        Int64(tokenCount), Int64(chosen), Int64(choices.expertCount), rule.scope))
     let rowCount = unsafe Int(
       moe_permute(
         execution.cValue, choices.expertIDs.base, choices.weights.base, Int64(tokenCount), Int64(chosen),
-        Int64(choices.expertCount), Int64(capacity.capacity ?? -1), capacity.priority.cValue, scope, &output,
-        kernel.base))
+        Int64(choices.expertCount), rule, &output, kernel.base))
     return RowOrder(
       groups: RowGroups(offsets: offsets, tokens: rowToken, rowCount: rowCount), weights: rowWeight,
       choices: ChoiceRows(

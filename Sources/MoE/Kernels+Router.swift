@@ -90,6 +90,28 @@ struct RouterInput {
   }
 }
 
+extension RouterInput {
+  /// The input as the kernel takes it; valid as long as its memory is.
+  fileprivate func cValue(mask: MemoryView<UInt8>?) -> moe_router_input {
+    var input = unsafe moe_router_input()
+    unsafe input.T = Int64(tokenCount)
+    unsafe input.E = Int64(expertCount)
+    unsafe input.K = Int64(expertsPerToken)
+    unsafe input.selection_bias = UnsafePointer(selectionBias?.floats)
+    unsafe input.mask = UnsafePointer(mask?.base)
+    switch source {
+    case .tokens(let tokens, let router):
+      unsafe input.x = UnsafePointer(tokens.base)
+      unsafe input.D = Int64(router.hiddenSize)
+      unsafe input.panels = UnsafePointer(router.panels.floats)
+      unsafe input.bias = UnsafePointer(router.bias?.floats)
+    case .logits(let logits):
+      unsafe input.logits = UnsafePointer(logits.base)
+    }
+    return unsafe input
+  }
+}
+
 extension Kernels {
   /// Routes T tokens.
   ///
@@ -157,27 +179,16 @@ extension Kernels {
     unsafe output.weights = choices.weights.base
     unsafe output.logits = choices.logits?.base
     var rule = input.policy.cRule(input.noise)
-    let (tokens, experts) = (Int64(input.tokenCount), Int64(input.expertCount))
-    let kernel = try scratch.kernel.reserve(bytes: moe_router_scratch_bytes(execution.cValue, 0, experts))
     var maskBytes: MemoryView<UInt8>?
     if let mask {
       let bytes = try scratch.mask.reserve(input.tokenCount, of: UInt8.self)
       for (token, isRouted) in mask.enumerated() { bytes[token] = isRouted ? 1 : 0 }
       maskBytes = bytes
     }
-    switch input.source {
-    case .tokens(let rows, let router):
-      return unsafe Int(
-        moe_router(
-          execution.cValue, &rule, rows.base, tokens, Int64(router.hiddenSize), router.panels.floats,
-          router.bias?.floats, input.selectionBias?.floats, maskBytes?.base, experts,
-          Int64(input.expertsPerToken), &output, kernel.base))
-    case .logits(let logits):
-      return unsafe Int(
-        moe_router_from_logits(
-          execution.cValue, &rule, logits.base, tokens, input.selectionBias?.floats, maskBytes?.base, experts,
-          Int64(input.expertsPerToken), &output, kernel.base))
-    }
+    let kernel = try scratch.kernel.reserve(
+      bytes: moe_router_scratch_bytes(execution.cValue, Int64(input.expertCount)))
+    var cInput = unsafe input.cValue(mask: maskBytes)
+    return unsafe Int(moe_router(execution.cValue, &rule, &cInput, &output, kernel.base))
   }
 
   /// Multiplies each column of tokens [T, D] by its noise: the router's copy of its input in training.

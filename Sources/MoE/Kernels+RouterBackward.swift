@@ -1,6 +1,15 @@
 internal import CKernels
 internal import MoECore
 
+extension RouterChoices {
+  /// Recorded choices as the kernels take them; valid as long as their memory is.
+  var cValue: moe_routes {
+    unsafe moe_routes(
+      T: Int64(tokenCount), E: Int64(expertCount), K: Int64(expertsPerToken), logits: logits!.base,
+      expert_ids: expertIDs.base)
+  }
+}
+
 extension Kernels {
   /// Computes dL/dlogits [T, E] from dL/dweights [T, K] and the losses of the router.
   static func routerBackward(
@@ -11,14 +20,15 @@ extension Kernels {
     let (tokens, experts) = (choices.tokenCount, choices.expertCount)
     var rule = policy.cRule(choices.noise)
     let kernel = try scratch.kernel.reserve(
-      bytes: moe_router_scratch_bytes(execution.cValue, 0, Int64(experts)))
+      bytes: moe_router_backward_scratch_bytes(execution.cValue, Int64(experts)))
     let logitGradients = try memory.logitGradients.reserve(tokens * experts, of: Float.self)
     let terms = unsafe try losses.probabilityGradients(in: &memory.probabilityGradients)
+    var routes = unsafe choices.cValue
     unsafe terms.withUnsafeBufferPointer { terms in
+      var losses = unsafe moe_router_losses(
+        probability: terms.baseAddress, count: Int64(terms.count), logsumexp_gradient: losses.logSumExpFactor)
       unsafe moe_router_backward(
-        execution.cValue, &rule, choices.logits!.base, choices.expertIDs.base, weightGradients.base,
-        Int64(tokens), Int64(experts), Int64(choices.expertsPerToken), terms.baseAddress, Int64(terms.count),
-        losses.logSumExpFactor, logitGradients.base, kernel.base)
+        execution.cValue, &rule, &routes, weightGradients.base, &losses, logitGradients.base, kernel.base)
     }
     return logitGradients
   }
@@ -38,8 +48,9 @@ extension RouterLossGradients {
       }
       unsafe terms.append(
         moe_probability_gradients(
-          values: values.base + offset, group_tokens: Int64(term.grouping.runLength),
-          groups: Int64(max(term.values.rows, 1))))
+          values: values.base + offset,
+          grouping: moe_token_grouping(
+            run_length: Int64(term.grouping.runLength), groups: Int64(max(term.values.rows, 1)))))
       offset += term.values.count
     }
     return unsafe terms

@@ -14,6 +14,8 @@ extension Kernels {
     let kernel = try scratch.kernel.reserve(
       bytes: moe_router_statistics_scratch_bytes(ex, Int64(choices.expertCount)))
     var rule = policy.cRule
+    var routes = unsafe choices.cValue
+    let cGrouping = moe_token_grouping(run_length: Int64(grouping.runLength), groups: Int64(groups))
     unsafe statistics.tokenCounts.withUnsafeMutableBufferPointer { tokens in
       unsafe statistics.counts.withUnsafeMutableBufferPointer { counts in
         unsafe statistics.firstChoiceCounts.withUnsafeMutableBufferPointer { firsts in
@@ -21,10 +23,7 @@ extension Kernels {
             var output = unsafe moe_router_statistics(
               tokens: tokens.baseAddress, counts: counts.baseAddress, first_counts: firsts.baseAddress,
               probability_sums: sums.baseAddress)
-            unsafe moe_router_statistics_of(
-              ex, &rule, choices.logits!.base, choices.expertIDs.base, Int64(choices.tokenCount),
-              Int64(choices.expertCount), Int64(choices.expertsPerToken), Int64(grouping.runLength),
-              Int64(groups), &output, kernel.base)
+            unsafe moe_router_statistics_of(ex, &rule, &routes, cGrouping, &output, kernel.base)
           }
         }
       }

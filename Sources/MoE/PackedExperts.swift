@@ -31,7 +31,7 @@ public struct PackedExperts: Sendable {
   var downPanelCount: Int { Kernels.panels(hiddenSize) }
   /// The weights of the first product.
   var upPanels: Panels {
-    Panels(memory: up, countPerNetwork: upPanelCount, depth: hiddenSize, precision: precision)
+    Panels(memory: up, depth: hiddenSize, precision: precision)
   }
 
   /// The bytes the weights take.

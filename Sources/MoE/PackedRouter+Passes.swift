@@ -56,7 +56,6 @@ extension PackedRouter {
 
   /// The weights as a product's.
   private var weightPanels: Panels {
-    Panels(
-      memory: panels, countPerNetwork: Kernels.panels(expertCount), depth: hiddenSize, precision: .float32)
+    Panels(memory: panels, depth: hiddenSize, precision: .float32)
   }
 }

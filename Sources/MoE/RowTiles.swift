@@ -1,21 +1,14 @@
-internal import CKernels
-
 /// Rows `[M, width]` in the order and the format in which a grouped product reads them.
 package struct RowTiles {
   let memory: Memory
   let groups: RowGroups
   let width: Int
   let precision: Precision
-
-  /// The panels that cover the columns: whole pairs, as tiles are padded.
-  var panelCount: Int { Kernels.panels(Kernels.padded(width)) }
 }
 
 /// The packed weights that a grouped product multiplies by.
 struct Panels {
   let memory: Memory
-  /// The panels of one network.
-  let countPerNetwork: Int
   /// The size of k.
   let depth: Int
   let precision: Precision
