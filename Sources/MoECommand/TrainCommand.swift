@@ -73,11 +73,8 @@ struct TrainCommand: ParsableCommand {
     let corpus = try TextCorpus(texts, leavingOut: out)
     var description = try stored ?? begun(corpus, texts, execution)
     if let given = rankOptions.gradientSum { description.gradientSum = given.rawValue }
-    if description.data != RunDescription.Data(corpus) {
-      throw TrainingError.run(
-        path: out,
-        "the text has changed since the run began: \(description.data.trainBytes) bytes to train on then, "
-          + "\(corpus.trainBytes) now, or as many with another content or name")
+    if let change = description.data.change(to: RunDescription.Data(corpus)) {
+      throw TrainingError.run(path: out, "the text has changed since the run began: \(change)")
     }
     return (description, corpus)
   }
