@@ -2,7 +2,6 @@ import ExpertParallel
 import Foundation
 import MoE
 import MoECheckpoints
-import MoETraining
 
 /// What a layer made of all tokens, and how long the pass took.
 struct AppliedLayer: Sendable {

@@ -2,7 +2,6 @@ import ArgumentParser
 import ExpertParallel
 import Foundation
 import MoE
-import MoETraining
 
 /// Runs `body` as one rank of the job that `mpirun` started.
 ///

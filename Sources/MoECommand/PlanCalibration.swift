@@ -3,7 +3,6 @@ import Foundation
 import MoE
 import MoECheckpoints
 import MoEPlan
-import MoETraining
 
 /// `moe plan --calibrate`: what this machine, or every one of a job, computes and sends, and how well that predicts
 /// layers it was not measured on.

@@ -91,7 +91,7 @@ import Testing
           return CheckpointEntry(
             name: name, shape: try file.tensor(name).shape, read: { matrix }, write: { _ in })
         }
-        try RunFolder(run.path).save(
+        try RunFolder(run.path).checkpoints.save(
           TrainingCheckpoint(entries: entries, readsAll: true), step: 22, metadata: file.metadata,
           over: CheckpointRanks(communicator))
       }

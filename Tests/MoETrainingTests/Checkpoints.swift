@@ -70,7 +70,7 @@ extension RunFolder {
   func save(step: Int, ranks: Int, damaged: Set<String> = []) throws {
     try LocalCommunicator.run(ranks: ranks) { communicator in
       let held = HeldMatrices(rank: communicator.rank, of: Self.placement(ranks), seed: UInt64(step))
-      try save(
+      try checkpoints.save(
         held.checkpoint, step: step, metadata: ["step": "\(step)", "model": "small \"one\""],
         over: CheckpointRanks(ranks == 1 ? nil : communicator), damaged: damaged)
     }
@@ -82,7 +82,7 @@ extension RunFolder {
       let placement = Self.placement(ranks)
       let held = HeldMatrices(rank: communicator.rank, of: placement, seed: nil)
       let peers = CheckpointRanks(ranks == 1 ? nil : communicator)
-      guard let found = try findCheckpoint(over: peers) else { return nil }
+      guard let found = try checkpoints.find(over: peers) else { return nil }
       try held.checkpoint.read(found.content, over: peers)
       let expected = HeldMatrices(rank: communicator.rank, of: placement, seed: UInt64(found.step))
       #expect(held.matrices == expected.matrices)
@@ -99,7 +99,7 @@ extension RunFolder {
       do {
         let peers = CheckpointRanks(communicator)
         let held = HeldMatrices(rank: communicator.rank, of: Self.placement(ranks), seed: nil)
-        guard let found = try findCheckpoint(over: peers) else { return "none" }
+        guard let found = try checkpoints.find(over: peers) else { return "none" }
         try held.checkpoint.read(found.content, over: peers)
         return "accepted"
       } catch let error as CheckpointError {

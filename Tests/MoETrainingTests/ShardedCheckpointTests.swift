@@ -88,7 +88,7 @@ import Testing
         // Of what all hold, one rank's alone is broken.
         if name != "embedding" || communicator.rank == 2 { held[name]?[1, 1] = value }
         do {
-          try run.save(
+          try run.checkpoints.save(
             held.checkpoint, step: 4, metadata: [:], over: CheckpointRanks(communicator))
         } catch let error as TrainingError {
           return error
@@ -109,7 +109,7 @@ import Testing
         var entries = held.checkpoint.entries
         if communicator.rank == 1 { entries.append(entries.first { $0.name.contains("experts.4") }!) }
         do {
-          try run.save(
+          try run.checkpoints.save(
             TrainingCheckpoint(entries: entries, readsAll: true), step: 4, metadata: [:],
             over: CheckpointRanks(communicator))
         } catch let error as CheckpointError {
@@ -175,7 +175,7 @@ import Testing
       var bytes = try Data(contentsOf: shard)
       bytes[bytes.count - 7] ^= 1
       try bytes.write(to: shard)
-      let found = try #require(try run.findCheckpoint())
+      let found = try #require(try run.checkpoints.find())
       #expect(found.step == 10 && found.damaged == ["checkpoint-20"])
       try run.save(step: next, ranks: ranks, damaged: found.damaged)
       let newest = ranks == 1 ? "checkpoint.safetensors" : "checkpoint-\(next)"
@@ -220,7 +220,7 @@ import Testing
         let found = try run.restore(ranks: ranks)
         #expect(found?.step == expected && found?.note == nil)
       }
-      run.removeLeftovers()
+      run.checkpoints.removeLeftovers()
       try run.save(step: 20, ranks: 2)
       let kept = stage == 5 ? "checkpoint-15.previous" : "checkpoint-\(expected)"
       #expect(run.names == [kept, "checkpoint-20"])

@@ -3,7 +3,7 @@ internal import MoECheckpoints
 
 /// The names of checkpoints: `checkpoint.safetensors` and `checkpoint-previous.safetensors` of one rank,
 /// `checkpoint-<step>` of several.
-extension RunFolder {
+extension CheckpointStore {
   static let newestFile = "checkpoint.safetensors"
   static let previousFile = "checkpoint-previous.safetensors"
   /// Where a checkpoint waits until it is whole.
@@ -29,12 +29,11 @@ extension RunFolder {
   ///
   /// A newest file of which nobody can tell the step comes first, so that nothing is passed over in silence; a previous
   /// one comes last.
-  func checkpointNames() -> [String] {
+  func names() -> [String] {
     let all = fileNames(in: path)
     let folders = all.filter { Self.step(ofFolder: $0) != nil }
     var files = all.filter { $0 == Self.newestFile || $0 == Self.previousFile }
-    let isMissed = !files.isEmpty || !(FileManager.default.contents(atPath: metricsPath) ?? Data()).isEmpty
-    if folders.isEmpty, isMissed, !files.contains(Self.newestFile) { files.append(Self.newestFile) }
+    if folders.isEmpty, isExpected || !files.isEmpty, !files.contains(Self.newestFile) { files.append(Self.newestFile) }
     var steps: [String: Int] = [:]
     for name in folders { steps[name] = Self.step(ofFolder: name)! }
     for name in files { steps[name] = openedStep(of: name) ?? (name == Self.newestFile ? .max : -1) }

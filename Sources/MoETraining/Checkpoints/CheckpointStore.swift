@@ -13,13 +13,27 @@ package struct FoundCheckpoint {
   package var damaged: Set<String> = []
 }
 
-extension RunFolder {
+/// The checkpoints in a folder: which there are, how a new one takes its place, and which of them are kept.
+package struct CheckpointStore: Sendable {
+  /// The folder.
+  let path: String
+  /// Whether steps were recorded, so that a folder without a checkpoint has lost one.
+  let isExpected: Bool
+
+  /// - Parameters:
+  ///   - path: the folder that holds the checkpoints.
+  ///   - isExpected: whether a missing checkpoint is an error.
+  package init(_ path: String, isExpected: Bool) {
+    self.path = path
+    self.isExpected = isExpected
+  }
+
   /// Puts a checkpoint in place, keeps the one before it and removes older ones. A collective.
   ///
   /// One rank writes `checkpoint.safetensors`, several a folder `checkpoint-<step>`. The new one is whole before its
   /// name is given to it, and the one before keeps a name: whenever the processes are killed, one is whole.
   ///
-  /// - Parameter damaged: those that ``findCheckpoint(over:)`` passed over; none of them counts as the one before.
+  /// - Parameter damaged: those that ``find(over:)`` passed over; none of them counts as the one before.
   /// - Throws: on all ranks the same error, as ``TrainingCheckpoint`` and ``ShardedCheckpoint``; the checkpoints stay as
   ///   they are.
   package func save(
@@ -35,7 +49,7 @@ extension RunFolder {
       checkpoint.entries, to: path(Self.nextFolder), step: step, metadata: metadata, over: ranks)
     try ranks.agree(step: "checkpoint of step \(step)") {
       if ranks.rank > 0 { return }
-      // What is not whole keeps no name that what is might need.
+      // Damaged checkpoints go first: the new checkpoint may need their names.
       for name in damaged { remove(name) }
       try putFolderInPlace(step: step)
       prune(keeping: Self.folderName(step: step), step: step, damaged: [])
@@ -48,7 +62,7 @@ extension RunFolder {
       let second = "\(Self.previousFile).tmp"
       _ = unsafe unlink(path(second))
       // A file system without hard links is left with a moment in which only the previous name exists.
-      if unsafe link(checkpointPath, path(second)) == 0 {
+      if unsafe link(path(Self.newestFile), path(second)) == 0 {
         try rename(second, to: Self.previousFile)
       } else {
         try rename(Self.newestFile, to: Self.previousFile)
@@ -77,7 +91,7 @@ extension RunFolder {
   /// Removes all checkpoints but the one of a step that has just been put in place, and the newest one before it that
   /// can be opened.
   private func prune(keeping newest: String, step: Int, damaged: Set<String>) {
-    let others = checkpointNames().filter { $0 != newest }
+    let others = names().filter { $0 != newest }
     let before = others.first { !damaged.contains($0) && (openedStep(of: $0) ?? .max) <= step }
     for name in others where name != before { remove(name) }
   }
@@ -92,8 +106,8 @@ extension RunFolder {
   /// The newest checkpoint that is whole; nil where there is none and no step was recorded. A collective.
   ///
   /// - Throws: on all ranks the same `CheckpointError` where there are checkpoints and none is whole.
-  package func findCheckpoint(over ranks: CheckpointRanks = CheckpointRanks(nil)) throws -> FoundCheckpoint? {
-    let own = ranks.rank == 0 ? checkpointNames() : []
+  package func find(over ranks: CheckpointRanks = CheckpointRanks(nil)) throws -> FoundCheckpoint? {
+    let own = ranks.rank == 0 ? names() : []
     var newestError: CheckpointError?
     var damaged: Set<String> = []
     for name in try ranks.gather(own, step: "checkpoints of \(path)")[0] {
@@ -115,8 +129,8 @@ extension RunFolder {
   }
 
   /// The step of the newest checkpoint that can be opened, as far as one process can tell without reading all of it.
-  func checkpointStep(besides damaged: Set<String>) -> Int? {
-    for name in checkpointNames() where !damaged.contains(name) {
+  func newestStep(besides damaged: Set<String>) -> Int? {
+    for name in names() where !damaged.contains(name) {
       if let step = openedStep(of: name) { return step }
     }
     return nil
@@ -136,5 +150,15 @@ extension RunFolder {
       )
     }
     return FoundCheckpoint(content: file, step: step, note: note)
+  }
+
+  /// Removes checkpoints that a killed process left half written.
+  package func removeLeftovers() {
+    for name in fileNames(in: path)
+    where name.hasPrefix("checkpoint") && name.hasSuffix(".tmp") || name == Self.nextFile
+      || name == Self.nextFolder
+    {
+      try? FileManager.default.removeItem(atPath: path(name))
+    }
   }
 }

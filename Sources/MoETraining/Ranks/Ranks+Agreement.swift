@@ -1,13 +1,5 @@
 internal import ExpertParallel
 
-/// What every rank throws alike: it is enough that one of them says it.
-public struct SharedFailure: Error, CustomStringConvertible {
-  /// The error; on ranks that only heard of it, its words.
-  public let error: any Error
-  /// One plain sentence without a full stop.
-  public var description: String { "\(error)" }
-}
-
 extension Ranks {
   /// An error of the first rank, as the others know it.
   private struct Told: Error, CustomStringConvertible { let description: String }

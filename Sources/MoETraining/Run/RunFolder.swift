@@ -13,9 +13,14 @@ public struct RunFolder: Sendable {
 
   var descriptionPath: String { "\(path)/run.json" }
   var metricsPath: String { "\(path)/metrics.jsonl" }
-  var checkpointPath: String { path(Self.newestFile) }
   var routingPath: String { "\(path)/routing.json" }
   var samplePath: String { "\(path)/sample.txt" }
+
+  /// The checkpoints of the run. One is expected as soon as a step was recorded.
+  package var checkpoints: CheckpointStore {
+    CheckpointStore(
+      path, isExpected: !(FileManager.default.contents(atPath: metricsPath) ?? Data()).isEmpty)
+  }
 
   /// Makes the folder for a new run.
   ///
@@ -83,16 +88,6 @@ public struct RunFolder: Sendable {
       try Data(text.utf8).write(to: URL(filePath: path), options: .atomic)
     } catch {
       throw .run(path: path, "the file cannot be written: \(error.localizedDescription)")
-    }
-  }
-
-  /// Removes what a process that was killed left half written.
-  package func removeLeftovers() {
-    for name in fileNames(in: path)
-    where name.hasPrefix("checkpoint") && name.hasSuffix(".tmp") || name == Self.nextFile
-      || name == Self.nextFolder
-    {
-      try? FileManager.default.removeItem(atPath: path(name))
     }
   }
 }

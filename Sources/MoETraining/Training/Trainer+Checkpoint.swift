@@ -1,3 +1,4 @@
+internal import ExpertParallel
 internal import Foundation
 public import MoE
 internal import MoECheckpoints
@@ -20,7 +21,7 @@ extension LanguageModel {
     from folder: RunFolder, execution: Execution
   ) throws -> (model: LanguageModel, step: Int, note: String?) {
     let model = try LanguageModel(folder.description(), execution: execution)
-    guard let found = try folder.findCheckpoint() else {
+    guard let found = try folder.checkpoints.find() else {
       throw TrainingError.run(path: folder.path, "the run has no checkpoint yet")
     }
     try TrainingCheckpoint(model, nil).read(found.content, over: CheckpointRanks(nil))
@@ -37,7 +38,7 @@ extension Trainer {
   public func save() throws {
     try noticingDivergence(at: step) {
       try withCheckpointRanks { ranks in
-        try folder.save(
+        try folder.checkpoints.save(
           TrainingCheckpoint(model, optimizer), step: step,
           metadata: [
             "format": "pt", "step": "\(step)", "seed": "\(description.seed)",
@@ -65,7 +66,7 @@ extension Trainer {
   }
 
   private func restore(over ranks: CheckpointRanks) throws {
-    guard let found = try folder.findCheckpoint(over: ranks) else { return }
+    guard let found = try folder.checkpoints.find(over: ranks) else { return }
     for (key, expected) in [
       ("model", RunDescription.json(description.model)), ("seed", "\(description.seed)"),
     ] where found.content.metadata[key] != expected {

@@ -64,7 +64,7 @@ public final class Trainer {
     try onFirst("the folder of the run") {
       if !resumes { try folder.create() }
       try folder.lock()
-      if resumes { folder.removeLeftovers() }
+      if resumes { folder.checkpoints.removeLeftovers() }
     }
     if resumes { try restore() }
     try onFirst("the folder of the run") { try folder.write(self.description) }
@@ -126,7 +126,7 @@ public final class Trainer {
 
   /// Adds the step, and the last good checkpoint, to an error about numbers or between ranks.
   func noticingDivergence<Result>(at step: Int, _ body: () throws -> Result) throws -> Result {
-    var good: Int { folder.checkpointStep(besides: damaged) ?? 0 }
+    var good: Int { folder.checkpoints.newestStep(besides: damaged) ?? 0 }
     func diverged(_ complaint: String) throws -> any Error {
       let error = TrainingError.diverged(
         step: step, "\(complaint)\(try brokenParameter())", checkpoint: good)

@@ -1,5 +1,16 @@
-public import ExpertParallel
 public import MoE
+
+/// An error that all ranks throw alike, so it is enough that one of them prints it.
+public struct SharedFailure: Error, CustomStringConvertible {
+  /// The error. A rank that heard of it from another one has its words.
+  public let error: any Error
+
+  /// Marks an error as one that all ranks throw.
+  public init(error: any Error) { self.error = error }
+
+  /// One plain sentence without a full stop.
+  public var description: String { "\(error)" }
+}
 
 /// Something that has to be the same on all ranks before they compute together.
 public struct SharedFact: Sendable {
@@ -34,23 +45,5 @@ extension Communicator {
         error: MoEError.unsupported(
           "\(fact.name) is \(own) on rank \(rank) and \(first) on rank 0, expected the same on all ranks"))
     }
-  }
-}
-
-extension RunDescription {
-  /// What ranks have to agree on to train a run.
-  func sharedFacts(over ranks: Ranks, resumes: Bool, execution: Execution) -> [SharedFact] {
-    [
-      .instructionSet(execution),
-      SharedFact("the fingerprint of the text", data.fingerprint),
-      SharedFact("the seed", seed),
-      SharedFact("the model", RunDescription.json(model)),
-      SharedFact("the training", RunDescription.json(training)),
-      SharedFact("--resume", resumes),
-      SharedFact("--gradient-sum", "\(ranks.gradientSum)"),
-      SharedFact("--expert-parallel", ranks.expertParallelSize ?? ranks.communicator.size),
-      SharedFact("--rebalance-every", ranks.rebalancing?.interval ?? 0),
-      SharedFact("--expert-copies", ranks.rebalancing?.copyCount ?? 0),
-    ]
   }
 }
