@@ -135,7 +135,7 @@ let package = Package(
       ],
       swiftSettings: swiftSettings),
     .executableTarget(
-      name: "moe-fuzz", dependencies: ["MoECheckpoints", "MoECore", "MoEPlan", "MoEReport", "MoETraining"],
+      name: "moe-fuzz", dependencies: ["MoE", "MoECheckpoints", "MoECore", "MoEPlan", "MoEReport", "MoETraining"],
       path: "Tests/Fuzz", swiftSettings: swiftSettings),
   ],
   cLanguageStandard: .gnu17

@@ -159,7 +159,7 @@ import Testing
   }
 
   @Test func otherFormat() throws {
-    try expectRefusal("run.json", "“format” is 2, expected 1") {
+    try expectRefusal("run.json", "“format” is 2, expected 1: another version of the program wrote it") {
       try edit($0.appending(path: "run.json")) { $0 = $0.replacing("\"format\":1", with: "\"format\":2") }
     }
   }
