@@ -29,6 +29,7 @@ let package = Package(
   traits: [.trait(name: "MPI", description: "Ranks on many machines, by Open MPI (libopenmpi-dev)")],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+    .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
     .package(url: "https://github.com/swiftlang/swift-docc-plugin", from: "1.5.0"),
   ],
   targets: [
@@ -51,7 +52,11 @@ let package = Package(
       name: "CCommunicator", dependencies: [.target(name: "CMPI", condition: .when(traits: ["MPI"]))],
       cSettings: [.define("MOE_MPI", .when(traits: ["MPI"]))]),
     .target(
-      name: "ExpertParallel", dependencies: ["CCommunicator", "MoE", "MoECore"], swiftSettings: swiftSettings),
+      name: "ExpertParallel",
+      dependencies: [
+        "CCommunicator", "MoE", "MoECore", .product(name: "HeapModule", package: "swift-collections"),
+      ],
+      swiftSettings: swiftSettings),
     .target(name: "MoEReport", swiftSettings: swiftSettings),
     .target(
       name: "MoEPlan", dependencies: ["MoE", "MoECore", "ExpertParallel", "MoEReport"],
@@ -71,6 +76,9 @@ let package = Package(
       swiftSettings: swiftSettings),
     .executableTarget(
       name: "seed-example", dependencies: ["MoE"], path: "Examples/SeedExample", swiftSettings: swiftSettings),
+    .executableTarget(
+      name: "train-layer-example", dependencies: ["MoE", "MoETraining"], path: "Examples/TrainLayer",
+      swiftSettings: swiftSettings),
 
     // Tests: a folder a module, and what they share.
     .target(
@@ -93,6 +101,7 @@ let package = Package(
       name: "MoETrainingTests",
       dependencies: [
         "MoETraining", "ExpertParallel", "MoE", "MoECheckpoints", "MoECore", "MoEReference", "TestSupport",
+        "train-layer-example",
       ],
       swiftSettings: swiftSettings),
     .testTarget(

@@ -1,4 +1,4 @@
-/// A JSON value of any shape, kept to be printed.
+/// A JSON value of any shape, which is kept only to be shown.
 enum JSONSetting: Decodable, Equatable {
   case null
   case bool(Bool)
@@ -27,8 +27,8 @@ enum JSONSetting: Decodable, Equatable {
     }
   }
 
-  /// The leaves with their paths, `training.optimizer.beta1`; an object's members stand in alphabetic order, and a
-  /// list of plain values is one leaf.
+  /// Returns the leaves with their paths, such as `training.optimizer.beta1`. An object's members are in alphabetic
+  /// order. A list of plain values is one leaf.
   func flattened(_ path: String = "") -> [(path: String, value: String)] {
     switch self {
     case .object(let members) where !members.isEmpty:

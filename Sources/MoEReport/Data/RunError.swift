@@ -1,15 +1,15 @@
 package import Foundation
 
-/// What is wrong with a file of a run's folder.
+/// An error in a file of a run's folder.
 ///
-/// The description is one plain sentence without a full stop: the file, the line where there are lines, the value
-/// that was found, and what was expected.
+/// The description is one plain sentence without a full stop. It names the file, the line if the file has one record
+/// per line, the value, and what was expected.
 public struct RunError: Error, Sendable, Equatable, CustomStringConvertible {
   /// The file or folder.
   public let path: String
-  /// The line, counted from 1, of a file that has a record a line.
+  /// The number of the line, from 1; nil for files that do not have one record per line.
   public let line: Int?
-  /// The complaint, without file and line.
+  /// The sentence without file and line.
   public let complaint: String
 
   /// Makes an error about the file at `path`.
@@ -25,7 +25,9 @@ public struct RunError: Error, Sendable, Equatable, CustomStringConvertible {
   }
 }
 
-/// Decodes JSON; a failure is a sentence about the value.
+/// Decodes JSON.
+///
+/// - Throws: ``RunError`` that names the value.
 package func decode<Value: Decodable>(
   _ type: Value.Type, from contents: Data, path: String, line: Int? = nil,
   keys: JSONDecoder.KeyDecodingStrategy = .useDefaultKeys
@@ -35,7 +37,7 @@ package func decode<Value: Decodable>(
   do {
     return try decoder.decode(type, from: contents)
   } catch DecodingError.dataCorrupted {
-    // Foundation says the same of what is no JSON and of a number that is not of its type.
+    // Foundation throws this error both for text that is no JSON and for a number that does not fit its type.
     let isJSON = (try? decoder.decode(JSONSetting.self, from: contents)) != nil
     let complaint = isJSON ? "a count in it has a fraction or is too large" : "this is not JSON"
     throw RunError(path, line: line, notANumber(contents) ?? complaint)
@@ -44,7 +46,7 @@ package func decode<Value: Decodable>(
   }
 }
 
-/// The complaint about a bare NaN or Infinity, which JSON does not know, if there is one.
+/// Returns the complaint about a bare NaN or Infinity, which JSON does not allow; nil if there is none.
 private func notANumber(_ contents: Data) -> String? {
   let text = String(decoding: contents, as: UTF8.self)
   let pattern = /"([^"\\]*)"\s*:\s*\[?(?:[^"{}\[\]]*,)?\s*(-?(?:[Nn]a[Nn]|[Ii]nf(?:inity)?))\b/
@@ -52,7 +54,7 @@ private func notANumber(_ contents: Data) -> String? {
 }
 
 extension DecodingError {
-  /// The sentence about a file that is JSON, but not the JSON that was expected, or no JSON at all.
+  /// The sentence that names the value that is missing or of the wrong type.
   var complaint: String {
     switch self {
     case .keyNotFound(let key, let context): "\(Self.name(context.codingPath + [key])) is missing"

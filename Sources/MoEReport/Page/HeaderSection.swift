@@ -1,4 +1,4 @@
-/// The name, a sentence about what was trained, and the figures one looks for first.
+/// Returns the head of the page: the name, a paragraph about the training, and the most important figures.
 func headerSection(_ facts: RunFacts, _ names: [String]) -> String {
   let beside =
     names.count == 1
@@ -10,14 +10,15 @@ func headerSection(_ facts: RunFacts, _ names: [String]) -> String {
       + element("p", ["class": "lead"], escaped(summary(facts))) + figures(facts))
 }
 
-/// What was trained, on what, and what came of it.
+/// Returns the paragraph that says what was trained, on which texts and on which machine.
 private func summary(_ facts: RunFacts) -> String {
   let run = facts.run.description
   let share = run.parameters.total == 0 ? 0 : Double(run.parameters.active) / Double(run.parameters.total)
   let size = abbreviated(Double(run.parameters.total))
   let active =
     share < 0.9995
-    ? ", of which \(abbreviated(Double(run.parameters.active))) (\(percent(share))) work on each byte" : ""
+    ? ", of which \(abbreviated(Double(run.parameters.active))) (\(percent(share))) are used for each byte"
+    : ""
   var labels: [String] = []
   for file in run.data.files where !labels.contains(file.label) { labels.append(file.label) }
   let texts = labels.count <= 12 ? listed(labels) : "\(listed(Array(labels.prefix(11)))) …"
@@ -28,7 +29,7 @@ private func summary(_ facts: RunFacts) -> String {
     + "\(run.machine.isa) and \(counted(run.machine.threads, "thread"))."
 }
 
-/// Layers, experts and choices.
+/// Returns the sentence about layers, experts and choices.
 private func experts(_ facts: RunFacts) -> String {
   let counts = facts.layers.map(\.experts)
   guard let choices = facts.choicesPerToken else { return "It is dense: no layer has experts." }
@@ -75,7 +76,7 @@ private func figures(_ facts: RunFacts) -> String {
   return element("dl", ["class": "figures"], items.joined())
 }
 
-/// Seconds in the units one would say them in.
+/// Returns a time in seconds, minutes, or hours and minutes.
 func duration(_ seconds: Double) -> String {
   if seconds < 120 { return "\(short(seconds))\u{202f}s" }
   let minutes = Int((seconds / 60).rounded())
