@@ -3,6 +3,7 @@ import Foundation
 import MoECheckpoints
 import MoEPlan
 import MoEReport
+import MoERun
 
 extension LoadTrace {
   /// What `--load` says: `uniform`, `zipf:1.2`, a run's folder or its metrics.jsonl, or what `moe route --output` wrote.
@@ -25,12 +26,12 @@ extension LoadTrace {
       try file.require("counts")
       return .measured([try file.integers(named: "counts").map(Double.init)])
     }
-    let path = isFolder.boolValue ? URL(filePath: text).appending(path: "metrics.jsonl").path : text
+    let path = isFolder.boolValue ? URL(filePath: text).appending(path: RunFiles.metrics).path : text
     guard let contents = FileManager.default.contents(atPath: path) else {
       throw PlanError("\(path): the metrics of a run cannot be read")
     }
     // The routers of the last steps are those that a longer run would have.
-    let steps = try MetricsFile(contents, path: path).steps.suffix(100)
+    let steps = try MetricsLog(contents, path: path).steps.suffix(100)
     let layers = steps.last!.layers.indices.map { layer in
       steps.reduce(into: steps.last!.layers[layer].load.map { _ in 0.0 }) { sum, step in
         for (expert, load) in step.layers[layer].load.enumerated() { sum[expert] += Double(load) }

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Foundation
 import MoEReport
+import MoERun
 
 /// Writes a static page about one or more training runs.
 struct ReportCommand: ParsableCommand {
@@ -22,7 +23,7 @@ struct ReportCommand: ParsableCommand {
   var output: String?
 
   func run() throws {
-    let folders = try runs.map { try RunFolder(path: $0) }
+    let folders = try runs.map { try RecordedRun(path: $0) }
     let path = output ?? URL(filePath: runs[0]).appending(path: "report.html").path
     let page = Data(Report(folders).html.utf8)
     do {

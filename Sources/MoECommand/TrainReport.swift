@@ -2,6 +2,7 @@ import ExpertParallel
 import Foundation
 import MoE
 import MoETraining
+import MoERun
 
 /// What `moe train` says: a header, how far it is, and a summary.
 final class TrainReport {
@@ -12,7 +13,7 @@ final class TrainReport {
   private let start = Date()
   private let firstStep: Int
   private let isTerminal = isatty(2) == 1
-  private var recent: [StepMetrics] = []
+  private var recent: [StepRecord] = []
   private var validationLoss: Double?
 
   init(_ trainer: Trainer, _ corpus: TextCorpus, _ execution: Execution, _ folder: String) {
@@ -66,7 +67,7 @@ final class TrainReport {
   func say(_ text: String) { print(text) }
 
   /// Shows a step: as a line that changes where somebody watches, else about every tenth of the way.
-  func show(_ metrics: StepMetrics) {
+  func show(_ metrics: StepRecord) {
     recent.append(metrics)
     if recent.count > max(1, min(100, steps / 10)) { recent.removeFirst() }
     if let loss = metrics.validationLoss { validationLoss = loss }
@@ -127,7 +128,7 @@ final class TrainReport {
 
   /// One line: a bar that takes what room there is, and what it stands beside; the validation loss goes first where
   /// there is too little.
-  private func progress(_ metrics: StepMetrics, width: Int) -> String {
+  private func progress(_ metrics: StepRecord, width: Int) -> String {
     let done = metrics.step - firstStep
     let left = Date().timeIntervalSince(start) / Double(max(done, 1)) * Double(steps - metrics.step)
     func parts(withValidation: Bool) -> String {
@@ -155,7 +156,7 @@ final class TrainReport {
 }
 
 /// A bar for each expert, half high at an equal share and full at twice that.
-func sparkline(_ load: [Int64]) -> String {
+func sparkline(_ load: [Int]) -> String {
   let mean = max(Double(load.reduce(0, +)) / Double(max(load.count, 1)), 1e-9)
   let bars = Array("▁▂▃▄▅▆▇█")
   return String(load.map { bars[min(7, max(0, Int((Double($0) / mean * 4).rounded()) - 1))] })

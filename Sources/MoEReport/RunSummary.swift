@@ -1,3 +1,5 @@
+internal import MoERun
+
 /// The final figures of a run in a few numbers, as the page's table has them.
 public struct RunSummary {
   /// The run's folder.
@@ -20,14 +22,14 @@ public struct RunSummary {
   public let tokensPerSecond: Double
 
   /// Reads them off a run.
-  public init(_ run: RunFolder) {
+  public init(_ run: RecordedRun) {
     let facts = RunFacts(run)
     name = run.name
     preset = run.description.preset
     experts = facts.layers.map(\.experts)
     steps = facts.steps
     parameters = run.description.parameters.total
-    activeParameters = run.description.parameters.active
+    activeParameters = run.description.parameters.activePerToken
     trainingLoss = facts.finalLoss
     validationLoss = facts.validation?.last
     tokensPerSecond = facts.tokensPerSecond

@@ -71,14 +71,6 @@ func entropy(_ counts: [Double]) -> Double {
   return counts.reduce(0) { $1 > 0 ? $0 - $1 / total * log2($1 / total) : $0 }
 }
 
-/// The standard deviation of a load over its mean: 0 where it is balanced, √(E−1) where one expert has all.
-package func coefficientOfVariation(_ load: [Int]) -> Double {
-  let mean = Double(load.reduce(0, +)) / Double(load.count)
-  if mean == 0 { return 0 }
-  let variance = load.reduce(0.0) { $0 + (Double($1) - mean) * (Double($1) - mean) } / Double(load.count)
-  return variance.squareRoot() / mean
-}
-
 /// The middle value, or the mean of both middle ones.
 package func median(_ values: [Double]) -> Double {
   let sorted = values.sorted()

@@ -1,4 +1,5 @@
 import Foundation
+import MoERun
 
 /// Experts × steps: how far each expert's load is from the balanced one.
 package struct LoadMap {

@@ -1,3 +1,5 @@
+internal import MoERun
+
 /// The name, a sentence about what was trained, and the figures one looks for first.
 func headerSection(_ facts: RunFacts, _ names: [String]) -> String {
   let beside =
@@ -13,11 +15,13 @@ func headerSection(_ facts: RunFacts, _ names: [String]) -> String {
 /// What was trained, on what, and what came of it.
 private func summary(_ facts: RunFacts) -> String {
   let run = facts.run.description
-  let share = run.parameters.total == 0 ? 0 : Double(run.parameters.active) / Double(run.parameters.total)
+  let share =
+    run.parameters.total == 0 ? 0 : Double(run.parameters.activePerToken) / Double(run.parameters.total)
   let size = abbreviated(Double(run.parameters.total))
   let active =
     share < 0.9995
-    ? ", of which \(abbreviated(Double(run.parameters.active))) (\(percent(share))) work on each byte" : ""
+    ? ", of which \(abbreviated(Double(run.parameters.activePerToken))) (\(percent(share))) work on each byte"
+    : ""
   var labels: [String] = []
   for file in run.data.files where !labels.contains(file.label) { labels.append(file.label) }
   let texts = labels.count <= 12 ? listed(labels) : "\(listed(Array(labels.prefix(11)))) …"
@@ -58,7 +62,7 @@ private func figures(_ facts: RunFacts) -> String {
   list.append(
     (
       "Parameters", abbreviated(Double(parameters.total)), "",
-      "\(abbreviated(Double(parameters.active))) active per byte, \(abbreviated(Double(parameters.experts))) in experts"
+      "\(abbreviated(Double(parameters.activePerToken))) active per byte, \(abbreviated(Double(parameters.experts))) in experts"
     ))
   list.append(
     (

@@ -1,9 +1,11 @@
+internal import MoERun
+
 /// A static page about training runs.
 public struct Report {
-  private let runs: [RunFolder]
+  private let runs: [RecordedRun]
 
   /// - Parameter runs: one or more; the first is the subject, the others stand beside it where runs are compared.
-  public init(_ runs: [RunFolder]) {
+  public init(_ runs: [RecordedRun]) {
     precondition(!runs.isEmpty, "a report needs a run")
     self.runs = runs
   }
@@ -56,7 +58,7 @@ public struct Report {
 let curvePoints = 300
 
 /// The runs' names, made unlike one another where folders share one.
-package func runNames(_ runs: [RunFolder]) -> [String] {
+package func runNames(_ runs: [RecordedRun]) -> [String] {
   runs.enumerated().map { index, run in
     runs.count { $0.name == run.name } == 1 ? run.name : "\(run.name) (\(index + 1))"
   }

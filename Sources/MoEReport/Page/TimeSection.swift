@@ -1,3 +1,5 @@
+internal import MoERun
+
 /// Where a step's time goes, and tokens per second over the steps.
 func timeSection(_ facts: RunFacts) -> String {
   let stages = facts.stages

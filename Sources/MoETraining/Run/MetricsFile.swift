@@ -1,4 +1,5 @@
 internal import Foundation
+internal import MoERun
 
 /// `metrics.jsonl`: a line a step, at the disk's door before the next step begins.
 final class MetricsFile {
@@ -37,9 +38,9 @@ final class MetricsFile {
   }
 
   /// Writes a line in one call, so that a kill leaves it whole or away.
-  func append(_ metrics: StepMetrics) throws(TrainingError) {
+  func append(_ metrics: StepRecord) throws(TrainingError) {
     do {
-      try handle.write(contentsOf: Data((RunDescription.json(metrics) + "\n").utf8))
+      try handle.write(contentsOf: Data((RunJSON.text(metrics) + "\n").utf8))
     } catch {
       throw .run(path: path, "the file cannot be written: \(error.localizedDescription)")
     }
