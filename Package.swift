@@ -30,6 +30,7 @@ let package = Package(
   traits: [.trait(name: "MPI", description: "Ranks on many machines, by Open MPI (libopenmpi-dev)")],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+    .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
     .package(url: "https://github.com/swiftlang/swift-docc-plugin", from: "1.5.0"),
     // SHA-256 of checkpoints: training and the command build it, users of the layers do not.
     .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
@@ -54,7 +55,11 @@ let package = Package(
       name: "CCommunicator", dependencies: [.target(name: "CMPI", condition: .when(traits: ["MPI"]))],
       cSettings: [.define("MOE_MPI", .when(traits: ["MPI"]))]),
     .target(
-      name: "ExpertParallel", dependencies: ["CCommunicator", "MoE", "MoECore"], swiftSettings: swiftSettings),
+      name: "ExpertParallel",
+      dependencies: [
+        "CCommunicator", "MoE", "MoECore", .product(name: "HeapModule", package: "swift-collections"),
+      ],
+      swiftSettings: swiftSettings),
     // The files of a training run: MoETraining writes them, MoEReport and MoEPlan read them.
     .target(name: "MoERun", swiftSettings: swiftSettings),
     .target(name: "MoEReport", dependencies: ["MoERun"], swiftSettings: swiftSettings),
@@ -80,6 +85,9 @@ let package = Package(
       swiftSettings: swiftSettings),
     .executableTarget(
       name: "seed-example", dependencies: ["MoE"], path: "Examples/SeedExample", swiftSettings: swiftSettings),
+    .executableTarget(
+      name: "train-layer-example", dependencies: ["MoE", "MoETraining"], path: "Examples/TrainLayer",
+      swiftSettings: swiftSettings),
 
     // Tests: a folder a module, and what they share.
     .target(
@@ -102,7 +110,7 @@ let package = Package(
       name: "MoETrainingTests",
       dependencies: [
         "MoETraining", "MoERun", "ExpertParallel", "MoE", "MoECheckpoints", "MoECore", "MoEReference",
-        "TestSupport",
+        "TestSupport", "train-layer-example",
       ],
       swiftSettings: swiftSettings),
     .testTarget(

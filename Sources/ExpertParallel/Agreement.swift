@@ -36,7 +36,7 @@ extension Communicator {
   ///   `CommunicationError`.
   public func requireAgreement(on facts: [SharedFact]) throws {
     for fact in facts {
-      let texts = try allGatherLists(Array(fact.value.utf8), step: "comparing \(fact.name)")
+      let texts = try allGatherLists(Array(fact.value.utf8), during: "comparing \(fact.name)")
       guard let rank = texts.firstIndex(where: { $0 != texts[0] }) else { continue }
       let (own, first) = (
         String(decoding: texts[rank], as: UTF8.self), String(decoding: texts[0], as: UTF8.self)

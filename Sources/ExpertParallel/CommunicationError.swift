@@ -1,40 +1,41 @@
-/// Why ranks could not exchange what they had to.
+/// Why ranks could not exchange data.
 ///
-/// Every case names the operation (such as "all-to-all"), the step (the caller's label, such as "layer 3, forward")
-/// and, where they are known, the ranks it failed by, as ranks of the whole job. After any case but
-/// ``invalid(operation:step:_:)`` the communicator and all that were split from the same one are of no more use: their
-/// later operations throw the same error.
+/// Every case names the operation (such as "all-to-all"), what the caller was doing (such as "layer 3, forward") and, if
+/// they are known, the ranks that caused the failure, by their numbers in the whole job. After every case except
+/// ``invalid(operation:during:_:)`` the communicator, and all communicators split from the same one, can no longer be used:
+/// their later operations throw the same error.
 public enum CommunicationError: Error, Sendable, Equatable, CustomStringConvertible {
-  /// A wait passed its deadline; from or to the `missing` ranks something is still under way. A rank that is itself
-  /// held up by a missing one, in the operation before, is among them.
-  case deadline(operation: String, step: String, after: Duration, missing: [Int])
+  /// A wait passed its deadline; from or to the `missing` ranks a message is still under way. A rank that itself waits for
+  /// another missing rank, in the operation before, is among them.
+  case deadline(operation: String, during: String, after: Duration, missing: [Int])
   /// Ranks ended, by an error or by returning, before they took part.
-  case rankEnded(operation: String, step: String, ranks: [Int], reason: String)
-  /// The job is being ended from outside, as `mpirun` does when a rank has died; from or to the `missing` ranks
-  /// something is still under way.
-  case jobEnded(operation: String, step: String, missing: [Int])
-  /// A rank took part otherwise than this one expected.
-  case mismatch(operation: String, step: String, rank: Int, String)
-  /// What the caller asked for cannot be done; nothing was sent.
-  case invalid(operation: String, step: String, String)
+  case rankEnded(operation: String, during: String, ranks: [Int], reason: String)
+  /// The job is being ended from outside, as `mpirun` does when a rank has died; from or to the `missing` ranks a message is
+  /// still under way.
+  case jobEnded(operation: String, during: String, missing: [Int])
+  /// A rank took part in another way than this rank expected, such as with another operation or another number of bytes.
+  case mismatch(operation: String, during: String, rank: Int, String)
+  /// An argument is invalid; nothing was sent.
+  case invalid(operation: String, during: String, String)
   /// The transport failed, in its own words.
-  case transport(operation: String, step: String, String)
-  /// This build has no such communicator.
+  case transport(operation: String, during: String, String)
+  /// This build does not contain the communicator.
   case unavailable(String)
 
-  /// One plain sentence without a full stop.
+  /// The error as one sentence, without a full stop.
   public var description: String {
     switch self {
-    case .deadline(let operation, let step, let after, let missing):
-      "\(operation) of \(step): \(Self.list(missing)) missing after \(Self.seconds(after))"
-    case .rankEnded(let operation, let step, let ranks, let reason):
-      "\(operation) of \(step): \(Self.list(ranks)) ended before taking part (\(reason))"
-    case .jobEnded(let operation, let step, let missing):
-      "\(operation) of \(step): the job was told to end, \(Self.list(missing)) missing"
-    case .mismatch(let operation, let step, let rank, let message):
-      "\(operation) of \(step): rank \(rank) \(message)"
-    case .invalid(let operation, let step, let message), .transport(let operation, let step, let message):
-      "\(operation) of \(step): \(message)"
+    case .deadline(let operation, let activity, let after, let missing):
+      "\(operation) of \(activity): \(Self.list(missing)) missing after \(Self.seconds(after))"
+    case .rankEnded(let operation, let activity, let ranks, let reason):
+      "\(operation) of \(activity): \(Self.list(ranks)) ended before taking part (\(reason))"
+    case .jobEnded(let operation, let activity, let missing):
+      "\(operation) of \(activity): the job was told to end, \(Self.list(missing)) missing"
+    case .mismatch(let operation, let activity, let rank, let message):
+      "\(operation) of \(activity): rank \(rank) \(message)"
+    case .invalid(let operation, let activity, let message),
+      .transport(let operation, let activity, let message):
+      "\(operation) of \(activity): \(message)"
     case .unavailable(let message): message
     }
   }

@@ -1,17 +1,20 @@
-/// The ranks that a communicator connects, as seen by one of them.
+/// The ranks that a communicator connects, as one of them sees them.
+///
+/// It is public because ``Communicator`` names it, and opaque to users: ``Communicator/split(color:key:during:)`` makes
+/// groups.
 public final class CommunicatorGroup {
-  /// The ranks of the job, by their rank in the group.
-  public let members: [Int]
+  /// The numbers of the ranks in the job, by their rank in the group.
+  package let members: [Int]
   /// This rank within the group.
-  public let rank: Int
-  /// The hosts of the ranks, by their rank in the group: numbered from 0 in the order in which ranks are first on them.
-  public let hosts: [Int]
-  /// How long operations wait.
-  public var timeout: Duration
+  package let rank: Int
+  /// The host of each rank, by rank in the group. Hosts are numbered from 0 in the order of their first ranks.
+  package let hosts: [Int]
+  /// How long operations wait for other ranks.
+  package var timeout: Duration
   let engine: ProgressEngine
   private let context: Int
   private var sequence: Int
-  /// The first place that is not the group's.
+  /// The end of the group's places.
   private let end: Int
 
   init(
@@ -29,7 +32,7 @@ public final class CommunicatorGroup {
     engine.nextContext = max(engine.nextContext, context + 1)
   }
 
-  /// All ranks of a transport.
+  /// Makes the group of all ranks of a transport.
   convenience init(transport: any Transport, timeout: Duration) {
     self.init(
       engine: ProgressEngine(transport: transport), context: 0, members: Array(0..<transport.size),
@@ -38,31 +41,40 @@ public final class CommunicatorGroup {
 
   /// Starts the next operation of the group.
   ///
-  /// All ranks start the same operations in the same order, so that counting gives each the same number everywhere;
-  /// its exchanges are told apart by their stage.
+  /// All ranks start the same operations in the same order. So each rank counts them and gets the same number, which is the
+  /// operation's place; the exchanges of one operation differ in their stage.
   ///
-  /// - Parameter place: one of ``reserve(_:)``, for an operation that ranks may start in another order.
+  /// - Parameters:
+  ///   - operation: the kind of operation.
+  ///   - activity: what the caller is doing, which errors name.
+  ///   - place: one of ``reserve(_:)``, for an operation that each rank starts in an order of its own; nil for the next.
+  ///   - stages: makes the stages of the operation.
   func request(
-    _ operation: String, step: String, place: Int? = nil, _ stages: (Plan) -> [Request.Stage]
+    _ operation: String, during activity: String, at place: Int? = nil, _ stages: (Plan) -> [Request.Stage]
   ) throws(CommunicationError) -> Request {
     if let failure = engine.failure { throw failure }
     let place = place ?? reserve(1)
     let plan = Plan(group: self, operation: operation, context: context, sequence: place)
     return try Request(
-      operation: operation, step: step, timeout: timeout, engine: engine, stages: stages(plan))
+      operation: operation, during: activity, timeout: timeout, engine: engine, stages: stages(plan))
   }
 
-  /// The places of the next operations, which each rank may then start in an order of its own.
+  /// Reserves the places of the next `count` operations, which each rank may then start in an order of its own.
+  ///
+  /// - Returns: the first of the places.
   func reserve(_ count: Int) -> Int {
     precondition(sequence + count <= end, "more operations than the group has")
     defer { sequence += count }
     return sequence
   }
 
-  /// Some of the ranks as a group that has this one's next `operations` to itself, without any exchange; nil on other
-  /// ranks, which call this too.
+  /// Makes a group of some of the ranks, which takes the places of this group's next `operations` operations, so that no
+  /// exchange is needed. All ranks of this group call it.
   ///
-  /// - Parameter ranks: those of the new group, in its order.
+  /// - Parameters:
+  ///   - ranks: the ranks of the new group, in its order.
+  ///   - operations: the operations that the new group may start.
+  /// - Returns: the new group; nil on ranks that are not in it.
   func group(of ranks: [Int], operations: Int) -> CommunicatorGroup? {
     let first = reserve(operations)
     return ranks.firstIndex(of: rank).map {
@@ -88,12 +100,18 @@ public final class CommunicatorGroup {
       rank = group.rank
     }
 
-    /// The exchange of a stage; its blocks have been checked.
+    /// Makes the exchange of a stage, with blocks that have been checked.
     ///
-    /// - Parameter isPeer: whether this rank exchanges with another, which has to agree; only blocks of peers travel.
+    /// - Parameters:
+    ///   - stage: the number of the exchange within the operation.
+    ///   - source: the memory that is sent.
+    ///   - sent: the block for each rank.
+    ///   - destination: the memory that is received into.
+    ///   - received: where the block of each rank goes.
+    ///   - isPeer: whether this rank exchanges with another, on which both have to agree. Only the blocks of peers travel.
     func exchange(
-      _ stage: Int, from source: MessageBuffer, _ sent: Blocks, into destination: MessageBuffer,
-      _ received: Blocks, with isPeer: (Int) -> Bool = { _ in true }
+      _ stage: Int, from source: MessageBuffer, _ sent: BlockLayout, into destination: MessageBuffer,
+      _ received: BlockLayout, with isPeer: (Int) -> Bool = { _ in true }
     ) -> Exchange {
       precondition(stage < ExchangeID.stageLimit)
       return Exchange(

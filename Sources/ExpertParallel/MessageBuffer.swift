@@ -1,14 +1,14 @@
 /// Memory that is sent from and received into, aligned to a cache line.
 ///
-/// A request retains its buffers, so they live until it has completed, whoever else lets go of them. Until then
-/// nobody may write to a buffer that is being sent, or touch one that is being received into.
+/// A request retains its buffers until it has completed. Until then the caller must not write to a buffer that is being
+/// sent, and must not touch one that is being received into.
 @safe public final class MessageBuffer {
   /// The number of bytes.
   public let byteCount: Int
   let base: UnsafeMutableRawPointer
   private let owner: AnyObject?
 
-  /// Bytes of value 0.
+  /// Makes bytes of value 0.
   ///
   /// - Precondition: `byteCount` is at least 0.
   public init(byteCount: Int) {
@@ -19,7 +19,7 @@
     owner = nil
   }
 
-  /// A copy of the elements of an array.
+  /// Copies the elements of an array.
   public init<Element: BitwiseCopyable>(_ elements: [Element]) {
     byteCount = elements.count * MemoryLayout<Element>.stride
     unsafe base = .allocate(byteCount: max(byteCount, 1), alignment: 64)
@@ -29,8 +29,8 @@
     }
   }
 
-  /// Memory of somebody else, whom the buffer retains: nothing is copied.
-  public init(_ memory: UnsafeMutableRawBufferPointer, of owner: AnyObject) {
+  /// Uses memory that another object owns; the buffer retains the owner, and nothing is copied.
+  package init(_ memory: UnsafeMutableRawBufferPointer, of owner: AnyObject) {
     byteCount = memory.count
     unsafe base = memory.baseAddress ?? UnsafeMutableRawPointer(bitPattern: 64)!
     self.owner = owner
@@ -39,20 +39,23 @@
   deinit { if owner == nil { unsafe base.deallocate() } }
 
   /// Calls `body` with the bytes; the pointer is valid only inside.
-  public func withUnsafeMutableBytes<Result, Failure: Error>(
+  package func withUnsafeMutableBytes<Result, Failure: Error>(
     _ body: (UnsafeMutableRawBufferPointer) throws(Failure) -> Result
   ) throws(Failure) -> Result {
     try unsafe body(UnsafeMutableRawBufferPointer(start: base, count: byteCount))
   }
 
-  /// The content as elements, copied; bytes after the last whole element are left out.
+  /// Copies the content into an array; bytes after the last whole element are left out.
   public func elements<Element: BitwiseCopyable>(of type: Element.Type) -> [Element] {
     elements(of: type, at: 0, count: byteCount / MemoryLayout<Element>.stride)
   }
 
-  /// Elements from a byte on, copied.
+  /// Copies `count` elements from a byte on into an array.
   func elements<Element: BitwiseCopyable>(of type: Element.Type, at byte: Int, count: Int) -> [Element] {
     unsafe Array(
       UnsafeBufferPointer(start: (base + byte).assumingMemoryBound(to: type), count: count))
   }
+
+  /// The content as floats, valid as long as the buffer lives.
+  var floats: UnsafeMutablePointer<Float> { unsafe base.assumingMemoryBound(to: Float.self) }
 }

@@ -1,18 +1,18 @@
 /// An operation under way.
 ///
-/// It proceeds when it or any other request of the same rank is tested or waited for, and by
-/// ``Communicator/poll()``. It need not be kept: the rank holds it and its buffers until it has completed.
+/// It proceeds when this or any other request of the same rank is tested or waited for, and when
+/// ``Communicator/poll()`` is called. The caller need not keep it: the rank holds it and its buffers until it has completed.
 public final class Request {
-  /// A part of an operation: computes with what the exchange before it brought, then gives the next, if any.
+  /// A part of an operation: computes with the blocks of the exchange before it, and returns the next exchange, if any.
   typealias Stage = () -> Exchange?
 
   /// The kind of operation, such as "all-to-all".
-  public let operation: String
-  /// The caller's label.
-  public let step: String
-  /// Whether it has completed, as far as known: asking makes no progress.
+  package let operation: String
+  /// What the caller is doing, such as "layer 3, forward".
+  package let activity: String
+  /// Whether the operation was found to have completed. Asking makes no progress.
   public var isComplete: Bool { completion != nil }
-  /// When it was found to have completed.
+  /// When the operation was found to have completed.
   private(set) var completion: ContinuousClock.Instant?
 
   private let engine: ProgressEngine
@@ -22,20 +22,21 @@ public final class Request {
   private var stages: [Stage]
 
   init(
-    operation: String, step: String, timeout: Duration, engine: ProgressEngine, stages: [Stage]
+    operation: String, during activity: String, timeout: Duration, engine: ProgressEngine, stages: [Stage]
   ) throws(CommunicationError) {
     self.operation = operation
-    self.step = step
+    self.activity = activity
     self.timeout = timeout
     self.engine = engine
     self.stages = stages.reversed()
     try engine.add(self)
   }
 
-  /// Makes progress and says whether the operation has completed.
+  /// Makes progress.
   ///
-  /// - Throws: `CommunicationError`, also when the communicator's timeout has passed since the request was made.
-  public func test() throws(CommunicationError) -> Bool {
+  /// - Returns: whether the operation has completed.
+  /// - Throws: `CommunicationError`, also if the communicator's timeout has passed since the request was made.
+  package func test() throws(CommunicationError) -> Bool {
     if isComplete { return true }
     engine.progress()
     if isComplete { return true }
@@ -45,10 +46,10 @@ public final class Request {
     return false
   }
 
-  /// Returns when the operation has completed.
+  /// Waits until the operation has completed.
   ///
   /// - Parameter timeout: how long to wait from now; nil for the communicator's.
-  /// - Throws: `CommunicationError`, `.deadline` when the time has passed.
+  /// - Throws: `CommunicationError`; `.deadline` if the time has passed.
   public func wait(timeout: Duration? = nil) throws(CommunicationError) {
     let timeout = timeout ?? self.timeout
     let begin = ContinuousClock.now
@@ -65,20 +66,27 @@ public final class Request {
     }
   }
 
-  /// The error of a wait that is over, by its deadline or because the job is being ended.
+  /// Waits until the operation has completed or failed. Every later operation of the rank throws the failure.
+  func settle() {
+    do { try wait() } catch { assert(engine.failure != nil) }
+  }
+
+  /// Returns the error of a wait that ends by its deadline, or because the job is being ended.
   private func expire(after timeout: Duration?) -> CommunicationError {
     let missing = inFlight?.missing ?? []
     let error: CommunicationError =
       if let timeout {
-        .deadline(operation: operation, step: step, after: timeout, missing: missing)
+        .deadline(operation: operation, during: activity, after: timeout, missing: missing)
       } else {
-        .jobEnded(operation: operation, step: step, missing: missing)
+        .jobEnded(operation: operation, during: activity, missing: missing)
       }
     engine.fail(error)
     return error
   }
 
-  /// Moves through its stages as far as it can; whether the last is done.
+  /// Moves through the stages as far as possible.
+  ///
+  /// - Returns: whether the last stage is done.
   func advance() throws(CommunicationError) -> Bool {
     do throws(TransportFault) {
       while true {
@@ -97,10 +105,10 @@ public final class Request {
   private func name(_ fault: TransportFault) -> CommunicationError {
     switch fault {
     case .mismatch(let rank, let message):
-      .mismatch(operation: operation, step: step, rank: rank, message)
+      .mismatch(operation: operation, during: activity, rank: rank, message)
     case .ended(let ranks, let reason):
-      .rankEnded(operation: operation, step: step, ranks: ranks, reason: reason)
-    case .failed(let message): .transport(operation: operation, step: step, message)
+      .rankEnded(operation: operation, during: activity, ranks: ranks, reason: reason)
+    case .failed(let message): .transport(operation: operation, during: activity, message)
     }
   }
 }

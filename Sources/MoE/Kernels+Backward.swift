@@ -17,24 +17,21 @@ extension Kernels {
     forward: inout TileScratch, backward: inout BackwardTiles, scratch: inout Scratch
   ) throws(MoEError) -> UnsafeMutablePointer<Float> {
     let ex = execution.cValue
-    let count = Int64(experts.expertCount)
-    let (hidden, inner) = (Int64(experts.hiddenSize), Int64(experts.feedForwardSize))
-    let (activation, alpha, limit) = experts.activation.cValue
-    let dtype = experts.precision.cValue
-    let kernel = unsafe try scratch.reserve(bytes: moe_grouped_gemm_scratch_bytes(ex, count))
+    var networks = unsafe experts.cValue
+    let groups = unsafe moe_groups(E: Int64(experts.expertCount), offsets: offsets)
+    let hidden = Int64(experts.hiddenSize)
+    let kernel = unsafe try scratch.reserve(bytes: moe_grouped_gemm_scratch_bytes(ex))
     let outputTiles = unsafe try backward.outputTiles.reserve(
       bytes: rowBytes(experts, rowCount, experts.hiddenSize, execution))
-    unsafe moe_gather_rows(ex, dtype, output, hidden, count, offsets, order, rowWeights, outputTiles)
+    unsafe moe_gather_rows(ex, networks.format, groups, output, hidden, order, rowWeights, outputTiles)
     let recorded = unsafe try forward.preactivationTiles.reserve(0, of: Float.self)
     let inward = unsafe try backward.preactivationTiles.reserve(
       bytes: rowBytes(experts, rowCount, experts.upPanelCount * MOE_PANEL, execution))
     let rows = unsafe try backward.rows.reserve(rowCount * experts.hiddenSize, of: Float.self)
-    unsafe moe_grouped_gemm_down_backward(
-      ex, dtype, outputTiles, count, offsets, hidden, inner, experts.down.base, activation, alpha, limit,
-      recorded, inward, kernel)
+    unsafe moe_grouped_gemm_down_backward(ex, &networks, groups, outputTiles, recorded, inward, kernel)
+    let gradients = unsafe moe_tiles(data: inward, columns: Int64(experts.upPanelCount) * Int64(MOE_PANEL))
     unsafe moe_grouped_gemm_backward(
-      ex, dtype, inward, Int64(experts.upPanelCount), count, offsets, hidden, experts.up.base, false, rows,
-      kernel)
+      ex, networks.format, groups, gradients, networks.up, hidden, false, rows, kernel)
     return unsafe rows
   }
 
@@ -49,38 +46,60 @@ extension Kernels {
     backward: inout BackwardTiles, scratch: inout Scratch
   ) throws(MoEError) {
     let ex = execution.cValue
-    let count = Int64(experts.expertCount)
-    let (hidden, inner) = (Int64(experts.hiddenSize), Int64(experts.feedForwardSize))
-    let (upPanels, downPanels) = (Int64(experts.upPanelCount), Int64(gradients.downPanelCount))
-    let dtype = experts.precision.cValue
-    func pairs(_ depth: Int64, _ panels: Int64) -> Int {
-      moe_grouped_gemm_weights_scratch_bytes(ex.isa, dtype, Int64(rowCount), count, depth, panels)
+    let format = experts.precision.cValue
+    let groups = unsafe moe_groups(E: Int64(experts.expertCount), offsets: offsets)
+    let panel = Int64(MOE_PANEL)
+    let hiddenTiles = unsafe moe_tiles(
+      data: try forward.hiddenTiles.reserve(bytes: 0), columns: Int64(experts.feedForwardSize))
+    let rowTiles = unsafe moe_tiles(
+      data: try forward.rowTiles.reserve(bytes: 0), columns: Int64(experts.hiddenSize))
+    let outputTiles = unsafe moe_tiles(
+      data: try backward.outputTiles.reserve(bytes: 0), columns: Int64(gradients.downPanelCount) * panel)
+    let inward = unsafe moe_tiles(
+      data: try backward.preactivationTiles.reserve(bytes: 0), columns: Int64(experts.upPanelCount) * panel)
+    func pairs(_ rows: moe_tiles, _ gradients: moe_tiles) -> Int {
+      unsafe moe_grouped_gemm_weights_scratch_bytes(
+        ex.isa, format, Int64(rowCount), groups.E, rows.columns, gradients.columns)
     }
-    let kernel = unsafe try scratch.reserve(bytes: max(pairs(inner, downPanels), pairs(hidden, upPanels)))
-    let hiddenTiles = unsafe try forward.hiddenTiles.reserve(bytes: 0)
-    let rowTiles = unsafe try forward.rowTiles.reserve(bytes: 0)
-    let outputTiles = unsafe try backward.outputTiles.reserve(bytes: 0)
-    let inward = unsafe try backward.preactivationTiles.reserve(bytes: 0)
+    let kernel = unsafe try scratch.reserve(
+      bytes: max(pairs(hiddenTiles, outputTiles), pairs(rowTiles, inward)))
     func add(_ included: UnsafePointer<Bool>?) {
       unsafe moe_grouped_gemm_weights(
-        ex, dtype, hiddenTiles, inner, outputTiles, downPanels, count, offsets, included,
-        gradients.down.floats,
-        kernel)
+        ex, format, groups, included, hiddenTiles, outputTiles, gradients.down.floats, kernel)
       unsafe moe_grouped_gemm_weights(
-        ex, dtype, rowTiles, hidden, inward, upPanels, count, offsets, included, gradients.up.floats, kernel)
-      if experts.downBias != nil {
-        unsafe moe_group_sums(
-          ex, dtype, outputTiles, downPanels, count, offsets, included, gradients.downBias.floats)
-      }
-      if experts.gateBias != nil || experts.upBias != nil {
-        unsafe moe_group_sums(
-          ex, dtype, inward, upPanels, count, offsets, included, gradients.upBias.floats)
-      }
+        ex, format, groups, included, rowTiles, inward, gradients.up.floats, kernel)
+      unsafe groupSums(
+        of: outputTiles, groups, included: included, precision: experts.precision,
+        into: [gradients.downBias], execution: execution)
+      unsafe groupSums(
+        of: inward, groups, included: included, precision: experts.precision,
+        into: experts.activation.isGated ? [gradients.gateBias, gradients.upBias] : [gradients.upBias],
+        execution: execution)
     }
     if let isIncluded {
       unsafe isIncluded.withUnsafeBufferPointer { unsafe add($0.baseAddress) }
     } else {
       add(nil)
+    }
+  }
+
+  /// Adds the rows of each group to the gradients of its biases, in the order of the rows.
+  ///
+  /// - Parameters:
+  ///   - tiles: dL/dproduct as row tiles over the columns of the product's panels.
+  ///   - included: the groups whose rows are added, `[E]`; nil for all.
+  ///   - sums: one memory of floats `[E, columns]` for each matrix whose panels alternate; nil where the matrix has no
+  ///     bias.
+  static func groupSums(
+    of tiles: moe_tiles, _ groups: moe_groups, included: UnsafePointer<Bool>?, precision: Precision,
+    into sums: [Memory?], execution: Execution
+  ) {
+    if sums.allSatisfy({ $0 == nil }) { return }
+    let targets = unsafe sums.map { unsafe $0?.floats }
+    unsafe targets.withUnsafeBufferPointer { targets in
+      unsafe moe_group_sums(
+        execution.cValue, precision.cValue, groups, included, tiles, Int64(targets.count),
+        targets.baseAddress)
     }
   }
 
@@ -108,8 +127,9 @@ extension Kernels {
     tokenCount: Int, expertsPerToken: Int, hiddenSize: Int, into gradients: UnsafeMutablePointer<Float>,
     execution: Execution
   ) {
-    unsafe moe_combine_backward(
-      execution.cValue, output, rows, choiceRow, Int64(tokenCount), Int64(expertsPerToken),
-      Int64(hiddenSize), gradients)
+    var choices = unsafe moe_choices(
+      T: Int64(tokenCount), K: Int64(expertsPerToken), D: Int64(hiddenSize), y: rows, choice_row: choiceRow,
+      weights: nil)
+    unsafe moe_combine_backward(execution.cValue, &choices, output, gradients)
   }
 }

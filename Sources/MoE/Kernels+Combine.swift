@@ -21,8 +21,11 @@ extension Kernels {
     tokenCount: Int, expertsPerToken: Int, hiddenSize: Int, branch: Branch?,
     into output: UnsafeMutablePointer<Float>, execution: Execution
   ) {
-    unsafe moe_combine(
-      execution.cValue, rows, choiceRow, weights, Int64(tokenCount), Int64(expertsPerToken),
-      Int64(hiddenSize), branch?.rows, branch?.gates, Int64(branch?.gateColumns ?? 0), output)
+    var choices = unsafe moe_choices(
+      T: Int64(tokenCount), K: Int64(expertsPerToken), D: Int64(hiddenSize), y: rows, choice_row: choiceRow,
+      weights: weights)
+    var dense = unsafe moe_branch(
+      rows: branch?.rows, gates: branch?.gates, gate_columns: Int64(branch?.gateColumns ?? 0))
+    unsafe moe_combine(execution.cValue, &choices, &dense, output)
   }
 }

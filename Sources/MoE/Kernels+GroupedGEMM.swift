@@ -16,6 +16,17 @@ extension ActivationFunction {
   }
 }
 
+extension PackedExperts {
+  /// The networks as the kernels take them; valid as long as the experts are.
+  var cValue: moe_networks {
+    let (function, alpha, limit) = activation.cValue
+    return unsafe moe_networks(
+      D: Int64(hiddenSize), F: Int64(feedForwardSize), format: precision.cValue, activation: function,
+      alpha: alpha, limit: limit, up: up.base, down: down.base, gate_bias: gateBias?.floats,
+      up_bias: upBias?.floats, down_bias: downBias?.floats)
+  }
+}
+
 extension Kernels {
   /// A set of networks on rows of tokens: gathered, up with the activation, down; gives the rows [M, D].
   ///
@@ -50,28 +61,23 @@ extension Kernels {
     _ experts: PackedExperts, offsets: UnsafePointer<Int64>, rowCount: Int, isRecorded: Bool,
     execution: Execution, tiles: inout TileScratch, scratch: inout Scratch
   ) throws(MoEError) {
-    let (activation, alpha, limit) = experts.activation.cValue
     let rows = unsafe try tiles.rowTiles.reserve(bytes: 0)
     let hidden = unsafe try tiles.hiddenTiles.reserve(
       bytes: rowBytes(experts, rowCount, experts.feedForwardSize, execution))
     let kernel = unsafe try scratch.reserve(
-      bytes: moe_grouped_gemm_scratch_bytes(execution.cValue, Int64(experts.expertCount)))
+      bytes: moe_grouped_gemm_scratch_bytes(execution.cValue))
+    var recorded: UnsafeMutablePointer<Float>?
     if isRecorded {
-      let recorded = unsafe try tiles.preactivationTiles.reserve(
-        bytes: moe_rows_bytes(
-          execution.instructionSet.cValue, MOE_F32, Int64(rowCount), Int64(experts.expertCount),
-          Int64(experts.upPanelCount) * Int64(MOE_PANEL)))
-      unsafe moe_grouped_gemm_up_recorded(
-        execution.cValue, experts.precision.cValue, rows, Int64(experts.expertCount), offsets,
-        Int64(experts.hiddenSize), Int64(experts.feedForwardSize), experts.up.base, experts.gateBias?.floats,
-        experts.upBias?.floats, activation, alpha, limit, recorded.assumingMemoryBound(to: Float.self),
-        hidden, kernel)
-    } else {
-      unsafe moe_grouped_gemm_up(
-        execution.cValue, experts.precision.cValue, rows, Int64(experts.expertCount), offsets,
-        Int64(experts.hiddenSize), Int64(experts.feedForwardSize), experts.up.base, experts.gateBias?.floats,
-        experts.upBias?.floats, activation, alpha, limit, hidden, kernel)
+      let bytes = moe_rows_bytes(
+        execution.instructionSet.cValue, MOE_FLOAT32, Int64(rowCount), Int64(experts.expertCount),
+        Int64(experts.upPanelCount) * Int64(MOE_PANEL))
+      unsafe recorded = try tiles.preactivationTiles.reserve(bytes: bytes)
+        .assumingMemoryBound(to: Float.self)
     }
+    var networks = unsafe experts.cValue
+    unsafe moe_grouped_gemm_up(
+      execution.cValue, &networks, moe_groups(E: Int64(experts.expertCount), offsets: offsets), rows,
+      recorded, hidden, kernel)
   }
 
   /// Second product: `hiddenTiles` → `rows` [M, D], with bias.
@@ -80,11 +86,11 @@ extension Kernels {
     tiles: inout TileScratch, scratch: inout Scratch
   ) throws(MoEError) -> UnsafeMutablePointer<Float> {
     let rows = unsafe try tiles.rows.reserve(rowCount * experts.hiddenSize, of: Float.self)
-    let bytes = moe_grouped_gemm_scratch_bytes(execution.cValue, Int64(experts.expertCount))
+    let bytes = moe_grouped_gemm_scratch_bytes(execution.cValue)
+    var networks = unsafe experts.cValue
     unsafe moe_grouped_gemm_down(
-      execution.cValue, experts.precision.cValue, try tiles.hiddenTiles.reserve(bytes: 0),
-      Int64(experts.expertCount), offsets, Int64(experts.feedForwardSize), Int64(experts.hiddenSize),
-      experts.down.base, experts.downBias?.floats, rows, try scratch.reserve(bytes: bytes))
+      execution.cValue, &networks, moe_groups(E: Int64(experts.expertCount), offsets: offsets),
+      try tiles.hiddenTiles.reserve(bytes: 0), rows, try scratch.reserve(bytes: bytes))
     return unsafe rows
   }
 

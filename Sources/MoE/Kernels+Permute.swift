@@ -27,12 +27,14 @@ extension Kernels {
       case .choiceThenToken: MOE_CHOICE_THEN_TOKEN
       case .weight: MOE_BY_WEIGHT
       }
+    let rule = moe_capacity_rule(
+      capacity: Int64(capacity ?? -1), priority: cPriority, scope: Int64(scopeTokens))
     return unsafe Int(
       moe_permute(
         execution.cValue, try workspace.routing.expertIDs.reserve(choices, of: Int32.self),
         try workspace.routing.expertWeights.reserve(choices, of: Float.self), Int64(tokenCount),
-        Int64(expertsPerToken), Int64(expertCount), Int64(capacity ?? -1), cPriority, Int64(scopeTokens),
-        &output, try workspace.kernel.reserve(bytes: bytes)))
+        Int64(expertsPerToken), Int64(expertCount), rule, &output, try workspace.kernel.reserve(bytes: bytes))
+    )
   }
 
   /// Gathers rows of `tokens` [·, D] into `rowTiles`; nil order is the identity.
@@ -45,7 +47,8 @@ extension Kernels {
       execution.instructionSet.cValue, experts.precision.cValue, Int64(rowCount), Int64(experts.expertCount),
       Int64(experts.hiddenSize))
     unsafe moe_gather_rows(
-      execution.cValue, experts.precision.cValue, tokens, Int64(experts.hiddenSize),
-      Int64(experts.expertCount), offsets, order, weights, try tiles.rowTiles.reserve(bytes: bytes))
+      execution.cValue, experts.precision.cValue,
+      moe_groups(E: Int64(experts.expertCount), offsets: offsets), tokens, Int64(experts.hiddenSize), order,
+      weights, try tiles.rowTiles.reserve(bytes: bytes))
   }
 }

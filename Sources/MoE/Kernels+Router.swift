@@ -54,6 +54,18 @@ extension Kernels {
     case tokens(UnsafePointer<Float>, PackedRouter)
     /// Logits [T, E].
     case logits(UnsafePointer<Float>)
+
+    fileprivate func fill(_ input: inout moe_router_input) {
+      switch unsafe self {
+      case .tokens(let tokens, let router):
+        unsafe input.x = tokens
+        unsafe input.D = Int64(router.hiddenSize)
+        unsafe input.panels = unsafe UnsafePointer(router.panels.floats)
+        unsafe input.bias = unsafe UnsafePointer(router.bias?.floats)
+      case .logits(let logits):
+        unsafe input.logits = logits
+      }
+    }
   }
 
   /// Routes T tokens into the workspace's `expertIDs` [T, K], `expertWeights` [T, K], `margins` [T],
@@ -93,11 +105,16 @@ extension Kernels {
         adding: false, execution: execution)
       unsafe input = .tokens(jittered, router)
     }
+    var tokens = unsafe moe_router_input()
+    (unsafe tokens.T, unsafe tokens.E, unsafe tokens.K) = (
+      Int64(tokenCount), Int64(expertCount), Int64(expertsPerToken)
+    )
+    unsafe tokens.selection_bias = unsafe UnsafePointer(selectionBias?.floats)
+    unsafe tokens.mask = unsafe UnsafePointer(maskBytes)
+    unsafe input.fill(&tokens)
     let bad = unsafe try run(
-      input, output: &output, tokenCount: tokenCount, expertCount: expertCount,
-      expertsPerToken: expertsPerToken, rule: policy.cRule(workspace.routing.noise),
-      selectionBias: selectionBias,
-      mask: maskBytes, execution: execution, scratch: &workspace.kernel)
+      tokens, output: &output, rule: policy.cRule(workspace.routing.noise), execution: execution,
+      scratch: &workspace.kernel)
     if bad >= 0 { throw .notFinite(what: "the router logit", token: bad) }
   }
 
@@ -114,35 +131,24 @@ extension Kernels {
       unsafe output.logits = try workspace.routing.branchLogits.reserve(tokenCount * columns, of: Float.self)
     }
     unsafe output.scores = try workspace.routing.branchGate.reserve(tokenCount * columns, of: Float.self)
+    var input = unsafe moe_router_input()
+    (unsafe input.T, unsafe input.E, unsafe input.K) = (Int64(tokenCount), Int64(columns), Int64(columns))
+    unsafe RouterInput.tokens(tokens, gate).fill(&input)
     let bad = unsafe try run(
-      .tokens(tokens, gate), output: &output, tokenCount: tokenCount, expertCount: columns,
-      expertsPerToken: columns, rule: gate.policy.cRule, selectionBias: nil, mask: nil, execution: execution,
-      scratch: &workspace.kernel)
+      input, output: &output, rule: gate.policy.cRule, execution: execution, scratch: &workspace.kernel)
     if bad >= 0 { throw .notFinite(what: "the dense branch's gate logit", token: bad) }
     return unsafe UnsafePointer(output.scores)
   }
 
+  /// - Returns: the first token that could not be routed, or −1.
   private static func run(
-    _ input: RouterInput, output: inout moe_router_output, tokenCount: Int, expertCount: Int,
-    expertsPerToken: Int, rule: moe_router_rule, selectionBias: Memory?, mask: UnsafeMutablePointer<UInt8>?,
-    execution: Execution, scratch: inout Scratch
+    _ input: moe_router_input, output: inout moe_router_output, rule: moe_router_rule, execution: Execution,
+    scratch: inout Scratch
   ) throws(MoEError) -> Int {
-    var rule = rule
-    let bytes = moe_router_scratch_bytes(execution.cValue, 0, Int64(expertCount))
-    let kernelScratch = unsafe try scratch.reserve(bytes: bytes)
-    switch unsafe input {
-    case .tokens(let tokens, let router):
-      return unsafe Int(
-        moe_router(
-          execution.cValue, &rule, tokens, Int64(tokenCount), Int64(router.hiddenSize), router.panels.floats,
-          router.bias?.floats, selectionBias?.floats, mask, Int64(expertCount), Int64(expertsPerToken),
-          &output, kernelScratch))
-    case .logits(let logits):
-      return unsafe Int(
-        moe_router_from_logits(
-          execution.cValue, &rule, logits, Int64(tokenCount), selectionBias?.floats, mask,
-          Int64(expertCount), Int64(expertsPerToken), &output, kernelScratch))
-    }
+    var (rule, input) = unsafe (rule, input)
+    let kernelScratch = unsafe try scratch.reserve(
+      bytes: moe_router_scratch_bytes(execution.cValue, input.E))
+    return unsafe Int(moe_router(execution.cValue, &rule, &input, &output, kernelScratch))
   }
 
   /// The router's copy of tokens [T, D], each column times its noise; or that added to `output`.

@@ -16,6 +16,10 @@ extension Kernels {
     let scratch = unsafe try workspace.kernel.reserve(
       bytes: moe_router_statistics_scratch_bytes(ex, Int64(expertCount)))
     var rule = policy.cRule
+    var routes = unsafe moe_routes(
+      T: Int64(tokenCount), E: Int64(expertCount), K: Int64(expertsPerToken), logits: logits,
+      expert_ids: expertIDs)
+    let cGrouping = moe_token_grouping(run_length: Int64(grouping.runLength), groups: Int64(groups))
     unsafe statistics.tokenCounts.withUnsafeMutableBufferPointer { tokens in
       unsafe statistics.counts.withUnsafeMutableBufferPointer { counts in
         unsafe statistics.firstChoiceCounts.withUnsafeMutableBufferPointer { firsts in
@@ -23,9 +27,7 @@ extension Kernels {
             var output = unsafe moe_router_statistics(
               tokens: tokens.baseAddress, counts: counts.baseAddress, first_counts: firsts.baseAddress,
               probability_sums: sums.baseAddress)
-            unsafe moe_router_statistics_of(
-              ex, &rule, logits, expertIDs, Int64(tokenCount), Int64(expertCount), Int64(expertsPerToken),
-              Int64(grouping.runLength), Int64(groups), &output, scratch)
+            unsafe moe_router_statistics_of(ex, &rule, &routes, cGrouping, &output, scratch)
           }
         }
       }
@@ -49,8 +51,9 @@ extension RouterLossGradients {
       }
       unsafe terms.append(
         moe_probability_gradients(
-          values: values + offset, group_tokens: Int64(term.grouping.runLength),
-          groups: Int64(max(term.values.rows, 1))))
+          values: values + offset,
+          grouping: moe_token_grouping(
+            run_length: Int64(term.grouping.runLength), groups: Int64(max(term.values.rows, 1)))))
       offset += term.values.count
     }
     return unsafe terms

@@ -67,13 +67,16 @@ package struct RouterGradients {
   }
 }
 
-/// Gradients of a set of networks, in the layout of their panels.
+/// Gradients of a set of networks, in the layout of their panels and biases.
 package struct NetworkGradients {
   package let expertCount: Int
   package let up: Memory
   package let down: Memory
-  package let upBias: Memory
-  package let downBias: Memory
+  /// `[E, F]` where the networks have the bias, each expert's part padded as the bias itself is; otherwise nil.
+  package let gateBias: Memory?
+  package let upBias: Memory?
+  /// `[E, D]` where the networks have the bias, each expert's part padded to whole panels; otherwise nil.
+  package let downBias: Memory?
   /// Panels of the second product's gradient: whole pairs, as row tiles are.
   let downPanelCount: Int
 
@@ -86,14 +89,19 @@ package struct NetworkGradients {
         * Kernels.panelBytes(.float32, panels: experts.upPanelCount, depth: experts.hiddenSize))
     down = try Memory(
       zeroed: count * Kernels.panelBytes(.float32, panels: downPanelCount, depth: experts.feedForwardSize))
-    upBias = try Memory(zeroed: count * experts.upPanelCount * MOE_PANEL * MemoryLayout<Float>.stride)
-    downBias = try Memory(zeroed: count * downPanelCount * MOE_PANEL * MemoryLayout<Float>.stride)
+    func zeros(like bias: Memory?, panels: Int) throws(MoEError) -> Memory? {
+      bias == nil ? nil : try Memory(zeroed: count * panels * MOE_PANEL * MemoryLayout<Float>.stride)
+    }
+    let upPanels = experts.upPanelCount / (experts.activation.isGated ? 2 : 1)
+    gateBias = try zeros(like: experts.gateBias, panels: upPanels)
+    upBias = try zeros(like: experts.upBias, panels: upPanels)
+    downBias = try zeros(like: experts.downBias, panels: downPanelCount)
   }
 
   /// All sums.
-  package var memories: [Memory] { [up, down, upBias, downBias] }
-  /// Their number.
-  package static let memoryCount = 4
+  package var memories: [Memory] { [up, down] + [gateBias, upBias, downBias].compactMap(\.self) }
+  /// The largest number of ``memories``, the same on all ranks whatever biases the parts of their networks have.
+  package static let memoryLimit = 5
 
   /// The sums of one network: where in which memory they are.
   package func parts(of index: Int) -> [(memory: Memory, bytes: Range<Int>)] {
@@ -108,13 +116,27 @@ package struct NetworkGradients {
   }
 
   func network(_ index: Int, _ experts: PackedExperts) -> FeedForwardWeights {
-    let (hidden, inner) = (experts.hiddenSize, experts.feedForwardSize)
-    let parts = experts.activation.isGated ? 2 : 1
-    let first = index * experts.upPanelCount
-    func bias(_ part: Int) -> [Float] {
-      (0..<inner).map { f in
-        upBias.floats(at: (first + f / MOE_PANEL * parts + part) * MOE_PANEL + f % MOE_PANEL, count: 1)[0]
-      }
+    experts.network(
+      index, up: up, down: down, downPanelCount: downPanelCount, gateBias: gateBias, upBias: upBias,
+      downBias: downBias)
+  }
+}
+
+extension PackedExperts {
+  /// One network in the shapes of its parameters, out of fp32 memory with the layout of these.
+  ///
+  /// - Parameters:
+  ///   - downPanelCount: panels of one network in `down`, which may have more than the weights.
+  ///   - gateBias: the memory of the gates' biases, as the other two nil where there is none.
+  func network(
+    _ index: Int, up: Memory, down: Memory, downPanelCount: Int, gateBias: Memory?, upBias: Memory?,
+    downBias: Memory?
+  ) -> FeedForwardWeights {
+    let (hidden, inner) = (hiddenSize, feedForwardSize)
+    let parts = activation.isGated ? 2 : 1
+    let first = index * upPanelCount
+    func bias(_ memory: Memory?, _ count: Int, panels: Int) -> [Float]? {
+      memory?.floats(at: index * panels * MOE_PANEL, count: count)
     }
     return FeedForwardWeights(
       gate: parts == 2
@@ -122,9 +144,8 @@ package struct NetworkGradients {
       up: up.matrix(
         PanelPlace(firstPanel: first + parts - 1, step: parts), rows: inner, columns: hidden),
       down: down.matrix(PanelPlace(firstPanel: index * downPanelCount), rows: hidden, columns: inner),
-      gateBias: experts.gateBias == nil ? nil : bias(0),
-      upBias: experts.upBias == nil ? nil : bias(parts - 1),
-      downBias: experts.downBias == nil
-        ? nil : downBias.floats(at: index * downPanelCount * MOE_PANEL, count: hidden))
+      gateBias: bias(gateBias, inner, panels: upPanelCount / parts),
+      upBias: bias(upBias, inner, panels: upPanelCount / parts),
+      downBias: bias(downBias, hidden, panels: downPanelCount))
   }
 }

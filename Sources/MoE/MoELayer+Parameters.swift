@@ -2,15 +2,17 @@ internal import CKernels
 package import MoECore
 
 extension MoELayer {
-  /// The parameters of a layer that is trained, in the memory it computes from: changing their values changes the
+  /// Returns the parameters of a layer that is trained, in the memory it computes from: changing their values changes the
   /// layer, which therefore belongs to one owner meanwhile.
   ///
+  /// A bias is a parameter of its own that does not decay.
+  ///
   /// - Parameters:
-  ///   - prefix: goes before every name.
+  ///   - prefix: goes before every name, with a dot between; empty for none.
   ///   - gradients: the sums that ``backward(_:input:recording:losses:into:gradients:execution:)`` adds to.
-  ///   - experts: what the layer's experts are called, where it holds some of a larger layer's; nil for all in order.
+  ///   - experts: the numbers of the layer's experts, where it holds some of a larger layer's; nil for all in order.
   /// - Throws: `MoEError.unsupported` for sizes that are not multiples of 32, where weights and gradients are padded
-  ///   differently, and for biases.
+  ///   differently.
   package func parameters(
     prefix: String, gradients: MoEGradients, experts ids: [Int]? = nil
   ) throws(MoEError) -> [Parameter] {
@@ -20,27 +22,33 @@ extension MoELayer {
     ] where size % MOE_K_MULTIPLE != 0 {
       throw .unsupported("a trained layer's \(name) is a multiple of \(MOE_K_MULTIPLE), not \(size)")
     }
-    let networks = [experts, branch].compactMap(\.self)
-    let biases =
-      networks.flatMap { [$0.gateBias, $0.upBias, $0.downBias] } + [router.bias, branchGate?.bias]
-    if biases.contains(where: { $0 != nil }) {
-      throw .unsupported("a trained layer has no biases")
-    }
-    var parameters = [
-      Self.parameter("\(prefix).router", router, gradients.router)
-    ]
+    func name(_ part: String) -> String { prefix.isEmpty ? part : "\(prefix).\(part)" }
     let ids = ids ?? Array(0..<experts.expertCount)
+    var parameters = Self.parameters(name("router"), router, gradients.router)
     parameters += Self.parameters(
-      experts, gradients.experts, group: .expert, name: { "\(prefix).experts.\(ids[$0])" },
-      owner: "\(prefix).experts", experts: ids)
+      experts, gradients.experts, group: .expert, name: { name("experts.\(ids[$0])") },
+      owner: name("experts"), experts: ids)
     if let branch, let sums = gradients.branch {
       parameters += Self.parameters(
-        branch, sums, group: .other, name: { _ in "\(prefix).dense" }, owner: "\(prefix).dense")
+        branch, sums, group: .other, name: { _ in name("dense") }, owner: name("dense"))
     }
     if let branchGate, let sums = gradients.branchGate {
-      parameters.append(Self.parameter("\(prefix).dense_gate", branchGate, sums))
+      parameters += Self.parameters(name("dense_gate"), branchGate, sums)
     }
     return parameters
+  }
+
+  /// A copy of the parameters in their shapes; the experts are those that the layer holds.
+  ///
+  /// - Precondition: the layer is in fp32.
+  package var weights: MoEWeights {
+    precondition(experts.precision == .float32, "weights are read from fp32 alone")
+    return MoEWeights(
+      router: RouterWeights(
+        weight: router.weight, bias: router.biasValues,
+        selectionBias: selectionBias),
+      experts: (0..<experts.expertCount).map(experts.network), dense: branch?.network(0),
+      denseGate: branchGate.map { BranchGateWeights(weight: $0.weight, bias: $0.biasValues) })
   }
 
   /// The same parameters, in the same memory, under another configuration: other capacities for evaluation.
@@ -69,19 +77,29 @@ extension MoELayer {
     }
   }
 
-  private static func parameter(
+  /// Those of a router or of a branch's gate: its weight and, where it has one, its bias.
+  private static func parameters(
     _ name: String, _ router: PackedRouter, _ gradients: RouterGradients
-  ) -> Parameter {
-    Parameter(
+  ) -> [Parameter] {
+    let weight = Parameter(
       name: name, group: .other, decays: true,
       tensors: [
         Parameter.Tensor(
-          name: name, rows: router.expertCount, columns: router.hiddenSize, place: PanelPlace())
+          name: name, rows: router.expertCount, columns: router.hiddenSize, layout: .panels(PanelPlace()))
       ],
       count: router.panels.byteCount / MemoryLayout<Float>.stride, values: router.panels,
       gradient: gradients.panels)
+    guard let values = router.bias else { return [weight] }
+    return [
+      weight,
+      Parameter(
+        name: "\(name)_bias", group: .other, decays: false,
+        tensors: [Parameter.Tensor(name: "\(name)_bias", rows: 1, columns: router.expertCount)],
+        count: router.expertCount, values: values, gradient: gradients.bias),
+    ]
   }
 
+  /// Those of a set of networks: one parameter for each product's weights, and one for each kind of bias.
   private static func parameters(
     _ networks: PackedExperts, _ gradients: NetworkGradients, group: Parameter.Group, name: (Int) -> String,
     owner: String, experts: [Int] = []
@@ -93,20 +111,54 @@ extension MoELayer {
     for index in 0..<networks.expertCount {
       for (part, kind) in parts.enumerated() {
         let place = PanelPlace(firstPanel: index * networks.upPanelCount + part, step: parts.count)
-        up.append(.init(name: "\(name(index)).\(kind)", rows: inner, columns: hidden, place: place))
+        up.append(
+          .init(name: "\(name(index)).\(kind)", rows: inner, columns: hidden, layout: .panels(place)))
       }
       let place = PanelPlace(firstPanel: index * networks.downPanelCount)
-      down.append(.init(name: "\(name(index)).down", rows: hidden, columns: inner, place: place))
+      down.append(.init(name: "\(name(index)).down", rows: hidden, columns: inner, layout: .panels(place)))
     }
-    let stride = MemoryLayout<Float>.stride
-    return [
+    func weights(
+      _ kind: String, _ tensors: [Parameter.Tensor], _ values: Memory, _ gradient: Memory
+    ) -> Parameter {
       Parameter(
-        name: "\(owner).up", group: group, decays: true, tensors: up, count: networks.up.byteCount / stride,
-        experts: experts, values: networks.up, gradient: gradients.up),
-      Parameter(
-        name: "\(owner).down", group: group, decays: true, tensors: down,
-        count: networks.down.byteCount / stride, experts: experts, values: networks.down,
-        gradient: gradients.down),
+        name: "\(owner).\(kind)", group: group, decays: true, tensors: tensors,
+        count: values.byteCount / MemoryLayout<Float>.stride, experts: experts, values: values,
+        gradient: gradient)
+    }
+    func bias(_ kind: String, width: Int, _ values: Memory?, _ gradient: Memory?) -> Parameter? {
+      guard let values, let gradient else { return nil }
+      return Parameter(
+        name: "\(owner).\(kind)", group: group, decays: false,
+        tensors: (0..<networks.expertCount).map {
+          .init(name: "\(name($0)).\(kind)", rows: 1, columns: width, layout: .rows(offset: $0 * width))
+        },
+        count: networks.expertCount * width, experts: experts, values: values, gradient: gradient)
+    }
+    let biases = [
+      bias("gate_bias", width: inner, networks.gateBias, gradients.gateBias),
+      bias("up_bias", width: inner, networks.upBias, gradients.upBias),
+      bias("down_bias", width: hidden, networks.downBias, gradients.downBias),
     ]
+    let products = [
+      weights("up", up, networks.up, gradients.up),
+      weights("down", down, networks.down, gradients.down),
+    ]
+    return products + biases.compactMap(\.self)
+  }
+}
+
+extension PackedRouter {
+  /// `[E, D]`, copied.
+  fileprivate var weight: Matrix { panels.matrix(PanelPlace(), rows: expertCount, columns: hiddenSize) }
+  /// `[E]`, copied; nil where there is none.
+  fileprivate var biasValues: [Float]? { bias?.floats(at: 0, count: expertCount) }
+}
+
+extension PackedExperts {
+  /// One of the networks, copied out of fp32 panels.
+  fileprivate func network(_ index: Int) -> FeedForwardWeights {
+    network(
+      index, up: up, down: down, downPanelCount: downPanelCount, gateBias: gateBias, upBias: upBias,
+      downBias: downBias)
   }
 }

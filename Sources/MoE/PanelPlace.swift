@@ -33,17 +33,4 @@ extension Memory {
     }
     return matrix
   }
-
-  /// Overwrites the matrix at `place`; the padding around it stays.
-  package func set(_ matrix: Matrix, at place: PanelPlace) {
-    let target = unsafe floats
-    unsafe matrix.withUnsafeBufferPointer { elements in
-      for row in 0..<matrix.rows {
-        let start = place.offset(row: row, columns: matrix.columns)
-        for column in 0..<matrix.columns {
-          unsafe target[start + column * MOE_PANEL] = elements[row * matrix.columns + column]
-        }
-      }
-    }
-  }
 }

@@ -1,4 +1,5 @@
-package import MoECore
+internal import CKernels
+public import MoECore
 
 /// One trainable tensor, or those of one kind of all experts of a layer, with the sum of its gradients.
 ///
@@ -18,18 +19,42 @@ public final class Parameter {
   public struct Tensor: Sendable {
     /// Its name in a checkpoint.
     public let name: String
-    /// `[rows, columns]`.
+    /// `[rows, columns]`; a bias or a gain is one row.
     public let shape: [Int]
-    /// nil for a matrix that begins the memory row by row.
-    package let place: PanelPlace?
+    /// Where its elements are among the floats of the parameter.
+    package let layout: Layout
+
+    /// How a matrix lies in memory.
+    package enum Layout: Sendable, Equatable {
+      /// Row after row without gaps, from the float `offset` on.
+      case rows(offset: Int = 0)
+      /// In panels, as the kernels read weights.
+      case panels(PanelPlace)
+    }
 
     package var rows: Int { shape[0] }
     package var columns: Int { shape[1] }
 
-    package init(name: String, rows: Int, columns: Int, place: PanelPlace?) {
+    package init(name: String, rows: Int, columns: Int, layout: Layout = .rows()) {
       self.name = name
       shape = [rows, columns]
-      self.place = place
+      self.layout = layout
+    }
+
+    /// The float at which a row begins.
+    package func offset(ofRow row: Int) -> Int {
+      switch layout {
+      case .rows(let offset): offset + row * columns
+      case .panels(let place): place.offset(row: row, columns: columns)
+      }
+    }
+
+    /// The floats from one element of a row to the next.
+    package var columnStep: Int {
+      switch layout {
+      case .rows: 1
+      case .panels: MOE_PANEL
+      }
     }
   }
 
@@ -37,7 +62,7 @@ public final class Parameter {
   public let name: String
   /// What it belongs to.
   public let group: Group
-  /// Whether weight decay applies: to matrices, not to gains.
+  /// Whether weight decay applies: to weights, not to gains and biases.
   public let decays: Bool
   /// The matrices it holds.
   public let tensors: [Tensor]
@@ -62,7 +87,7 @@ public final class Parameter {
     self.gradient = gradient
   }
 
-  /// A row-major matrix of its own, with zeros as gradients.
+  /// Makes a parameter of one row-major matrix, with zeros as gradients.
   package convenience init(
     name: String, decays: Bool = true, matrix: Matrix
   ) throws(MoEError) {
@@ -72,7 +97,7 @@ public final class Parameter {
     }
     self.init(
       name: name, group: .other, decays: decays,
-      tensors: [Tensor(name: name, rows: matrix.rows, columns: matrix.columns, place: nil)],
+      tensors: [Tensor(name: name, rows: matrix.rows, columns: matrix.columns)],
       count: matrix.count, values: values,
       gradient: try Memory(zeroed: matrix.count * MemoryLayout<Float>.stride))
   }
@@ -83,24 +108,38 @@ public final class Parameter {
   /// Sets the gradients to zero.
   package func resetGradient() { gradient.zero() }
 
-  /// A matrix out of memory of this parameter's layout: its values, its gradients, or an optimizer's.
+  /// Returns a copy of the values of one of its ``tensors``.
+  public func values(of tensor: Tensor) -> Matrix { matrix(tensor, in: values) }
+
+  /// Returns a copy of the gradient of one of its ``tensors``: the sum since it was last set to zero.
+  public func gradient(of tensor: Tensor) -> Matrix { matrix(tensor, in: gradient) }
+
+  /// Returns a matrix out of memory of this parameter's layout: its values, its gradients, or an optimizer's.
   package func matrix(_ tensor: Tensor, in memory: Memory) -> Matrix {
-    if let place = tensor.place {
-      return memory.matrix(place, rows: tensor.rows, columns: tensor.columns)
-    }
     var matrix = Matrix(rows: tensor.rows, columns: tensor.columns)
+    let (source, step) = unsafe (memory.floats, tensor.columnStep)
     unsafe matrix.withUnsafeMutableBufferPointer { elements in
-      unsafe elements.baseAddress!.update(from: memory.floats, count: elements.count)
+      for row in 0..<tensor.rows {
+        let start = tensor.offset(ofRow: row)
+        for column in 0..<tensor.columns {
+          unsafe elements[row * tensor.columns + column] = source[start + column * step]
+        }
+      }
     }
     return matrix
   }
 
-  /// Overwrites a matrix in memory of this parameter's layout.
+  /// Overwrites a matrix in memory of this parameter's layout; the padding around it stays.
   package func set(_ matrix: Matrix, _ tensor: Tensor, in memory: Memory) {
     precondition(matrix.shape == tensor.shape, "\(tensor.name) has shape \(tensor.shape)")
-    if let place = tensor.place { return memory.set(matrix, at: place) }
+    let (target, step) = unsafe (memory.floats, tensor.columnStep)
     unsafe matrix.withUnsafeBufferPointer { elements in
-      unsafe memory.floats.update(from: elements.baseAddress!, count: elements.count)
+      for row in 0..<tensor.rows {
+        let start = tensor.offset(ofRow: row)
+        for column in 0..<tensor.columns {
+          unsafe target[start + column * step] = elements[row * tensor.columns + column]
+        }
+      }
     }
   }
 }

@@ -3,7 +3,7 @@ import Foundation
 import MoE
 import MoECheckpoints
 
-/// What a layer made of all tokens, and how long the pass took.
+/// The output of a layer for all tokens, and the time of the pass.
 struct AppliedLayer: Sendable {
   /// `[T, D]`.
   var output: Matrix
@@ -35,7 +35,7 @@ extension CheckpointLayer {
     }
   }
 
-  /// The same by ranks that divide tokens and experts, each of which reads its part of both. A collective; the time is
+  /// Applies the block over ranks, each of which reads its part of the tokens and of the experts. A collective; the time is
   /// that of the slowest.
   ///
   /// - Returns: on rank 0, nil on the others.
@@ -52,7 +52,7 @@ extension CheckpointLayer {
       configuration, weights: self, over: communicator, precision: precision, execution: execution)
     let input = try Activations(shape: [tokens.rows, tokens.columns], tokens: tokens)
     let sequenceLength = file.shape.count >= 2 ? file.shape[file.shape.count - 2] : file.tokenCount
-    try communicator.barrier(step: "packing")
+    try communicator.barrier(during: "packing")
     let start = Date()
     let pass: (output: Activations, record: RoutingRecord)
     do {
@@ -66,14 +66,14 @@ extension CheckpointLayer {
       _ values: [Element], width: Int, _ what: String
     ) throws -> [Element]? {
       try communicator.gather(
-        values, counts: (0..<size).map { (cuts[$0 + 1] - cuts[$0]) * width }, root: 0, step: what)
+        values, counts: (0..<size).map { (cuts[$0 + 1] - cuts[$0]) * width }, root: 0, during: what)
     }
     let choices = configuration.expertsPerToken
     let output = try gather(pass.output.tokens.elements, width: file.hiddenSize, "the output")
     let expertIDs = try gather(pass.record.expertIDs, width: choices, "the experts' ids")
     let expertWeights = try gather(pass.record.expertWeights, width: choices, "the experts' weights")
-    let droppedCount = try communicator.allReduce(pass.record.droppedCount, .sum, step: "dropped choices")
-    let slowest = try communicator.allReduce(seconds, .maximum, step: "the time of the pass")
+    let droppedCount = try communicator.allReduce(pass.record.droppedCount, .sum, during: "dropped choices")
+    let slowest = try communicator.allReduce(seconds, .maximum, during: "the time of the pass")
     guard let output, let expertIDs, let expertWeights else { return nil }
     return AppliedLayer(
       output: try Matrix(rows: file.tokenCount, columns: file.hiddenSize, elements: output),
@@ -85,7 +85,7 @@ extension CheckpointLayer {
     _ tokens: Matrix, of file: ActivationFile, cuts: [Int], _ communicator: any Communicator
   ) throws {
     let fault = file.fault(of: tokens)
-    let faults = try communicator.allGatherLists(fault.map { [$0] } ?? [], step: "checking the input")
+    let faults = try communicator.allGatherLists(fault.map { [$0] } ?? [], during: "checking the input")
     for (rank, faults) in faults.enumerated() where !faults.isEmpty {
       throw file.error(faults[0].description(firstToken: cuts[rank]))
     }

@@ -1,13 +1,14 @@
 import Foundation
 import MoEPlan
+import MoEReport
 
-/// A plan for people and for programs.
+/// Shows a plan as tables or as JSON.
 struct PlanReport {
   let planner: Planner
   let outcome: Planner.Outcome
   let load: String
 
-  /// What was planned, in a line.
+  /// One line that says what was planned.
   var title: String {
     let (model, cluster) = (planner.model, planner.cluster)
     return
@@ -18,41 +19,47 @@ struct PlanReport {
 
   func show(_ best: Prediction, listed: Int) {
     let cluster = planner.cluster
-    print("\(title), load \(load)")
-    print(
+    StandardStream.output.line("\(title), load \(load)")
+    StandardStream.output.line(
       "\(millions(planner.model.parameters)) parameters; a host: \(cluster.coresPerHost) cores, "
-        + "\(Format.bytes(cluster.memory)), \(Format.digits(cluster.rates.flops / 1e9)) GFLOP/s"
+        + "\(formatted(bytes: cluster.memory)), \(short(cluster.rates.flops / 1e9)) GFLOP/s"
         + "\(cluster.rates.curve.isEmpty ? "" : " (measured curve)")")
-    print("between hosts: \(cluster.link); inside: \(cluster.intra)")
-    print()
+    StandardStream.output.line("between hosts: \(cluster.link); inside: \(cluster.intra)")
+    StandardStream.output.line()
     let splits = outcome.best
-    table(splits.prefix(listed)).print()
-    if splits.count > listed { print("and \(splits.count - listed) slower ones") }
-    for (prediction, reason) in outcome.rejected.prefix(3) { print("no room: \(prediction.split) \(reason)") }
-    if outcome.rejected.count > 3 { print("no room for \(outcome.rejected.count - 3) more") }
-    print()
-    print("\(best.split), \(best.route.rawValue) exchange:")
-    times(best).print()
-    print()
-    traffic(best).print()
-    print()
-    memory(best).print()
-    print()
-    print("tokens a second     \(Format.digits(Double(planner.workload.tokenCount) / best.seconds))")
-    print("step by slices      \(slices(best))")
-    print("hidden by overlap   \(best.overlapEfficiency.map(Format.percent) ?? "nothing to hide")")
-    print("busiest rank        \(Format.digits(best.imbalance)) × the mean rows")
-    print("dropped choices     \(Format.percent(best.dropRate))")
+    table(splits.prefix(listed)).write()
+    if splits.count > listed { StandardStream.output.line("and \(splits.count - listed) slower ones") }
+    for (prediction, reason) in outcome.rejected.prefix(3) {
+      StandardStream.output.line("no room: \(prediction.split) \(reason)")
+    }
+    if outcome.rejected.count > 3 {
+      StandardStream.output.line("no room for \(outcome.rejected.count - 3) more")
+    }
+    StandardStream.output.line()
+    StandardStream.output.line("\(best.split), \(best.route.rawValue) exchange:")
+    times(best).write()
+    StandardStream.output.line()
+    traffic(best).write()
+    StandardStream.output.line()
+    memory(best).write()
+    StandardStream.output.line()
+    StandardStream.output.line(
+      "tokens a second     \(short(Double(planner.workload.tokenCount) / best.seconds))")
+    StandardStream.output.line("step by slices      \(slices(best))")
+    StandardStream.output.line(
+      "hidden by overlap   \(best.overlapEfficiency.map(percent) ?? "nothing to hide")")
+    StandardStream.output.line("busiest rank        \(short(best.imbalance)) × the mean rows")
+    StandardStream.output.line("dropped choices     \(percent(best.dropRate))")
   }
 
-  /// The step of a split in other numbers of slices.
+  /// Returns the step times of the best split by its number of slices.
   private func slices(_ best: Prediction) -> String {
     outcome.ranked.filter {
       let (one, other) = ($0.split, best.split)
       return one.expertParallel == other.expertParallel && one.dataParallel == other.dataParallel
         && one.tensorParallel == other.tensorParallel
     }.sorted { $0.split.overlap < $1.split.overlap }.map {
-      "\($0.split.overlap): \(Format.seconds($0.seconds))"
+      "\($0.split.overlap): \(formatted(seconds: $0.seconds))"
     }.joined(separator: ", ")
   }
 
@@ -64,11 +71,11 @@ struct PlanReport {
       let split = prediction.split
       table.add(
         "\(split.expertParallel)", "\(split.dataParallel)", "\(split.tensorParallel)", "\(split.overlap)",
-        Format.seconds(prediction.seconds),
-        Format.digits(Double(planner.workload.tokenCount) / prediction.seconds),
-        Format.bytes(prediction.memory.total), Format.bytes(prediction.traffic.between),
-        Format.bytes(prediction.traffic.inside), prediction.overlapEfficiency.map(Format.percent) ?? "–",
-        "× \(Format.digits(prediction.imbalance))")
+        formatted(seconds: prediction.seconds),
+        short(Double(planner.workload.tokenCount) / prediction.seconds),
+        formatted(bytes: prediction.memory.total), formatted(bytes: prediction.traffic.between),
+        formatted(bytes: prediction.traffic.inside), prediction.overlapEfficiency.map(percent) ?? "–",
+        "× \(short(prediction.imbalance))")
     }
     return table
   }
@@ -78,22 +85,23 @@ struct PlanReport {
     for stage in prediction.stages.stages {
       let share = stage.seconds / prediction.seconds
       table.add(
-        stage.name, Format.seconds(stage.seconds), Format.percent(share),
+        stage.name, formatted(seconds: stage.seconds), percent(share),
         String(repeating: "█", count: Int((share * 40).rounded(.up))))
     }
-    table.add("step", Format.seconds(prediction.seconds), "", "")
+    table.add("step", formatted(seconds: prediction.seconds), "", "")
     return table
   }
 
   private func traffic(_ prediction: Prediction) -> TextTable {
     var table = TextTable("bytes of a step", "between hosts", "inside hosts")
     for part in prediction.traffic.parts where part.between + part.inside > 0 {
-      table.add(part.kind.rawValue, Format.bytes(part.between), Format.bytes(part.inside))
+      table.add(part.kind.rawValue, formatted(bytes: part.between), formatted(bytes: part.inside))
     }
-    table.add("in all", Format.bytes(prediction.traffic.between), Format.bytes(prediction.traffic.inside))
     table.add(
-      "a host's link, mean", Format.bytes(prediction.traffic.between / Double(planner.cluster.hostCount)),
-      Format.bytes(prediction.traffic.inside / Double(planner.cluster.hostCount)))
+      "in all", formatted(bytes: prediction.traffic.between), formatted(bytes: prediction.traffic.inside))
+    table.add(
+      "a host's link, mean", formatted(bytes: prediction.traffic.between / Double(planner.cluster.hostCount)),
+      formatted(bytes: prediction.traffic.inside / Double(planner.cluster.hostCount)))
     return table
   }
 
@@ -104,15 +112,15 @@ struct PlanReport {
       ("parameters", memory.parameters), ("fp32 masters", memory.masters), ("gradients", memory.gradients),
       ("optimizer", memory.optimizer), ("activations", memory.activations), ("buffers", memory.buffers),
     ] where bytes > 0 {
-      table.add(name, Format.bytes(bytes))
+      table.add(name, formatted(bytes: bytes))
     }
-    table.add("in all, of \(Format.bytes(prediction.memoryPerRank))", Format.bytes(memory.total))
+    table.add("in all, of \(formatted(bytes: prediction.memoryPerRank))", formatted(bytes: memory.total))
     return table
   }
 
   private func millions(_ count: Int) -> String {
     count >= 1_000_000_000
-      ? "\(Format.digits(Double(count) / 1e9)) billion" : "\(Format.digits(Double(count) / 1e6)) million"
+      ? "\(short(Double(count) / 1e9)) billion" : "\(short(Double(count) / 1e6)) million"
   }
 
   // MARK: JSON

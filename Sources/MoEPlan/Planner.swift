@@ -1,25 +1,26 @@
-/// Predicts what steps of a model on a cluster cost.
+/// Predicts the memory, traffic and time of a model's step on a cluster.
 ///
-/// Every rank has the same number of tokens. A step is predicted stage by stage, each as long as on its slowest rank:
-/// the layers with experts by ``LayerCost``, gradient sums, the rest by its operations and bytes.
+/// Every rank has the same number of tokens. A step is predicted stage by stage, each as long as on its slowest rank.
+/// Layers with experts and sums of gradients have models of their own; everything else follows from its operations
+/// and bytes.
 public struct Planner: Sendable {
   /// The model.
   public let model: ModelShape
-  /// What a step computes.
+  /// The work of a step.
   public let workload: Workload
   /// The machines.
   public let cluster: Cluster
-  /// Which part of a group holds which experts.
+  /// The rule that says which part of a group holds which experts.
   public var placement = PlacementRule.contiguous
-  /// The way of tokens and rows between hosts; nil for that of `ExpertParallelLayer`: by way of hosts where several ranks of
-  /// a group share one and the group has several.
+  /// The route of tokens and rows between hosts; nil for the route that `ExpertParallelLayer` takes: hierarchical if
+  /// a group has several hosts and some host has several of its ranks.
   public var route: Route?
-  /// `[layers][E]`.
+  /// `[layers][E]`: the probability that an expert is among the K of a token.
   private let chances: [[Double]]
 
-  /// Checks what is to be planned.
+  /// Makes a planner and checks its values.
   ///
-  /// - Throws: ``PlanError``.
+  /// - Throws: ``PlanError`` that names the value that is out of range.
   public init(model: ModelShape, workload: Workload, cluster: Cluster, load: LoadTrace) throws(PlanError) {
     try workload.validate()
     try cluster.validate()
@@ -33,10 +34,11 @@ public struct Planner: Sendable {
     chances = try load.chances(expertCount: model.expertCount, expertsPerToken: model.expertsPerToken)
   }
 
-  /// The cost of one split.
+  /// Predicts the cost of one split.
   ///
-  /// - Throws: ``PlanError`` for a split that does not fit the model or the cluster. One that needs more memory than
-  ///   there is, is predicted all the same: see ``Prediction/fits``.
+  /// A split that needs more memory than a rank has is predicted too: see ``Prediction/fits``.
+  ///
+  /// - Throws: ``PlanError`` if the split does not fit the model or the cluster.
   public func predict(_ split: Split) throws(PlanError) -> Prediction {
     try split.validate(model, rankCount: cluster.rankCount)
     let topology = Topology(cluster: cluster, split: split)
@@ -83,7 +85,7 @@ public struct Planner: Sendable {
     let (seconds, bytes) = (prediction.seconds, prediction.memory.total)
     try require(
       seconds > 0 && seconds.isFinite && bytes.isFinite,
-      "a step takes \(seconds) s and \(bytes) bytes, expected finite numbers; is a rate or size far from any machine's?"
+      "a step takes \(seconds) s and \(bytes) bytes, expected finite numbers; check the rates and sizes of the cluster"
     )
     return prediction
   }

@@ -1,37 +1,37 @@
-/// What a step costs with one split.
+/// The cost of a step with one split.
 public struct Prediction: Sendable, Equatable, Codable {
-  /// How ranks divide the work.
+  /// The division of the work over ranks.
   public var split: Split
-  /// Bytes of the rank that needs most.
+  /// The bytes of the rank that needs most memory.
   public var memory: MemoryEstimate
-  /// Bytes that a rank may use.
+  /// The bytes that a rank may use.
   public var memoryPerRank: Double
-  /// Bytes that travel in a step.
+  /// The bytes that travel in a step.
   public var traffic: TrafficSummary
-  /// Seconds by stage, on the slowest rank.
+  /// The seconds of each stage on the slowest rank.
   public var stages: StageTimes
   /// The share of choices that a capacity drops.
   public var dropRate: Double
-  /// Rows of the rank with most over the mean, in the layer where it is largest.
+  /// The rows of the rank with most rows, divided by the mean; the largest of all layers.
   public var imbalance: Double
-  /// The share of the shorter of computation and exchange that the other hides, in the pipelines of a layer; nil where
-  /// there is nothing between hosts to hide.
+  /// In the passes over a layer, the share of the shorter of computation and exchange that the longer one hides; nil
+  /// if nothing travels between hosts.
   public var overlapEfficiency: Double?
-  /// How rows go between hosts.
+  /// The route of rows between hosts.
   public var route: Route
   /// The first layer's passes on the rank that computes longest.
-  public var timeline: Timeline
+  package var timeline: Timeline
 
-  /// The first layer's passes of one rank.
-  public struct Timeline: Sendable, Equatable, Codable {
-    /// From the first token that leaves.
-    public var forward: [TimelineSpan]
-    /// From the first gradient that leaves.
-    public var backward: [TimelineSpan]
+  /// The first layer's passes on one rank.
+  package struct Timeline: Sendable, Equatable, Codable {
+    /// The forward pass; time 0 is when the first token leaves.
+    package var forward: [TimelineSpan]
+    /// The backward pass; time 0 is when the first gradient leaves.
+    package var backward: [TimelineSpan]
   }
 
-  /// Seconds of a step.
+  /// The seconds of a step.
   public var seconds: Double { stages.total }
-  /// Whether the memory of the rank that needs most suffices.
+  /// Whether the rank that needs most memory has enough.
   public var fits: Bool { memory.total <= memoryPerRank }
 }

@@ -1,12 +1,14 @@
+import MoEReport
+
 extension Planner {
-  /// The outcome of a search over splits.
+  /// The result of a search over splits.
   public struct Outcome: Sendable {
-    /// Those that fit memory, fastest first; of equal ones that with fewer slices.
+    /// The splits that fit into memory, fastest first, and at equal time the one with fewer slices first.
     public var ranked: [Prediction]
-    /// The others, with why; those that need least memory first.
+    /// The other splits with the reason, those that need least memory first.
     public var rejected: [(prediction: Prediction, reason: String)]
 
-    /// The fastest number of slices for each EP × DP × TP, fastest first.
+    /// Each EP × DP × TP with its fastest number of slices, fastest first.
     public var best: [Prediction] {
       var seen: Set<[Int]> = []
       return ranked.filter {
@@ -15,14 +17,14 @@ extension Planner {
     }
   }
 
-  /// Predicts EP × DP × TP = R for all divisors with EP ≤ E and TP that divide F, and each in 1, 2, 4, 8 and 16
-  /// slices.
+  /// Predicts every split with EP × DP × TP = R, EP ≤ E and a TP that divides F, each with 1, 2, 4, 8 and 16 slices.
   ///
   /// - Parameters:
-  ///   - expertParallel: only this EP; nil for all.
-  ///   - tensorParallel: only this TP; nil for 1 to 8.
-  ///   - overlap: only this number of slices; nil for all.
-  /// - Throws: ``PlanError`` where no split meets what is asked.
+  ///   - expertParallel: the only EP to try; nil for all.
+  ///   - dataParallel: the only DP to try; nil for all.
+  ///   - tensorParallel: the only TP to try; nil for 1 to 8.
+  ///   - overlap: the only number of slices to try; nil for all.
+  /// - Throws: ``PlanError`` if no split meets these conditions.
   public func search(
     expertParallel: Int? = nil, dataParallel: Int? = nil, tensorParallel: Int? = nil, overlap: Int? = nil
   ) throws(PlanError) -> Outcome {
@@ -54,7 +56,7 @@ extension Planner {
       if prediction.fits {
         outcome.ranked.append(prediction)
       } else if split.overlap == overlap ?? 1 {
-        // Slices change no memory.
+        // The number of slices does not change memory, so one of them is listed.
         outcome.rejected.append((prediction, prediction.memoryComplaint))
       }
     }
@@ -65,14 +67,15 @@ extension Planner {
 }
 
 extension Prediction {
-  /// What takes the memory that is not there.
+  /// The sentence that says how much memory is missing and what needs most of it.
   var memoryComplaint: String {
     let parts = [
       ("parameters", memory.parameters + memory.masters), ("gradients", memory.gradients),
       ("optimizer state", memory.optimizer), ("activations", memory.activations), ("buffers", memory.buffers),
     ]
     let largest = parts.max { $0.1 < $1.1 }!
-    return "needs \(Format.bytes(memory.total)) a rank of \(Format.bytes(memoryPerRank)), most for "
-      + "\(largest.0): \(Format.bytes(largest.1))"
+    return
+      "needs \(formatted(bytes: memory.total)) per rank, which has \(formatted(bytes: memoryPerRank)); most is for "
+      + "\(largest.0): \(formatted(bytes: largest.1))"
   }
 }

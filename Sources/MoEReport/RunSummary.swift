@@ -1,27 +1,27 @@
 internal import MoERun
 
-/// The final figures of a run in a few numbers, as the page's table has them.
+/// The final figures of a run, as in the page's table.
 public struct RunSummary {
   /// The run's folder.
   public let name: String
-  /// Its arrangement of experts.
+  /// The preset, which says how experts are arranged.
   public let preset: String
-  /// E of each Mixture-of-Experts layer.
+  /// The number of experts of each Mixture-of-Experts layer.
   public let experts: [Int]
-  /// Steps done.
+  /// The number of steps.
   public let steps: Int
-  /// Parameters in all.
+  /// The number of all parameters.
   public let parameters: Int
-  /// Those that work on a byte.
+  /// The number of parameters that are used for one byte.
   public let activeParameters: Int
-  /// Nats per byte, the mean of the last tenth of the steps.
+  /// The training loss in nats per byte, the mean of the last tenth of the steps.
   public let trainingLoss: Double
-  /// Nats per byte of the newest validation; nil where there was none.
+  /// The loss of the newest validation in nats per byte; nil if there was no validation.
   public let validationLoss: Double?
-  /// Median over steps.
+  /// The median over steps.
   public let tokensPerSecond: Double
 
-  /// Reads them off a run.
+  /// Takes the figures from a run.
   public init(_ run: RecordedRun) {
     let facts = RunFacts(run)
     name = run.name

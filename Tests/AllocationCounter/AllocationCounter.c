@@ -1,5 +1,7 @@
 #include "AllocationCounter.h"
+#include "CKernels.h"
 #include <errno.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -44,20 +46,37 @@ int posix_memalign(void **memory, size_t alignment, size_t bytes) {
 }
 void free(void *memory) { __libc_free(memory); }
 
-/* libomp keeps the team of a thread from region to region, so the workers armed here are those to come. */
-extern void GOMP_parallel(void (*body)(void *), void *data, unsigned threads, unsigned flags);
-static void arm(void *value) { counter = value; }
+/* Each task waits for the others, so each runs on a thread of its own: the caller's and those of its team, which stays
+ * with it from call to call. */
+typedef struct {
+  _Atomic int64_t *counter;
+  int threads;
+  _Atomic int arrived;
+} arming;
+
+static void arm(void *context, int64_t task, int thread) {
+  (void)task, (void)thread;
+  arming *a = context;
+  counter = a->counter;
+  atomic_fetch_add(&a->arrived, 1);
+  while (atomic_load(&a->arrived) < a->threads) sched_yield();
+}
+
+static void arm_team(_Atomic int64_t *counter, int threads) {
+  arming a = {.counter = counter, .threads = threads};
+  moe_parallel_for(threads, threads, arm, &a);
+}
 
 bool allocation_counter_works(void) { return true; }
 
 void allocation_counter_start(int threads) {
-  GOMP_parallel(arm, &allocations, (unsigned)threads, 0);
+  arm_team(&allocations, threads);
   atomic_store(&allocations, 0);
 }
 
 int64_t allocation_counter_stop(int threads) {
   const int64_t counted = atomic_load(&allocations);
-  GOMP_parallel(arm, NULL, (unsigned)threads, 0);
+  arm_team(NULL, threads);
   return counted;
 }
 

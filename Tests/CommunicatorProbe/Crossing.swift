@@ -13,7 +13,7 @@ enum Crossing: String, CaseIterable {
   func lines(_ communicator: any Communicator) throws -> [String] {
     let (size, hosts, own) = (communicator.size, communicator.group.hosts, communicator.ranksOnThisHost)
     let (repetitions, bytes) = (500, 500)
-    let blocks = Blocks(rows: [Int](repeating: 1, count: size), bytesPerRow: bytes)
+    let blocks = BlockLayout(rows: [Int](repeating: 1, count: size), bytesPerRow: bytes)
     let (source, destination) = (
       MessageBuffer(byteCount: size * bytes), MessageBuffer(byteCount: size * bytes)
     )
@@ -21,12 +21,12 @@ enum Crossing: String, CaseIterable {
       switch self {
       case .nothing: break
       case .direct:
-        try communicator.startAllToAll(from: source, blocks, into: destination, blocks, step: "direct").wait()
+        try communicator.startAllToAll(from: source, blocks, into: destination, blocks, during: "direct").wait()
       case .hierarchical:
         try communicator.startHierarchicalAllToAll(
           from: source, blocks, into: destination, blocks,
           counts: [Int](repeating: bytes, count: size * size),
-          step: "hierarchical"
+          during: "hierarchical"
         ).wait()
       }
     }

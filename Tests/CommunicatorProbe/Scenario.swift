@@ -42,7 +42,7 @@ struct Failure {
     let (rank, last) = (communicator.rank, communicator.size - 1)
     if rank == last { leave("pid", "\(getpid())") }
     let step = try makeStep(communicator)
-    try communicator.barrier(step: "start")
+    try communicator.barrier(during: "start")
     communicator.timeout = Self.deadline
     let start = ContinuousClock.now
     do {
@@ -77,9 +77,9 @@ struct Failure {
       for other in 0..<rank { sent[other] += scenario == .less ? -16 : scenario == .more ? 16 : 0 }
     }
     try communicator.startAllToAll(
-      from: MessageBuffer(byteCount: 2 * size * bytes), Blocks(rows: sent, bytesPerRow: 1),
+      from: MessageBuffer(byteCount: 2 * size * bytes), BlockLayout(rows: sent, bytesPerRow: 1),
       into: MessageBuffer(byteCount: size * bytes),
-      Blocks(rows: [Int](repeating: bytes, count: size), bytesPerRow: 1), step: "step \(number)"
+      BlockLayout(rows: [Int](repeating: bytes, count: size), bytesPerRow: 1), during: "step \(number)"
     ).wait()
   }
 

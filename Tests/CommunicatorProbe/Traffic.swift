@@ -32,8 +32,8 @@ func trafficLines(_ communicator: any Communicator) throws -> [String] {
       for other in owners { rows[other] += 1 }
     }
   }
-  let allTokens = try communicator.allGather(tokens, step: "tokens")
-  let allRows = try communicator.allGather(rows, step: "rows")
+  let allTokens = try communicator.allGather(tokens, during: "tokens")
+  let allRows = try communicator.allGather(rows, during: "rows")
   return (0..<size).map { rank in
     let others = (0..<size).filter { $0 != rank }
     let sent = others.reduce(0) { $0 + allTokens[rank * size + $1] }

@@ -31,7 +31,7 @@ public struct CommunicatorProperty: Sendable {
       }
     }
     var all = Hash()
-    all.add(try communicator.allGather([hash.value], step: "hashes"))
+    all.add(try communicator.allGather([hash.value], during: "hashes"))
     return all.value
   }
 

@@ -28,8 +28,8 @@ enum Documents {
 }
 
 /// A sentence that says which document is wrong, and how.
-struct DocumentError: Error, CustomStringConvertible {
-  let description: String
+package struct DocumentError: Error, CustomStringConvertible {
+  package let description: String
 
   init(_ description: String) { self.description = description }
 }

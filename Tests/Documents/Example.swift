@@ -4,19 +4,22 @@ import Foundation
 ///
 /// A block may use names that the page leaves to the reader. An HTML comment directly before the block declares them:
 ///
-///     <!-- example: let x: Activations -->
-struct Example {
+///     <!-- example: let x: Activations = given() -->
+package struct Example {
   /// The page, and the line of the block's first line of code.
-  let page: String
-  let line: Int
+  package let page: String
+  package let line: Int
   /// Lines of the comment before the block, and of the block.
-  let context: [String]
-  let code: [String]
+  package let context: [String]
+  package let code: [String]
+
+  /// A declaration for all examples: any value, of which only the type matters.
+  package static let given = "func given<Value>() -> Value { fatalError() }\n"
 
   /// Returns the Swift blocks of a page in order.
   ///
   /// - Throws: ``DocumentError`` if a block does not end.
-  static func all(in text: String, page: String) throws -> [Example] {
+  package static func all(in text: String, page: String) throws -> [Example] {
     var examples: [Example] = []
     var context: [String] = []
     var lines = text.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)[...]
@@ -24,7 +27,9 @@ struct Example {
     while let line = lines.popFirst() {
       if line.hasPrefix("<!-- example:") {
         var comment = [String(line.dropFirst("<!-- example:".count))]
-        while !comment[comment.count - 1].contains("-->"), let next = lines.popFirst() { comment.append(next) }
+        while !comment[comment.count - 1].contains("-->"), let next = lines.popFirst() {
+          comment.append(next)
+        }
         comment[comment.count - 1] = comment[comment.count - 1].replacing("-->", with: "")
         context = comment
       } else if line == "```swift" {
@@ -43,14 +48,15 @@ struct Example {
   }
 
   /// A Swift file that has the block as the body of a function. Errors name the page and the line.
-  func file(number: Int) -> String {
+  package func file(number: Int) -> String {
     func isImport(_ line: String) -> Bool {
       line.trimmingCharacters(in: .whitespaces).hasPrefix("import ")
     }
     let imports = (context + code).filter(isImport)
     // A line that is left out stays as an empty one, so that lines keep their numbers.
     let body = code.map { isImport($0) ? "" : $0 }
-    return (imports + ["func example\(number)() throws {"] + context.filter { !isImport($0) }
+    return
+      (imports + ["func example\(number)() throws {"] + context.filter { !isImport($0) }
       + ["do {", "#sourceLocation(file: \"\(page)\", line: \(line))"] + body
       + ["#sourceLocation()", "}", "}", ""]).joined(separator: "\n")
   }

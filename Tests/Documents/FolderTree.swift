@@ -2,10 +2,11 @@
 ///
 /// Descriptions stand on the page alone. The tree is made again from the folders that exist and the descriptions that
 /// the page has: a folder that is gone leaves the tree, and a new one enters it with ``missing`` as its description.
-struct FolderTree {
-  static let page = "CONTRIBUTING.md"
-  static let missing = "(describe this folder)"
-  private static let start = "<!-- Folders: `make tree` keeps them complete; descriptions are edited here. -->\n```\n"
+package struct FolderTree {
+  package static let page = "CONTRIBUTING.md"
+  package static let missing = "(describe this folder)"
+  private static let start =
+    "<!-- Folders: `make tree` keeps them complete; descriptions are edited here. -->\n```\n"
   private static let end = "```\n<!-- End of folders. -->\n"
 
   /// Folders that are made by building or running, and entries that git ignores.
@@ -16,7 +17,7 @@ struct FolderTree {
   private let paths: [String]
 
   /// Lists the folders of a checkout.
-  init(repository: Repository) throws {
+  package init(repository: Repository) throws {
     var paths: [String] = []
     func list(_ folder: String) throws {
       for entry in try repository.entries(folder.isEmpty ? "." : folder) where !Self.ignored.contains(entry) {
@@ -37,7 +38,7 @@ struct FolderTree {
   /// Returns the page with the tree made again.
   ///
   /// - Throws: ``DocumentError`` if the page has no tree between its two comments.
-  func replacingTree(in page: String) throws -> String {
+  package func replacingTree(in page: String) throws -> String {
     guard let start = page.firstRange(of: Self.start), let end = page.firstRange(of: Self.end),
       start.upperBound <= end.lowerBound
     else { throw DocumentError("\(Self.page) has no tree between \(Self.start) and \(Self.end)") }

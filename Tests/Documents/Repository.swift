@@ -1,8 +1,10 @@
-import Foundation
+package import Foundation
 
 /// The files of a checkout of this repository.
-struct Repository {
-  let root: URL
+package struct Repository {
+  package let root: URL
+
+  package init(root: URL) { self.root = root }
 
   /// The checkout in the current folder.
   static var current: Repository { Repository(root: URL(filePath: FileManager.default.currentDirectoryPath)) }
@@ -10,12 +12,12 @@ struct Repository {
   /// Returns the address of a file from its path inside the repository.
   func url(_ path: String) -> URL { root.appending(path: path) }
 
-  func exists(_ path: String) -> Bool { FileManager.default.fileExists(atPath: url(path).path) }
+  package func exists(_ path: String) -> Bool { FileManager.default.fileExists(atPath: url(path).path) }
 
   /// Returns the text of a file.
   ///
   /// - Throws: ``DocumentError`` if the file cannot be read as UTF-8.
-  func text(_ path: String) throws -> String {
+  package func text(_ path: String) throws -> String {
     do {
       return try String(contentsOf: url(path), encoding: .utf8)
     } catch {
@@ -32,7 +34,7 @@ struct Repository {
   }
 
   /// Returns the paths of all Markdown pages of documentation: README and the like, and the pages of DocC catalogues.
-  func pages() throws -> [String] {
+  package func pages() throws -> [String] {
     let pages = try entries(".").filter { $0.hasSuffix(".md") }
     let catalogues = try entries("Sources").flatMap { module in
       try entries("Sources/\(module)").filter { $0.hasSuffix(".docc/") }.map { "Sources/\(module)\($0)" }

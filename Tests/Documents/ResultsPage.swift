@@ -1,8 +1,8 @@
 import Foundation
 
 /// `bench/RESULTS.md`, rendered from the measurements in `bench/results`.
-struct ResultsPage {
-  static let path = "bench/RESULTS.md"
+package struct ResultsPage {
+  package static let path = "bench/RESULTS.md"
   private static let folder = "bench/results"
 
   private let measurements: [Measurement]
@@ -10,7 +10,7 @@ struct ResultsPage {
   /// Reads every measurement.
   ///
   /// - Throws: ``DocumentError`` that names the file that is no measurement.
-  init(repository: Repository) throws {
+  package init(repository: Repository) throws {
     measurements = try repository.entries(Self.folder).filter { $0.hasSuffix(".json") }.map { name in
       let data = Data(try repository.text("\(Self.folder)/\(name)").utf8)
       do {
@@ -21,17 +21,17 @@ struct ResultsPage {
     }.sorted { $0.order < $1.order }
   }
 
-  var markdown: String { ([Self.head] + measurements.map(\.section)).joined(separator: "\n\n") + "\n" }
+  package var markdown: String { ([Self.head] + measurements.map(\.section)).joined(separator: "\n\n") + "\n" }
 
   private static let head = """
     # Results
 
     <!-- Written by `make results`; do not edit. -->
 
-    Each section says which command measures. All of them print their rows with `--json`, or print the values to enter;
-    put the rows into the section's file in [results](results), with the machine, the date and the versions, then run
-    `make results`, which writes this page. A test renders the page again and compares. Run nothing else while you measure:
-    every figure is a median of interleaved rounds of one run, and contenders are checked before they are timed.
+    Each section names the command that measures. With `--json` the commands of `moe-bench` print rows as the files in
+    [results](results) hold them. Put the rows into the section's file, with the machine, the date and the versions, and run
+    `make results`, which writes this page; a test checks that the page agrees with the files. Run nothing else while you
+    measure. Every figure is a median of interleaved rounds of one run, and contenders are checked before they are timed.
 
     `make bench` prints the figures of every kernel and instruction set, each beside the limit that was measured with it.
     Figures of training to a loss are in [experiments/switch](experiments/switch/README.md).

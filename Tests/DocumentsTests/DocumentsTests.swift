@@ -1,7 +1,7 @@
 import Foundation
 import Testing
 
-@testable import moe_documents
+import moe_documents
 
 /// Documents say what is there.
 struct DocumentsTests {
@@ -12,7 +12,8 @@ struct DocumentsTests {
   @Test("bench/RESULTS.md is rendered from bench/results")
   func results() throws {
     #expect(
-      try ResultsPage(repository: repository).markdown == repository.text(ResultsPage.path), "run `make results`")
+      try ResultsPage(repository: repository).markdown == repository.text(ResultsPage.path),
+      "run `make results`")
   }
 
   @Test("CONTRIBUTING names every folder, and no other")
@@ -31,7 +32,8 @@ struct DocumentsTests {
     let changed = page.replacing(line, with: "Gone/  a folder")
     let tree = try FolderTree(repository: repository).replacingTree(in: changed)
     #expect(!tree.contains("Gone/"))
-    #expect(tree.split(separator: "\n").contains { $0.hasPrefix("Examples/") && $0.hasSuffix(FolderTree.missing) })
+    #expect(
+      tree.split(separator: "\n").contains { $0.hasPrefix("Examples/") && $0.hasSuffix(FolderTree.missing) })
   }
 
   @Test("Every link to a file of the repository has its file")

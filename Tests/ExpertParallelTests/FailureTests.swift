@@ -29,10 +29,10 @@ import Testing
         return
       }
       defer { failed.add(1, ordering: .releasing) }
-      _ = try communicator.allReduce([Float](repeating: 1, count: 5000), .sum, step: "gradients of step 7")
+      _ = try communicator.allReduce([Float](repeating: 1, count: 5000), .sum, during: "gradients of step 7")
     }
     let expected = CommunicationError.deadline(
-      operation: "all-reduce", step: "gradients of step 7", after: .milliseconds(200), missing: [ranks - 1])
+      operation: "all-reduce", during: "gradients of step 7", after: .milliseconds(200), missing: [ranks - 1])
     #expect(errors.dropLast().allSatisfy { $0 == expected }, "\(errors)")
     #expect(
       expected.description == "all-reduce of gradients of step 7: rank \(ranks - 1) missing after 0.200 s")
@@ -47,11 +47,11 @@ import Testing
       }
       defer { failed.store(true, ordering: .releasing) }
       let buffer = MessageBuffer(byteCount: 8)
-      let request = try communicator.startBroadcast(buffer, root: 1, step: "weights")
+      let request = try communicator.startBroadcast(buffer, root: 1, during: "weights")
       while try !request.test() {}
     }
     #expect(
-      errors[0] == .deadline(operation: "broadcast", step: "weights", after: .milliseconds(100), missing: [1])
+      errors[0] == .deadline(operation: "broadcast", during: "weights", after: .milliseconds(100), missing: [1])
     )
   }
 
@@ -59,10 +59,10 @@ import Testing
     let seen = Mutex<[CommunicationError]>([])
     #expect(throws: OwnError(rank: 2)) {
       try LocalCommunicator.run(ranks: 4) { communicator in
-        try communicator.barrier(step: "start")
+        try communicator.barrier(during: "start")
         if communicator.rank == 2 { throw OwnError(rank: 2) }
         do {
-          try communicator.barrier(step: "step 3")
+          try communicator.barrier(during: "step 3")
         } catch let error as CommunicationError {
           seen.withLock { $0.append(error) }
           throw error
@@ -72,19 +72,19 @@ import Testing
     let errors = seen.withLock { $0 }
     #expect(errors.count == 3)
     for error in errors {
-      guard case .rankEnded(let operation, let step, let ranks, _) = error else {
+      guard case .rankEnded(let operation, let activity, let ranks, _) = error else {
         Issue.record("\(error)")
         continue
       }
       // A rank that learned of it earlier may have ended by the time another one looks.
-      #expect(operation == "barrier" && step == "step 3" && ranks.contains(2))
+      #expect(operation == "barrier" && activity == "step 3" && ranks.contains(2))
     }
   }
 
   @Test func aRankThatReturnsEarlyIsNamed() throws {
     let errors = try Self.errors(ranks: 3) { communicator in
       if communicator.rank == 1 { return }
-      _ = try communicator.allGather([1], step: "counts")
+      _ = try communicator.allGather([1], during: "counts")
     }
     for rank in [0, 2] {
       guard case .rankEnded("all-gather", "counts", let ranks, _)? = errors[rank] else {
@@ -98,7 +98,7 @@ import Testing
   /// Whoever ends after its last operation is not missed: its part in it stays.
   @Test func endingAfterTheLastOperationIsNoFailure() throws {
     for _ in 0..<200 {
-      let sums = try LocalCommunicator.run(ranks: 4) { try $0.allReduce($0.rank, .sum, step: "last") }
+      let sums = try LocalCommunicator.run(ranks: 4) { try $0.allReduce($0.rank, .sum, during: "last") }
       #expect(sums == [6, 6, 6, 6])
     }
   }
@@ -107,17 +107,17 @@ import Testing
     let errors = try Self.errors(ranks: 2) { communicator in
       let buffer = MessageBuffer(byteCount: 100)
       let count = communicator.rank == 1 ? 20 + surplus : 20
-      let sent = Blocks(rows: communicator.rank == 1 ? [count, 20] : [20, 20], bytesPerRow: 1)
+      let sent = BlockLayout(rows: communicator.rank == 1 ? [count, 20] : [20, 20], bytesPerRow: 1)
       try communicator.startAllToAll(
-        from: buffer, sent, into: MessageBuffer(byteCount: 100), Blocks(rows: [20, 20], bytesPerRow: 1),
-        step: "rows"
+        from: buffer, sent, into: MessageBuffer(byteCount: 100), BlockLayout(rows: [20, 20], bytesPerRow: 1),
+        during: "rows"
       ).wait()
-      try communicator.barrier(step: "after")
+      try communicator.barrier(during: "after")
     }
     #expect(
       errors[0]
         == .mismatch(
-          operation: "all-to-all", step: "rows", rank: 1, "sent \(20 + surplus) bytes, where 20 were expected"
+          operation: "all-to-all", during: "rows", rank: 1, "sent \(20 + surplus) bytes, where 20 were expected"
         ))
     #expect(errors[1] != nil)
   }
@@ -125,9 +125,9 @@ import Testing
   @Test func anotherOperationIsAnError() throws {
     let errors = try Self.errors(ranks: 2) { communicator in
       if communicator.rank == 0 {
-        try communicator.barrier(step: "a barrier")
+        try communicator.barrier(during: "a barrier")
       } else {
-        _ = try communicator.allGather([Int](), step: "a gather")
+        _ = try communicator.allGather([Int](), during: "a gather")
       }
     }
     #expect(errors.contains { if case .mismatch = $0 { true } else { false } }, "\(errors)")
@@ -135,11 +135,11 @@ import Testing
 
   @Test func afterAFailureAllOperationsOfTheRankThrowIt() throws {
     try LocalCommunicator.run(ranks: 2, timeout: .milliseconds(50)) { communicator in
-      let part = try #require(try communicator.split(color: 0, step: "both"))
+      let part = try #require(try communicator.split(color: 0, during: "both"))
       guard communicator.rank == 0 else { return }
       communicator.timeout = .seconds(60)
-      let first = #expect(throws: CommunicationError.self) { try communicator.barrier(step: "first") }
-      let second = #expect(throws: CommunicationError.self) { try part.barrier(step: "second") }
+      let first = #expect(throws: CommunicationError.self) { try communicator.barrier(during: "first") }
+      let second = #expect(throws: CommunicationError.self) { try part.barrier(during: "second") }
       #expect(first == second && first != nil)
     }
   }
@@ -159,26 +159,26 @@ import Testing
         }
       }
       refuses { () throws(CommunicationError) in
-        _ = try communicator.allToAll([1, 2], counts: [1, 2], step: "x")
+        _ = try communicator.allToAll([1, 2], counts: [1, 2], during: "x")
       }
-      refuses { () throws(CommunicationError) in _ = try communicator.allToAll([1], counts: [1], step: "x") }
-      refuses { () throws(CommunicationError) in _ = try communicator.exchange([1, 2, 3], step: "x") }
-      refuses { () throws(CommunicationError) in _ = try communicator.broadcast([1], root: 2, step: "x") }
-      refuses { () throws(CommunicationError) in _ = try communicator.split(color: -1, step: "x") }
-      refuses { () throws(CommunicationError) in _ = try communicator.allGather([1], counts: [1], step: "x") }
+      refuses { () throws(CommunicationError) in _ = try communicator.allToAll([1], counts: [1], during: "x") }
+      refuses { () throws(CommunicationError) in _ = try communicator.exchange([1, 2, 3], during: "x") }
+      refuses { () throws(CommunicationError) in _ = try communicator.broadcast([1], root: 2, during: "x") }
+      refuses { () throws(CommunicationError) in _ = try communicator.split(color: -1, during: "x") }
+      refuses { () throws(CommunicationError) in _ = try communicator.allGather([1], counts: [1], during: "x") }
       refuses { () throws(CommunicationError) in
-        _ = try communicator.reduceScatter([1], counts: [1, 1], .sum, step: "x")
+        _ = try communicator.reduceScatter([1], counts: [1, 1], .sum, during: "x")
       }
       refuses { () throws(CommunicationError) in
-        _ = try communicator.startAllReduce(buffer, of: Float.self, count: 3, .sum, step: "x")
+        _ = try communicator.startAllReduce(buffer, of: Float.self, count: 3, .sum, during: "x")
       }
       refuses { () throws(CommunicationError) in
         _ = try communicator.startAllToAll(
-          from: buffer, Blocks(offsets: [0, 4], counts: [4, 5]), into: buffer,
-          Blocks(rows: [0, 0], bytesPerRow: 1),
-          step: "x")
+          from: buffer, BlockLayout(offsets: [0, 4], counts: [4, 5]), into: buffer,
+          BlockLayout(rows: [0, 0], bytesPerRow: 1),
+          during: "x")
       }
-      let sum = try communicator.allReduce(1, .sum, step: "still works")
+      let sum = try communicator.allReduce(1, .sum, during: "still works")
       #expect(sum == 2)
     }
   }

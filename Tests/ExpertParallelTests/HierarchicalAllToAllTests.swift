@@ -9,7 +9,7 @@ import Testing
       #expect(communicator.group.hosts == [0, 1, 0, 1, 2])
       #expect(communicator.ranksOnThisHost == [2, 2, 2, 2, 1][communicator.rank])
       #expect(communicator.rankOnThisHost == [0, 0, 1, 1, 0][communicator.rank])
-      let part = try communicator.split(color: communicator.rank / 3, step: "halves")!
+      let part = try communicator.split(color: communicator.rank / 3, during: "halves")!
       return part.group.hosts
     }
     #expect(hosts == [[0, 1, 0], [0, 1, 0], [0, 1, 0], [0, 1], [0, 1]])
@@ -30,10 +30,10 @@ import Testing
       }
       defer { failed.add(1, ordering: .releasing) }
       let buffer = MessageBuffer(byteCount: size)
-      let blocks = Blocks(rows: [Int](repeating: 1, count: size), bytesPerRow: 1)
+      let blocks = BlockLayout(rows: [Int](repeating: 1, count: size), bytesPerRow: 1)
       try communicator.startHierarchicalAllToAll(
         from: buffer, blocks, into: MessageBuffer(byteCount: size), blocks,
-        counts: [Int](repeating: 1, count: size * size), step: "layer 2"
+        counts: [Int](repeating: 1, count: size * size), during: "layer 2"
       ).wait()
     }
     for error in errors.dropLast() {
@@ -54,11 +54,11 @@ import Testing
   @Test func countsHaveToBeThoseOfTheBlocks() throws {
     try LocalCommunicator.run(ranks: 2) { communicator in
       let buffer = MessageBuffer(byteCount: 4)
-      let blocks = Blocks(rows: [2, 2], bytesPerRow: 1)
+      let blocks = BlockLayout(rows: [2, 2], bytesPerRow: 1)
       for counts in [[2, 2, 2], [1, 1, 1, 1]] {
         do {
           _ = try communicator.startHierarchicalAllToAll(
-            from: buffer, blocks, into: MessageBuffer(byteCount: 4), blocks, counts: counts, step: "x")
+            from: buffer, blocks, into: MessageBuffer(byteCount: 4), blocks, counts: counts, during: "x")
           Issue.record("\(counts) are not refused")
         } catch CommunicationError.invalid {
         }

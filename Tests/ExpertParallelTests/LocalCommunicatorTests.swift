@@ -12,7 +12,7 @@ import Testing
     try LocalCommunicator.run(ranks: 6) { communicator in
       for round in 1...50 {
         entered.add(1, ordering: .sequentiallyConsistent)
-        try communicator.barrier(step: "round \(round)")
+        try communicator.barrier(during: "round \(round)")
         #expect(entered.load(ordering: .sequentiallyConsistent) >= 6 * round)
       }
     }
@@ -21,10 +21,10 @@ import Testing
   @Test func aRequestThatIsLetGoCompletes() throws {
     try LocalCommunicator.run(ranks: 3) { communicator in
       let result = MessageBuffer([Double(communicator.rank + 1)])
-      _ = try communicator.startAllReduce(result, of: Double.self, count: 1, .sum, step: "forgotten")
+      _ = try communicator.startAllReduce(result, of: Double.self, count: 1, .sum, during: "forgotten")
       // Entering a barrier is no promise for the operation before it, a second one is: each waits for its requests.
-      try communicator.barrier(step: "first")
-      try communicator.barrier(step: "second")
+      try communicator.barrier(during: "first")
+      try communicator.barrier(during: "second")
       #expect(result.elements(of: Double.self) == [6])
     }
   }
@@ -32,7 +32,7 @@ import Testing
   @Test func pollingAloneCompletesARequest() throws {
     try LocalCommunicator.run(ranks: 3) { communicator in
       let buffer = MessageBuffer([Int](repeating: communicator.rank, count: 4000))
-      let request = try communicator.startAllReduce(buffer, of: Int.self, count: 4000, .sum, step: "polled")
+      let request = try communicator.startAllReduce(buffer, of: Int.self, count: 4000, .sum, during: "polled")
       while !request.isComplete { communicator.poll() }
       #expect(buffer.elements(of: Int.self) == [Int](repeating: 3, count: 4000))
       try request.wait(timeout: .zero)
@@ -48,7 +48,7 @@ import Testing
       let floats = Floats()
       unsafe floats.values.initialize(repeating: Float(communicator.rank) + 0.5)
       let buffer = unsafe MessageBuffer(UnsafeMutableRawBufferPointer(floats.values), of: floats)
-      try communicator.startAllReduce(buffer, of: Float.self, count: 4, .sum, step: "in place").wait()
+      try communicator.startAllReduce(buffer, of: Float.self, count: 4, .sum, during: "in place").wait()
       return unsafe Array(floats.values)
     }
     #expect(sums == [[2, 2, 2, 2], [2, 2, 2, 2]])

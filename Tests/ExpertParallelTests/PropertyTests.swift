@@ -12,9 +12,9 @@ import Testing
 
   @Test func manyMoreRanksThanProcessors() throws {
     let sums = try LocalCommunicator.run(ranks: 48) { communicator in
-      let rows = try communicator.exchange(Array(0..<48).map { $0 + 100 * communicator.rank }, step: "rows")
+      let rows = try communicator.exchange(Array(0..<48).map { $0 + 100 * communicator.rank }, during: "rows")
       #expect(rows == (0..<48).map { communicator.rank + 100 * $0 })
-      return try communicator.allReduce([Int](repeating: communicator.rank, count: 5000), .sum, step: "sum")
+      return try communicator.allReduce([Int](repeating: communicator.rank, count: 5000), .sum, during: "sum")
         .last
     }
     #expect(sums == [Int?](repeating: 48 * 47 / 2, count: 48))

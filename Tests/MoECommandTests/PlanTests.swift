@@ -146,7 +146,7 @@ import Testing
     (model + ["--memory", "24"], "no split"), (model + ["--load", "zipf:x"], "--load is “zipf:x”"),
     (model + ["--load", "unifrom"], "--load is “unifrom”, expected uniform, zipf:1.2"),
     (model + ["--link", "0.00000001B/s:1us"], "bandwidth of 1e-08 bytes/s, expected 1 to 10^18"),
-    (model + ["--flops", "0.1"], "0.1 operations a second, expected 1 to 10^21"),
+    (model + ["--flops", "0.1"], "0.1 operations per second, expected 1 to 10^21"),
     (
       ["plan", "--experts", "65536", "--hidden", "1048576", "--ffn", "1048576", "--layers", "4096"],
       "parameters, expected at most 10^16"

@@ -67,12 +67,12 @@ import Testing
   @Test func rowsAddUpAndDropsAreWhatACapacityLeaves() throws {
     let chances = try LoadTrace.zipf(exponent: 1, seed: 1).chances(expertCount: 16, expertsPerToken: 2)[0]
     var step = Workload(tokenCount: 4000)
-    let drawn = ExpertRows(step, chances: chances, expertsPerToken: 2, groupCount: 4)
+    let drawn = ExpectedRows(step, chances: chances, expertsPerToken: 2, groupCount: 4)
     #expect(drawn.dropRate == 0)
     for rows in drawn.rows { #expect(isClose(rows.reduce(0, +), 2000)) }
     #expect(drawn.rows[0] != drawn.rows[1], "each group draws")
     step.capacityFactor = 1.25
-    let limited = ExpertRows(step, chances: chances, expertsPerToken: 2, groupCount: 4)
+    let limited = ExpectedRows(step, chances: chances, expertsPerToken: 2, groupCount: 4)
     let totals = (0..<16).map { expert in drawn.rows.reduce(0) { $0 + $1[expert] } }
     // 1.25·4000·2/16 rows of each.
     let dropped = totals.reduce(0) { $0 + max($1 - 625, 0) }

@@ -90,8 +90,8 @@ import Testing
     for (change, part) in [
       ({ $0.link.bandwidth = 1e-300 }, "bandwidth of 1e-300 bytes/s, expected 1 to 10^18"),
       ({ $0.intra.bandwidth = 1e19 }, "bandwidth of 1e+19"),
-      ({ $0.rates.flops = 1e-300 }, "1e-300 operations a second, expected 1 to 10^21"),
-      ({ $0.rates.memoryBandwidth = 1e300 }, "1e+300 bytes a second of memory"),
+      ({ $0.rates.flops = 1e-300 }, "1e-300 operations per second, expected 1 to 10^21"),
+      ({ $0.rates.memoryBandwidth = 1e300 }, "1e+300 bytes per second of memory"),
       ({ $0.memory = .infinity }, "inf bytes of memory, expected 1 to 10^18"),
     ] as [((inout Cluster) -> Void, String)] {
       #expect(

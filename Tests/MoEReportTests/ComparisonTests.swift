@@ -67,7 +67,7 @@ import Testing
     ])
     #expect(found.baseline.runs.map(\.name) == ["dense-1", "dense-2"])
     #expect(found.others.map(\.name) == ["small", "wide"], "smallest first")
-    #expect(found.notes == ["wide-3 has no finished run of dense with its seed to be compared with."])
+    #expect(found.notes == ["wide-3 is not compared, because dense has no finished run with its seed."])
     let run = found.others[0].runs[1]
     let arrival = try #require(found.arrival(run))
     // The run's own validations around the step enclose the loss of the dense run of seed 2.
@@ -131,7 +131,7 @@ import Testing
     let found = try compare([("dense-1", 1, 1.5, []), ("switch-1", 1, 1.2, [4])]) { folder in
       try edit(folder.appending(path: "switch-1/run.json"), #/"steps":400/#, "\"steps\":500")
     }
-    #expect(found.notes == ["switch-1 is not finished and left out."] && found.others.isEmpty)
+    #expect(found.notes == ["switch-1 is left out, because it is not finished."] && found.others.isEmpty)
     #expect(found.figure.contains("dense ends at"))
   }
 
@@ -150,7 +150,7 @@ import Testing
     }
     #expect { try compare([runs[1]]) } throws: {
       ($0 as? RunError)?.complaint
-        == "there is no finished run of dense in it, which the others are compared with"
+        == "it has no finished run named dense-SEED, expected one to compare the others with"
     }
     #expect(throws: RunError.self) { try RunComparison(folder: "/nonexistent") }
   }

@@ -45,7 +45,7 @@ import Testing
   ) {
     let found = Specialization(counts: counts)
     #expect(found.information == 0 && found.ratio == 0 && found.strongest == nil)
-    #expect(specializationSentence(found, ["a", "b"], "label", layer: 1).contains("can tell nothing"))
+    #expect(specializationSentence(found, ["a", "b"], "label", layer: 1).contains("has no information"))
   }
 
   @Test func sentence() {
@@ -53,8 +53,8 @@ import Testing
       Specialization(counts: [[300, 100], [100, 300]]), ["de", "ru"], "label", layer: 3)
     #expect(
       text
-        == "The experts of layer 3 are clearly specialised by label: a byte's expert tells 0.189 of 1.00 bits "
-        + "of it (18.9\u{202f}%). The most specialised is expert 0: 75\u{202f}% of its bytes are “de”, which is "
+        == "The experts of layer 3 are clearly specialised by label: a byte's expert has 0.189 of at most "
+        + "1.00 bits of information about it (18.9\u{202f}%). The most specialised is expert 0: 75\u{202f}% of its bytes are “de”, which is "
         + "50\u{202f}% of all.")
   }
 

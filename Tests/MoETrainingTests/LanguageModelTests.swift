@@ -39,9 +39,12 @@ import Testing
   /// Every parameter's gradient along random directions against central differences of the loss, in fp32: the loss is
   /// about 6 with errors of 10⁻⁷ of it, over 2h. A direction in which a token changes its expert says nothing, the
   /// loss has a step there; nor does one over the kink of a ReLU, which GELU replaces.
-  @Test(arguments: ModelPreset.allCases)
-  func gradientsAgreeWithDifferences(preset: ModelPreset) throws {
-    let model = try Self.model(preset) { if $0.activation == .relu { $0.activation = .gelu } }
+  @Test(arguments: ModelPreset.allCases, [false, true])
+  func gradientsAgreeWithDifferences(preset: ModelPreset, hasBiases: Bool) throws {
+    let model = try Self.model(preset) {
+      if $0.activation == .relu { $0.activation = .gelu }
+      $0.hasBiases = hasBiases
+    }
     model.resetGradients()
     let routes = try Self.step(model).layers.map(\.load)
     let gradients = Self.gradients(model)

@@ -48,6 +48,7 @@ import Testing
     var recording = Recording.Extent.full
     var parts = 1
     var sequences = 6
+    var hasBiases = false
 
     private var configuration: ModelConfiguration {
       var configuration = ModelConfiguration(
@@ -57,6 +58,7 @@ import Testing
         configuration.blocks[index].zCoefficient = 0.01
         configuration.blocks[index].biasRate = 0.01
       }
+      for index in configuration.blocks.indices { configuration.blocks[index].hasBiases = hasBiases }
       return configuration
     }
 
@@ -144,6 +146,15 @@ import Testing
   @Test(arguments: OptimizerConfiguration.Kind.allCases)
   func anyOptimizerHasTheBitsOfOneRank(kind: OptimizerConfiguration.Kind) throws {
     try expectSame(Training(preset: .glam, optimizer: kind), ranks: [2, 6])
+  }
+
+  @Test(arguments: ModelPreset.allCases, [Precision.float32, .bfloat16])
+  func biasesHaveTheBitsOfOneRank(preset: ModelPreset, precision: Precision) throws {
+    let training = Training(preset: preset, precision: precision, parts: 2, hasBiases: true)
+    try expectSame(training, ranks: [2, 5])
+    let biases = try training.run(nil).tensors.filter { $0.key.hasSuffix("_bias") }
+    #expect(biases.contains { $0.key.hasPrefix("layers.1.experts.") })
+    for (name, values) in biases { #expect(values.contains { $0 != 0 }, "\(name) has learned nothing") }
   }
 
   @Test func whatSavesMemoryHasTheBitsOfOneRank() throws {

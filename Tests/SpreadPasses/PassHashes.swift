@@ -17,17 +17,17 @@ public struct PassHashes: Sendable, Equatable, CustomStringConvertible {
     let (result, record) = (part.result, part.result.record)
     func joined<Element: BitwiseCopyable>(_ lists: [Element]...) throws -> UInt64 {
       var hash = Hash()
-      for list in lists { hash.add(try communicator.allGatherLists(list, step: "hashes").flatMap { $0 }) }
+      for list in lists { hash.add(try communicator.allGatherLists(list, during: "hashes").flatMap { $0 }) }
       return hash.value
     }
     func common(_ what: String, _ hash: Hash) throws -> UInt64 {
-      let all = try communicator.allGather([hash.value], step: "hashes")
+      let all = try communicator.allGather([hash.value], during: "hashes")
       try ensure(Set(all).count == 1, "the ranks differ in \(what)")
       return hash.value
     }
     func summed(_ lists: [Int64]...) throws -> UInt64 {
       var hash = Hash()
-      for list in lists { hash.add(try communicator.allReduce(list, .sum, step: "hashes")) }
+      for list in lists { hash.add(try communicator.allReduce(list, .sum, during: "hashes")) }
       return hash.value
     }
 
@@ -74,7 +74,7 @@ public struct PassHashes: Sendable, Equatable, CustomStringConvertible {
       mine += [UInt64(expert), hash.value]
     }
     var hashes: [UInt64: UInt64] = [:]
-    let all = try communicator.allGatherLists(mine, step: "hashes").flatMap { $0 }
+    let all = try communicator.allGatherLists(mine, during: "hashes").flatMap { $0 }
     for index in stride(from: 0, to: all.count, by: 2) {
       let (expert, hash) = (all[index], all[index + 1])
       try ensure(hashes[expert] ?? hash == hash, "the replicas of expert \(expert) differ")

@@ -10,11 +10,9 @@ PyTorch runs its fastest form: one parameter an expert, rows sorted by expert, o
 Wants PyTorch importable by the interpreter that runs it.
 """
 import argparse
-import os
-import statistics
-import subprocess
 import sys
-import time
+
+from contenders import Contender, interleaved, report, require_torch, serve
 
 
 def parse():
@@ -33,40 +31,6 @@ def parse():
     return parser.parse_args()
 
 
-class Contender:
-    """A process that answers 'run NAME T SECONDS' with 'times MS MS …' until 'quit'."""
-
-    def __init__(self, command, threads):
-        environment = dict(os.environ, OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads))
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
-        while True:
-            words = self.line().split()
-            if words[0] == "ready" and len(words) == 2:
-                self.name = words[1]
-                return
-            print("#", *words)
-
-    def line(self):
-        line = self.process.stdout.readline()
-        if not line:
-            sys.exit(f"{self.process.args[0]} ended early, with status {self.process.wait()}")
-        return line
-
-    def run(self, tokens, seconds):
-        self.process.stdin.write(f"run {self.name} {tokens} {seconds}\n")
-        self.process.stdin.flush()
-        words = self.line().split()
-        if words[0] != "times":
-            sys.exit(f"{self.name} answered {' '.join(words)!r}")
-        return [float(word) for word in words[1:]]
-
-    def quit(self):
-        self.process.stdin.write("quit\n")
-        self.process.stdin.flush()
-        self.process.wait()
-
-
 def compare(options):
     sizes = ["--H", options.hidden, "--F", options.feed_forward, "--E", options.experts, "--k", options.top_k]
     for dtype in options.dtypes.split(","):
@@ -75,88 +39,40 @@ def compare(options):
              "--threads", str(options.threads), "--Ts", options.tokens], options.threads)
         torch = Contender([sys.executable, *sys.argv, "--torch-dtype", dtype], options.threads)
         for tokens in map(int, options.tokens.split(",")):
-            times = {ours: [], torch: []}
-            for contender in times:
-                contender.run(tokens, 0)
-            for _ in range(options.rounds):
-                for contender in times:
-                    # Threads of the other spin for a while after their turn.
-                    time.sleep(0.3)
-                    times[contender] += contender.run(tokens, options.seconds)
+            times = interleaved([ours, torch], tokens, options.rounds, options.seconds)
             # Three products of [hidden, feed-forward] forward, and each has two backward.
             flops = 18 * tokens * options.top_k * options.hidden * options.feed_forward
-            medians = {contender: statistics.median(values) for contender, values in times.items()}
-            for contender, median in medians.items():
-                print(
-                    f"{dtype} T={tokens:<5} {contender.name:16} median {median:8.1f} ms  "
-                    f"min {min(times[contender]):8.1f} ms  {1e-6 * flops / median:7.1f} GFLOP/s  "
-                    f"{len(times[contender])} calls")
-            print(f"{dtype} T={tokens:<5} ratio {medians[torch] / medians[ours]:.2f}", flush=True)
+            report(f"{dtype} T={tokens:<5}", times, flops)
         ours.quit()
         torch.quit()
 
 
 def serve_torch(options):
     import torch
-    from torch.nn import functional
+
+    from torch_layer import Layer
 
     torch.set_num_threads(options.threads)
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[options.torch_dtype]
-    hidden, inner, experts = options.hidden, options.feed_forward, options.experts
-    torch.manual_seed(7)
-
-    def parameter(*shape):
-        return (torch.randn(*shape) * shape[-1] ** -0.5).to(dtype).requires_grad_()
-
-    router = parameter(experts, hidden)
-    up = [parameter(2 * inner, hidden) for _ in range(experts)]
-    down = [parameter(hidden, inner) for _ in range(experts)]
+    layer = Layer(options.hidden, options.feed_forward, options.experts, options.top_k, dtype)
     batches = {}
-
-    def layer(x):
-        probabilities = torch.softmax(functional.linear(x, router).float(), -1)
-        weights, ids = torch.topk(probabilities, options.top_k, -1)
-        weights = (weights / weights.sum(-1, keepdim=True)).to(dtype)
-        ids, order = ids.flatten().sort()
-        token = order // options.top_k
-        rows = x[token].split(torch.bincount(ids, minlength=experts).tolist())
-        outputs = []
-        for expert in range(experts):
-            gate, linear = functional.linear(rows[expert], up[expert]).chunk(2, -1)
-            outputs.append(functional.linear(functional.silu(gate) * linear, down[expert]))
-        weighted = torch.cat(outputs) * weights.flatten()[order, None]
-        return torch.zeros_like(x).index_add(0, token, weighted)
 
     def step(tokens):
         if tokens not in batches:
-            batches[tokens] = (torch.randn(tokens, hidden).to(dtype).requires_grad_(),
-                               torch.randn(tokens, hidden).to(dtype))
+            batches[tokens] = (torch.randn(tokens, options.hidden).to(dtype).requires_grad_(),
+                               torch.randn(tokens, options.hidden).to(dtype))
         x, gradient = batches[tokens]
-        for tensor in [x, router, *up, *down]:
+        for tensor in [x, *layer.parameters()]:
             tensor.grad = None
         layer(x).backward(gradient)
 
     print(f"PyTorch {torch.__version__}")
-    print("ready torch_autograd", flush=True)
-    for line in sys.stdin:
-        words = line.split()
-        if words[0] == "quit":
-            return
-        tokens, seconds = int(words[2]), float(words[3])
-        times = []
-        while not times or sum(times) < seconds * 1e3:
-            start = time.perf_counter()
-            step(tokens)
-            times.append((time.perf_counter() - start) * 1e3)
-        print("times", *(f"{value:.5f}" for value in times), flush=True)
+    serve("torch_autograd", step)
 
 
 def main():
     options = parse()
-    try:
-        import torch  # noqa: F401
-    except ImportError:
-        sys.exit(f"PyTorch is not importable by {sys.executable}: run this with an interpreter that has it")
+    require_torch()
     if options.torch_dtype:
         serve_torch(options)
     elif not options.worker:

@@ -2,31 +2,40 @@ extension Communicator {
   /// Starts to send each rank its block and to receive one from each.
   ///
   /// - Parameters:
-  ///   - source: what is sent; not to be written to before the request has completed.
-  ///   - sent: the block for each rank, `[size]`.
-  ///   - destination: what is received into; not to be touched before the request has completed.
-  ///   - received: where the block of each rank goes, `[size]`; its count is what that rank sends.
-  ///   - step: the label of errors.
-  /// - Throws: `CommunicationError`, `.invalid` for blocks outside a buffer. A count that is not what the other rank
-  ///   sends is a `.mismatch` of the request.
+  ///   - source: the memory that is sent; it must not be written to before the request has completed.
+  ///   - sent: `[size]`: the block for each rank.
+  ///   - destination: the memory that is received into; it must not be touched before the request has completed.
+  ///   - received: `[size]`: where the block of each rank goes; its count is the number of bytes that the rank sends.
+  ///   - activity: what the caller is doing, which errors name.
+  /// - Throws: `CommunicationError`; `.invalid` for blocks outside a buffer. The request throws `.mismatch` if another rank
+  ///   sends another number of bytes.
   public func startAllToAll(
-    from source: MessageBuffer, _ sent: Blocks, into destination: MessageBuffer, _ received: Blocks,
-    step: String
+    from source: MessageBuffer, _ sent: BlockLayout, into destination: MessageBuffer, _ received: BlockLayout,
+    during activity: String
   ) throws(CommunicationError) -> Request {
-    try start("all-to-all", from: source, sent, into: destination, received, step: step)
+    try start("all-to-all", from: source, sent, into: destination, received, during: activity)
   }
 
-  /// One exchange under the name of an operation, at a place that was reserved where one is given.
+  /// Starts an operation of one exchange.
+  ///
+  /// - Parameters:
+  ///   - operation: the name of the operation.
+  ///   - source: the memory that is sent.
+  ///   - sent: `[size]`: the block for each rank.
+  ///   - destination: the memory that is received into.
+  ///   - received: `[size]`: where the block of each rank goes.
+  ///   - activity: what the caller is doing, which errors name.
+  ///   - place: one that was reserved; nil for the next.
   func start(
-    _ operation: String, from source: MessageBuffer, _ sent: Blocks, into destination: MessageBuffer,
-    _ received: Blocks, step: String, place: Int? = nil
+    _ operation: String, from source: MessageBuffer, _ sent: BlockLayout, into destination: MessageBuffer,
+    _ received: BlockLayout, during activity: String, at place: Int? = nil
   ) throws(CommunicationError) -> Request {
-    if let misfit = sent.misfit(what: "what is sent", size: size, buffer: source)
-      ?? received.misfit(what: "what is received", size: size, buffer: destination)
+    if let misfit = sent.misfit(what: "the message", size: size, buffer: source)
+      ?? received.misfit(what: "the message received", size: size, buffer: destination)
     {
-      throw .invalid(operation: operation, step: step, misfit)
+      throw .invalid(operation: operation, during: activity, misfit)
     }
-    return try group.request(operation, step: step, place: place) { plan in
+    return try group.request(operation, during: activity, at: place) { plan in
       [{ plan.exchange(0, from: source, sent, into: destination, received) }]
     }
   }
@@ -34,49 +43,50 @@ extension Communicator {
   /// Sends one row to each rank and receives one from each.
   ///
   /// - Parameters:
-  ///   - values: rows in order of rank, `[size, n]`, such as how many tokens each rank is to get for each expert.
-  ///   - step: the label of errors.
-  /// - Returns: what the ranks sent here, `[size, n]`.
+  ///   - values: `[size, n]`: a row for each rank, such as the number of tokens for each of its experts.
+  ///   - activity: what the caller is doing, which errors name.
+  /// - Returns: `[size, n]`: the row that each rank sent to this one.
   /// - Throws: `CommunicationError`.
   public func exchange<Element: BitwiseCopyable>(
-    _ values: [Element], step: String
+    _ values: [Element], during activity: String
   ) throws(CommunicationError) -> [Element] {
     guard values.count.isMultiple(of: size) else {
       throw .invalid(
-        operation: "exchange", step: step, "\(values.count) values cannot be dealt to \(size) ranks evenly")
+        operation: "exchange", during: activity,
+        "\(values.count) values cannot be dealt to \(size) ranks evenly")
     }
     let source = MessageBuffer(values)
     let destination = MessageBuffer(byteCount: source.byteCount)
-    let blocks = Blocks(
+    let blocks = BlockLayout(
       rows: [Int](repeating: values.count / size, count: size), bytesPerRow: MemoryLayout<Element>.stride)
-    try start("exchange", from: source, blocks, into: destination, blocks, step: step).wait()
+    try start("exchange", from: source, blocks, into: destination, blocks, during: activity).wait()
     return destination.elements(of: Element.self)
   }
 
-  /// Sends each rank its rows and receives those of each, once the counts have been exchanged.
+  /// Exchanges counts, and then sends rows to each rank and receives rows from each.
   ///
   /// - Parameters:
-  ///   - rows: row after row in order of the rank it is for, `[sum of counts, rowSize]`.
-  ///   - counts: the number of rows for each rank, `[size]`.
-  ///   - rowSize: the elements of a row.
-  ///   - step: the label of errors.
-  /// - Returns: the rows received in order of the rank they are from, and the number of rows of each.
-  /// - Throws: `CommunicationError`, `.invalid` where rows and counts do not agree.
+  ///   - rows: `[sum of counts, rowSize]`: the rows in order of the rank that gets them.
+  ///   - counts: `[size]`: the number of rows for each rank.
+  ///   - rowSize: the number of elements of a row.
+  ///   - activity: what the caller is doing, which errors name.
+  /// - Returns: the rows received, in order of the rank that sent them, and the number of rows of each rank.
+  /// - Throws: `CommunicationError`; `.invalid` if rows and counts do not agree.
   public func allToAll<Element: BitwiseCopyable>(
-    _ rows: [Element], counts: [Int], rowSize: Int = 1, step: String
+    _ rows: [Element], counts: [Int], rowSize: Int = 1, during activity: String
   ) throws(CommunicationError) -> (rows: [Element], counts: [Int]) {
     guard counts.count == size, counts.allSatisfy({ $0 >= 0 }), counts.reduce(0, +) * rowSize == rows.count
     else {
       throw .invalid(
-        operation: "all-to-all", step: step,
+        operation: "all-to-all", during: activity,
         "the counts \(counts) for \(size) ranks of rows of \(rowSize) do not make \(rows.count) elements")
     }
-    let incoming = try exchange(counts, step: step)
+    let incoming = try exchange(counts, during: activity)
     let bytesPerRow = rowSize * MemoryLayout<Element>.stride
     let destination = MessageBuffer(byteCount: incoming.reduce(0, +) * bytesPerRow)
     try startAllToAll(
-      from: MessageBuffer(rows), Blocks(rows: counts, bytesPerRow: bytesPerRow), into: destination,
-      Blocks(rows: incoming, bytesPerRow: bytesPerRow), step: step
+      from: MessageBuffer(rows), BlockLayout(rows: counts, bytesPerRow: bytesPerRow), into: destination,
+      BlockLayout(rows: incoming, bytesPerRow: bytesPerRow), during: activity
     ).wait()
     return (destination.elements(of: Element.self), incoming)
   }

@@ -1,26 +1,27 @@
 extension Communicator {
-  /// Starts to bring the content of one rank's buffer into that of all.
+  /// Starts to copy the content of one rank's buffer to the buffers of all ranks.
   ///
-  /// From 64 KiB on the root deals the content out, and all ranks gather it: no link carries it much more than twice,
-  /// whatever the number of ranks.
+  /// From 64 KiB on the root sends a part of the content to each rank, and all ranks gather the parts: no link carries much
+  /// more than twice the content, for any number of ranks.
   ///
   /// - Parameters:
-  ///   - buffer: of the same size everywhere; overwritten on all ranks but the root.
-  ///   - root: the rank whose content all get.
-  ///   - step: the label of errors.
-  /// - Throws: `CommunicationError`, `.invalid` for a root that is no rank.
-  public func startBroadcast(
-    _ buffer: MessageBuffer, root: Int, step: String
+  ///   - buffer: memory of the same size on all ranks; overwritten on all ranks except the root.
+  ///   - root: the rank with the content.
+  ///   - activity: what the caller is doing, which errors name.
+  /// - Throws: `CommunicationError`; `.invalid` if `root` is not a rank.
+  package func startBroadcast(
+    _ buffer: MessageBuffer, root: Int, during activity: String
   ) throws(CommunicationError) -> Request {
     guard (0..<size).contains(root) else {
-      throw .invalid(operation: "broadcast", step: step, "the root is \(root) of \(size) ranks")
+      throw .invalid(
+        operation: "broadcast", during: activity, "the root is rank \(root), expected one of \(size) ranks")
     }
     let (rank, size, byteCount) = (rank, size, buffer.byteCount)
     let nothing = MessageBuffer(byteCount: 0)
-    let none = Blocks.same(0, for: size)
+    let none = BlockLayout.same(0, for: size)
     if byteCount < 65_536 {
-      let whole = Blocks.same(byteCount, for: size)
-      return try group.request("broadcast", step: step) { plan in
+      let whole = BlockLayout.same(byteCount, for: size)
+      return try group.request("broadcast", during: activity) { plan in
         [
           {
             rank == root
@@ -30,11 +31,11 @@ extension Communicator {
         ]
       }
     }
-    let parts = Blocks(rows: (0..<size).map { share($0, of: byteCount).count }, bytesPerRow: 1)
-    let mine = Blocks(
+    let parts = BlockLayout(rows: (0..<size).map { share($0, of: byteCount).count }, bytesPerRow: 1)
+    let mine = BlockLayout(
       offsets: [Int](repeating: parts.offsets[rank], count: size),
       counts: [Int](repeating: parts.counts[rank], count: size))
-    return try group.request("broadcast", step: step) { plan in
+    return try group.request("broadcast", during: activity) { plan in
       [
         {
           rank == root
@@ -42,7 +43,7 @@ extension Communicator {
             : plan.exchange(0, from: nothing, none, into: buffer, mine.only { $0 == root })
         },
         {
-          // The root has all, and every rank has its own part.
+          // The root has all parts, and every rank has its own.
           plan.exchange(
             1, from: buffer, mine.only { $0 != rank && $0 != root }, into: buffer,
             rank == root ? none : parts.only { $0 != rank })
@@ -51,23 +52,23 @@ extension Communicator {
     }
   }
 
-  /// Brings the values of one rank to all.
+  /// Copies the values of one rank to all ranks.
   ///
   /// - Parameters:
-  ///   - values: as many on all ranks; only the root's matter.
-  ///   - root: the rank whose values all get.
-  ///   - step: the label of errors.
+  ///   - values: the same number of values on all ranks; only the root's are used.
+  ///   - root: the rank with the values.
+  ///   - activity: what the caller is doing, which errors name.
   /// - Returns: the root's values.
-  /// - Throws: `CommunicationError`, `.mismatch` where ranks give different numbers of values.
+  /// - Throws: `CommunicationError`; `.mismatch` if ranks give different numbers of values.
   public func broadcast<Element: BitwiseCopyable>(
-    _ values: [Element], root: Int, step: String
+    _ values: [Element], root: Int, during activity: String
   ) throws(CommunicationError) -> [Element] {
     let buffer = MessageBuffer(values)
-    try startBroadcast(buffer, root: root, step: step).wait()
+    try startBroadcast(buffer, root: root, during: activity).wait()
     return buffer.elements(of: Element.self)
   }
 
-  /// The elements of a rank where `count` are dealt out as evenly as can be, in order of rank.
+  /// Returns the part of a rank if `count` elements are divided as evenly as possible, in order of rank.
   func share(_ rank: Int, of count: Int) -> Range<Int> {
     let (each, rest) = count.quotientAndRemainder(dividingBy: size)
     let first = rank * each + min(rank, rest)

@@ -1,38 +1,40 @@
 extension Communicator {
-  /// Starts an all-to-all in which one message goes from each host to each other: inside a host the ranks give what is for
-  /// another host to the one of them that serves it, which sends it to the one there that serves this host, and that one
-  /// deals it out (Rajbhandari et al. 2022, *DeepSpeed-MoE*, §5.2; He et al. 2022, *FasterMoE*). H·(H − 1) messages in place
-  /// of those of all pairs of ranks on different hosts; the same bytes cross, and are copied twice inside each host.
+  /// Starts an all-to-all in which one message goes from each host to each other host.
   ///
-  /// Where all ranks are on one host, or each on its own, it is ``startAllToAll(from:_:into:_:step:)``.
+  /// For each other host, one rank of a host is the server. The ranks of the host send it their blocks for the other host; it
+  /// sends them in one message to its counterpart there, which sends each block to its rank (Rajbhandari et al. 2022,
+  /// *DeepSpeed-MoE*, §5.2; He et al. 2022, *FasterMoE*). So H·(H − 1) messages cross between hosts in place of one for each
+  /// pair of ranks on different hosts. As many bytes cross, and they are copied twice inside each host.
+  ///
+  /// If all ranks are on one host, or each rank on its own, it is ``startAllToAll(from:_:into:_:during:)``.
   ///
   /// - Parameters:
-  ///   - source: what is sent; not to be written to before the request has completed.
-  ///   - sent: the block for each rank, `[size]`.
-  ///   - destination: what is received into; not to be touched before the request has completed.
-  ///   - received: where the block of each rank goes, `[size]`.
-  ///   - counts: the bytes that each rank sends each, `[size, size]`, source by source, the same on all ranks.
-  ///   - step: the label of errors.
-  /// - Throws: `CommunicationError`, `.invalid` for blocks outside a buffer or other than `counts` says.
-  public func startHierarchicalAllToAll(
-    from source: MessageBuffer, _ sent: Blocks, into destination: MessageBuffer, _ received: Blocks,
-    counts: [Int], step: String
+  ///   - source: the memory that is sent; it must not be written to before the request has completed.
+  ///   - sent: `[size]`: the block for each rank.
+  ///   - destination: the memory that is received into; it must not be touched before the request has completed.
+  ///   - received: `[size]`: where the block of each rank goes.
+  ///   - counts: `[size, size]`: the bytes that each rank sends to each, source by source, the same on all ranks.
+  ///   - activity: what the caller is doing, which errors name.
+  /// - Throws: `CommunicationError`; `.invalid` for blocks outside a buffer, or of other sizes than `counts` says.
+  package func startHierarchicalAllToAll(
+    from source: MessageBuffer, _ sent: BlockLayout, into destination: MessageBuffer, _ received: BlockLayout,
+    counts: [Int], during activity: String
   ) throws(CommunicationError) -> Request {
     try startHierarchicalAllToAll(
-      from: source, sent, into: destination, received, counts: counts, hosts: group.hosts, step: step)
+      from: source, sent, into: destination, received, counts: counts, hosts: group.hosts, during: activity)
   }
 
-  /// The same with ranks taken as of other hosts, for tests, or at a place that was reserved.
+  /// As above, with given hosts of the ranks, for tests, or at a place that was reserved.
   package func startHierarchicalAllToAll(
-    from source: MessageBuffer, _ sent: Blocks, into destination: MessageBuffer, _ received: Blocks,
-    counts: [Int], hosts: [Int], step: String, place: Int? = nil
+    from source: MessageBuffer, _ sent: BlockLayout, into destination: MessageBuffer, _ received: BlockLayout,
+    counts: [Int], hosts: [Int], during activity: String, at place: Int? = nil
   ) throws(CommunicationError) -> Request {
     let operation = "hierarchical all-to-all"
     let (rank, size) = (rank, size)
-    if let misfit = sent.misfit(what: "what is sent", size: size, buffer: source)
-      ?? received.misfit(what: "what is received", size: size, buffer: destination)
+    if let misfit = sent.misfit(what: "the message", size: size, buffer: source)
+      ?? received.misfit(what: "the message received", size: size, buffer: destination)
     {
-      throw .invalid(operation: operation, step: step, misfit)
+      throw .invalid(operation: operation, during: activity, misfit)
     }
     guard counts.count == size * size,
       (0..<size).allSatisfy({
@@ -40,18 +42,19 @@ extension Communicator {
       })
     else {
       throw .invalid(
-        operation: operation, step: step,
-        "the \(counts.count) counts do not say what rank \(rank) of \(size) sends and receives")
+        operation: operation, during: activity,
+        "the \(counts.count) counts are not those of the blocks that rank \(rank) of \(size) sends and receives"
+      )
     }
     let route = HostRoute(rank: rank, hosts: hosts, counts: counts)
     guard route.isOfUse else {
       return try start(
-        "all-to-all", from: source, sent, into: destination, received, step: step, place: place)
+        "all-to-all", from: source, sent, into: destination, received, during: activity, at: place)
     }
     let gathering = Leg(route, route.gathered(from:to:))
     let crossing = Leg(route, route.crossing(from:to:))
     let dealing = Leg(route, route.dealt(from:to:))
-    return try group.request(operation, step: step, place: place) { plan in
+    return try group.request(operation, during: activity, at: place) { plan in
       [
         {
           gathering.fill { (source, sent.offsets[$0.destination]) }
@@ -78,23 +81,25 @@ extension Communicator {
   }
 }
 
-/// One exchange of three: what each message carries, in buffers of its own.
+/// One of the three exchanges: the blocks that each message carries, in buffers of the exchange.
 private final class Leg {
   private let route: HostRoute
   private let outgoing: MessageBuffer
   private let incoming: MessageBuffer
-  private let sent: Blocks
-  private let received: Blocks
+  private let sent: BlockLayout
+  private let received: BlockLayout
   private let sentPairs: [HostRoute.Pair]
   private var places: [HostRoute.Pair: Int] = [:]
 
-  /// - Parameter pairs: what goes from one rank to another.
+  /// - Parameters:
+  ///   - route: the way of each block.
+  ///   - pairs: the blocks in the message from one rank to another.
   init(_ route: HostRoute, _ pairs: (Int, Int) -> [HostRoute.Pair]) {
     self.route = route
     let outward = (0..<route.size).map { pairs(route.rank, $0) }
     let inward = (0..<route.size).map { pairs($0, route.rank) }
-    func blocks(_ lists: [[HostRoute.Pair]]) -> Blocks {
-      Blocks(rows: lists.map { $0.reduce(0) { $0 + route.byteCount($1) } }, bytesPerRow: 1)
+    func blocks(_ lists: [[HostRoute.Pair]]) -> BlockLayout {
+      BlockLayout(rows: lists.map { $0.reduce(0) { $0 + route.byteCount($1) } }, bytesPerRow: 1)
     }
     (sent, received) = (blocks(outward), blocks(inward))
     sentPairs = Array(outward.joined())
@@ -107,7 +112,9 @@ private final class Leg {
     }
   }
 
-  /// Puts in order what is sent.
+  /// Copies the blocks to be sent into their messages.
+  ///
+  /// - Parameter place: where a block stands before.
   func fill(_ place: (HostRoute.Pair) -> (MessageBuffer, Int)) {
     var end = 0
     for pair in sentPairs {
@@ -117,7 +124,7 @@ private final class Leg {
     }
   }
 
-  /// Where a block came to stand.
+  /// Returns where a received block stands.
   func place(of pair: HostRoute.Pair) -> (MessageBuffer, Int) { (incoming, places[pair]!) }
 
   func exchange(

@@ -1,9 +1,9 @@
-/// Which way a block takes from rank to rank where one message goes from each host to each other.
+/// The way of a block from rank to rank if one message goes from each host to each other host.
 ///
-/// Of the n ranks of a host, the one of index g mod n serves host g: it sends to g what its host has for it, and receives
-/// and deals out what g sends.
-struct HostRoute {
-  /// A block by the ranks that it is from and for.
+/// Of the n ranks of a host, the rank of index g mod n is the server of host g: it sends the blocks of its host to host g,
+/// and it receives the blocks of host g and sends each to its rank.
+package struct HostRoute {
+  /// A block, identified by the rank that sends it and the rank that gets it.
   struct Pair: Hashable {
     var source: Int
     var destination: Int
@@ -17,8 +17,9 @@ struct HostRoute {
   private let counts: [Int]
 
   /// - Parameters:
-  ///   - hosts: `[size]`: any number for each host.
-  ///   - counts: `[size, size]`: the bytes from each rank to each.
+  ///   - rank: this rank.
+  ///   - hosts: `[size]`: a number per rank, equal for ranks of one host.
+  ///   - counts: `[size, size]`: the bytes from each rank to each, source by source.
   init(rank: Int, hosts: [Int], counts: [Int]) {
     self.hosts = Self.numbered(hosts)
     var ranks = [[Int]](repeating: [], count: Set(hosts).count)
@@ -28,7 +29,7 @@ struct HostRoute {
     self.counts = counts
   }
 
-  /// The same hosts numbered from 0, in the order in which ranks are first on them.
+  /// Numbers hosts from 0, in the order of their first ranks.
   static func numbered(_ hosts: [Int]) -> [Int] {
     var numbers: [Int: Int] = [:]
     return hosts.map { host in
@@ -40,11 +41,13 @@ struct HostRoute {
 
   /// R.
   var size: Int { hosts.count }
-  /// Whether messages are saved: some host has several ranks, and there are several hosts.
+  /// Whether the way by hosts saves messages: there are several hosts, and some host has several ranks.
   var isOfUse: Bool { Self.isOfUse(hosts: hosts) }
 
-  /// The same of the host of each rank.
-  static func isOfUse(hosts: [Int]) -> Bool {
+  /// Whether the way by hosts saves messages.
+  ///
+  /// - Parameter hosts: `[size]`: the host of each rank.
+  package static func isOfUse(hosts: [Int]) -> Bool {
     let count = Set(hosts).count
     return count > 1 && count < hosts.count
   }
@@ -54,35 +57,36 @@ struct HostRoute {
   /// Whether a rank is on this one's host.
   func isLocal(_ other: Int) -> Bool { hosts[other] == hosts[rank] }
 
-  /// Whether this rank and another exchange for their hosts.
+  /// Whether this rank and another are the servers of each other's hosts.
   func isPartner(_ other: Int) -> Bool {
     !isLocal(other) && server(of: hosts[other], on: hosts[rank]) == rank
       && server(of: hosts[rank], on: hosts[other]) == other
   }
 
-  /// Within a host: blocks of the source for the hosts that the target serves, and for the target itself.
+  /// Returns the blocks of the first exchange, within a host: those for the hosts that the target serves, and for the target.
   func gathered(from source: Int, to target: Int) -> [Pair] {
     guard hosts[source] == hosts[target] else { return [] }
     return servedHosts(target).flatMap { host in ranks[host].map { Pair(source: source, destination: $0) } }
       + [Pair(source: source, destination: target)]
   }
 
-  /// Between hosts: all blocks of one host for another, where the two ranks serve each other's.
+  /// Returns the blocks of the second exchange, between servers: all blocks of one host for another.
   func crossing(from source: Int, to target: Int) -> [Pair] {
     let (here, there) = (hosts[source], hosts[target])
     guard here != there, server(of: there, on: here) == source, server(of: here, on: there) == target else {
       return []
     }
-    return ranks[here].flatMap { own in ranks[there].map { Pair(source: own, destination: $0) } }
+    return ranks[here].flatMap { from in ranks[there].map { Pair(source: from, destination: $0) } }
   }
 
-  /// Within a host: blocks for the target that came from the hosts that the source serves.
+  /// Returns the blocks of the third exchange, within a host: those for the target that came from the hosts that the source
+  /// serves.
   func dealt(from source: Int, to target: Int) -> [Pair] {
     guard hosts[source] == hosts[target] else { return [] }
     return servedHosts(source).flatMap { host in ranks[host].map { Pair(source: $0, destination: target) } }
   }
 
-  private func server(of host: Int, on own: Int) -> Int { ranks[own][host % ranks[own].count] }
+  private func server(of host: Int, on local: Int) -> Int { ranks[local][host % ranks[local].count] }
 
   private func servedHosts(_ rank: Int) -> [Int] {
     ranks.indices.filter { $0 != hosts[rank] && server(of: $0, on: hosts[rank]) == rank }

@@ -1,16 +1,16 @@
-/// How the values of all ranks become one.
+/// How the values of all ranks become one value.
 public enum Reduction: Sendable {
   /// ((v₀ + v₁) + v₂) + … in order of rank, rounded to the element's type after each addition; integers wrap around.
   case sum
-  /// The greatest; NaN where a rank has one. Of equal values, as −0 and +0, that of the lowest rank.
+  /// The greatest value; NaN if a rank has NaN. Of equal values, such as −0 and +0, the value of the lowest rank.
   case maximum
 }
 
 /// A number that ranks can reduce: `Int64`, `Int`, `Float` or `Double`.
 public protocol Reducible: BitwiseCopyable, Sendable {
-  /// The sum of the ranks before and the next one.
+  /// Adds the value of the next rank to the sum of the ranks before it.
   static func sum(_ before: Self, _ next: Self) -> Self
-  /// The maximum of the ranks before and the next one.
+  /// Returns the maximum of the ranks before and the value of the next rank.
   static func maximum(_ before: Self, of next: Self) -> Self
 }
 
@@ -46,14 +46,14 @@ extension Double: Reducible {
   }
 }
 
-/// Reduces the ranks' values, `[rows, count]` one row behind the other, into `result`.
+/// Reduces the ranks' values `[rows, count]` into `result`, from the element `first` on.
 func reduce<Element: Reducible>(
   _ rows: MessageBuffer, rows rowCount: Int, count: Int, _ reduction: Reduction, into result: MessageBuffer,
   at first: Int, as type: Element.Type
 ) {
   let values = unsafe rows.base.assumingMemoryBound(to: type)
   let result = unsafe result.base.assumingMemoryBound(to: type) + first
-  // Blocks that stay in the cache while the ranks are added to them.
+  // Blocks of elements, so that the result of a block stays in the cache while the ranks are added to it.
   for start in stride(from: 0, to: count, by: 4096) {
     let block = start..<min(start + 4096, count)
     for index in block { unsafe result[index] = values[index] }

@@ -1,38 +1,38 @@
 internal import MoE
 internal import MoECore
 
-/// The tokens that compete for the rows of an expert, and how many rows there are for them.
+/// The scopes of a batch: sets of tokens that compete for the rows of an expert, and the rows that each set may take.
+///
+/// A scope is the batch, a sequence, or the tokens of one rank.
 struct CapacityScopes {
-  /// `[R + 1]`: the first token of each rank in the batch, and T.
-  let firstTokens: [Int]
-  /// The consecutive tokens of a scope; nil where each rank's tokens are one.
+  /// How the tokens are spread over the ranks.
+  let batch: Batch
+  /// The consecutive tokens of a scope; nil if each rank's tokens are a scope.
   let size: Int?
-  /// That of all scopes, or of each rank's; nil where nothing is dropped.
+  /// The capacity of all scopes, one number, or of each rank's scope, `[R]`; nil if nothing is dropped.
   private let capacities: [Int]?
 
   /// - Parameters:
-  ///   - sequenceLength: for a capacity per sequence.
-  ///   - extent: whose tokens a capacity of the batch is of.
-  init(
-    _ configuration: MoEConfiguration, firstTokens: [Int], sequenceLength: Int,
-    extent: ExpertParallelLayer.Extent
-  ) {
+  ///   - configuration: the layer's, with its rule of capacity.
+  ///   - batch: how the tokens are spread over the ranks.
+  ///   - extent: whether a capacity of the batch counts the tokens of the batch or those of each rank.
+  init(_ configuration: MoEConfiguration, _ batch: Batch, extent: ExpertParallelLayer.Extent) {
     func dispatch(_ tokenCount: Int) -> Dispatch {
       Dispatch(
         configuration.routing, expertCount: configuration.expertCount,
-        expertsPerToken: configuration.expertsPerToken, tokenCount: tokenCount, sequenceLength: sequenceLength
-      )
+        expertsPerToken: configuration.expertsPerToken, tokenCount: tokenCount,
+        sequenceLength: batch.sequenceLength)
     }
-    self.firstTokens = firstTokens
-    let whole = dispatch(firstTokens.last!)
+    self.batch = batch
+    let whole = dispatch(batch.tokenCount)
     guard let capacity = whole.capacity else {
-      size = max(firstTokens.last!, 1)
+      size = max(batch.tokenCount, 1)
       capacities = nil
       return
     }
     if extent == .rank, configuration.routing.capacity?.scope == .batch {
       size = nil
-      capacities = zip(firstTokens, firstTokens.dropFirst()).map { dispatch($1 - $0).capacity! }
+      capacities = batch.tokenCounts.map { dispatch($0).capacity! }
     } else {
       size = max(whole.scope, 1)
       capacities = [capacity]
@@ -42,15 +42,19 @@ struct CapacityScopes {
   /// Whether there is a capacity at all.
   var drops: Bool { capacities != nil }
 
-  var count: Int { size.map { (firstTokens.last! + $0 - 1) / $0 } ?? firstTokens.count - 1 }
+  /// The number of scopes.
+  var count: Int { size.map { (batch.tokenCount + $0 - 1) / $0 } ?? batch.tokenCounts.count }
 
-  /// The rows of an expert in a scope; any number where nothing is dropped.
+  /// The rows of an expert in a scope; `Int.max` if nothing is dropped.
   func capacity(_ scope: Int) -> Int { capacities.map { $0[size == nil ? scope : 0] } ?? .max }
 
-  /// The scopes that a rank's tokens are of.
+  /// The rows of an expert in the scopes of a rank's tokens; nil if nothing is dropped.
+  func capacity(ofRank rank: Int) -> Int? { capacities.map { $0[size == nil ? rank : 0] } }
+
+  /// The scopes of a rank's tokens.
   func scopes(ofRank rank: Int) -> Range<Int> {
     guard let size else { return rank..<rank + 1 }
-    let tokens = firstTokens[rank]..<firstTokens[rank + 1]
+    let tokens = batch.tokens(ofRank: rank)
     let first = tokens.lowerBound / size
     return first..<(tokens.isEmpty ? first : (tokens.upperBound - 1) / size + 1)
   }

@@ -1,15 +1,16 @@
-/// How tokens and rows travel between ranks; it changes the time a pass takes, and where it says so the rounding.
+/// How tokens and rows travel between ranks. Options change the time of a pass; ``Payload/bfloat16`` and
+/// ``ReturnedRows/partialSums`` also change the rounding.
 public struct ExchangeOptions: Sendable, Equatable {
   /// The slices in which rows travel and are computed.
   public var overlap = OverlapDegree.automatic
-  /// What a number is sent as.
+  /// The number format in which rows are sent.
   public var payload = Payload.float32
-  /// What comes back for a token.
+  /// The rows that come back for a token.
   public var returned = ReturnedRows.perChoice
-  /// The way between hosts.
+  /// The way of rows between hosts.
   public var route = ExchangeRoute.automatic
 
-  /// Slices by measurement, numbers in fp32, a row a choice, by way of hosts where ranks share them, unless set.
+  /// Makes options; unless set, slices by measurement, fp32, one row per choice, and by way of hosts if ranks share them.
   public init(
     overlap: OverlapDegree = .automatic, payload: Payload = .float32, returned: ReturnedRows = .perChoice,
     route: ExchangeRoute = .automatic
@@ -21,47 +22,48 @@ public struct ExchangeOptions: Sendable, Equatable {
   }
 }
 
-/// In how many slices a rank's rows travel, each computed while others are on their way (Hwang et al. 2023, *Tutel*,
-/// §3.3). Results have the same bits for every number.
+/// The number of slices in which a rank's rows travel: one slice is computed while others are on their way (Hwang et al.
+/// 2023, *Tutel*, §3.3). Results have the same bits for every number.
 public enum OverlapDegree: Sendable, Equatable {
-  /// So many.
+  /// A given number of slices, 1 to ``limit``.
   case slices(Int)
-  /// As many as the measured times of exchange and computation make fastest; 1 where an exchange is itself work of the
-  /// processors that compute, as between threads.
+  /// The number that is fastest by the measured times of exchange and computation; 1 if the processors that compute also do
+  /// the exchange, as between threads.
   case automatic
 
-  /// The most slices that are of use: more are so short that they cost more than they hide.
+  /// The largest number of slices: more slices would be so short that they cost more than they hide.
   public static let limit = 32
 }
 
-/// What a rank sends back for the choices that a token has there.
+/// The rows that a rank sends back for the choices of a token.
 public enum ReturnedRows: Sendable, Equatable {
-  /// One row a choice, which the token's rank adds up in slot order: the bits of one rank.
+  /// One row per choice, which the token's rank adds up in slot order: the bits of one rank.
   case perChoice
-  /// One row a token, the sum of its choices' rows times their weights, added up in the order of the experts there: fewer
-  /// rows where tokens have several experts on a rank, and other roundings. Two orders of K terms differ by at most
-  /// 2·γ(K)·Σ|terms|, γ(n) = n·u/(1 − n·u), u = 2⁻²⁴. Not for experts whose input is multiplied by the weight, nor beside a
-  /// dense branch whose gate multiplies the experts too.
+  /// One row per token: the sum of the rows of its choices on the rank, times their weights, in the order of the experts.
+  ///
+  /// Fewer rows travel if tokens have several experts on a rank, but sums are rounded otherwise: two orders of K terms differ
+  /// by at most 2·γ(K)·Σ|terms|, γ(n) = n·u/(1 − n·u), u = 2⁻²⁴. Not available for experts whose input is multiplied by the
+  /// weight, or beside a dense branch whose gate multiplies the experts too.
   case partialSums
 }
 
-/// Which way rows take between ranks. Results have the same bits for each.
+/// The way of rows between ranks. Results have the same bits for each way.
 public enum ExchangeRoute: Sendable, Equatable {
-  /// Hierarchical where ranks share hosts and there are several of these, direct elsewhere.
+  /// Hierarchical if there are several hosts and some host has several ranks, direct otherwise.
   case automatic
   /// From each rank to each.
   case direct
-  /// Gathered within a host, in one message to each other host, dealt out there: see
-  /// ``Communicator/startHierarchicalAllToAll(from:_:into:_:counts:step:)``.
+  /// Gathered within a host, sent in one message to each other host, and sent to the single ranks there (Rajbhandari et al.
+  /// 2022, *DeepSpeed-MoE*, §5.2).
   case hierarchical
 }
 
-/// What numbers of tokens and rows are sent as.
+/// The number format in which tokens and rows are sent.
 public enum Payload: Sendable, Equatable {
-  /// As they are.
+  /// fp32: nothing is rounded.
   case float32
-  /// Rounded to bfloat16, at half the bytes: every number that travels is off by at most 2⁻⁸ of itself, once on the way
-  /// out and once on the way back. Experts in bfloat16 round their input anyway, so to them tokens go without further error.
+  /// bfloat16, half the bytes: each number is rounded by at most 2⁻⁸ of itself on the way out and again on the way back.
+  /// Experts in bfloat16 round their input in any case, so for them the way out adds no error.
   case bfloat16
 
   var bytesPerElement: Int { self == .float32 ? 4 : 2 }

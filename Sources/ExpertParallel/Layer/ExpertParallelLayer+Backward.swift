@@ -2,172 +2,201 @@ public import MoE
 public import MoECore
 
 extension ExpertParallelLayer {
-  /// Zeros for the gradients of the parameters that this rank holds.
+  /// Makes zeros for the gradients of the parameters that this rank holds.
   ///
   /// - Throws: `MoEError.outOfMemory`.
-  public func makeGradients() throws(MoEError) -> MoEGradients { try MoEGradients(for: part) }
+  public func makeGradients() throws(MoEError) -> MoEGradients { try MoEGradients(for: localLayer) }
 
-  /// Gradients in the shapes of the parameters; the experts are ``localExperts``, with tensor parallelism their part of F
-  /// on this rank.
+  /// Returns gradients in the shapes of the parameters; the experts are ``localExperts``, with tensor parallelism the
+  /// shards of their F that this rank holds.
   ///
-  /// - Precondition: the gradients are of ``makeGradients()`` of this layer.
-  public func weights(of gradients: MoEGradients) -> MoEWeights { gradients.weights(of: part) }
+  /// - Precondition: the gradients were made by ``makeGradients()`` of this layer.
+  public func weights(of gradients: MoEGradients) -> MoEWeights { gradients.weights(of: localLayer) }
 
-  /// Adds the gradients of a recorded pass to `gradients` and gives that of this rank's input.
+  /// Adds the gradients of a recorded pass to `gradients` and writes the gradient of this rank's input. A collective.
   ///
-  /// Every rank then has the same sums for router, dense branch and gate, those of the whole batch, and for its experts
-  /// those of all tokens that they computed. Before the call they have to be the same on all ranks that hold a
-  /// parameter, as they are after zeros and earlier calls.
+  /// Afterwards every rank has the same sums for router, dense branch and gate, those of the whole batch; for its experts
+  /// it has the sums over all tokens that they computed. Before the call the sums have to be the same on all ranks that
+  /// hold a parameter, as they are after ``makeGradients()`` and after earlier calls.
   ///
   /// - Parameters:
   ///   - outputGradient: dL/doutput in the shape of this rank's output.
-  ///   - input: what the recorded pass was applied to.
-  ///   - recording: of that pass; it may be used once.
-  ///   - losses: taken of ``statistics(of:by:extent:workspace:execution:)``.
-  ///   - lossExtent: the tokens that these were of: the batch's, or this rank's alone, which DeepSpeed and Megatron-Core
-  ///     then divide by R.
+  ///   - input: the input of the recorded pass.
+  ///   - recording: of that pass; it can be used once.
+  ///   - losses: the gradients of losses of ``statistics(of:by:extent:workspace:execution:)``.
+  ///   - lossExtent: the tokens that these losses count: those of the batch, or those of this rank alone, which DeepSpeed
+  ///     and Megatron-Core then divide by R.
   ///   - inputGradient: activations of the input's shape, overwritten with dL/dinput.
   ///   - gradients: added to.
   ///   - workspace: scratch.
-  ///   - execution: as of the forward pass.
-  /// - Throws: as ``MoELayer``'s, and `CommunicationError`.
+  ///   - execution: the instruction set of the forward pass, and the threads; nil for this rank's share of `Execution.automatic()`.
+  /// - Throws: as `MoELayer`, and `CommunicationError`.
   public func backward(
     _ outputGradient: Activations, input: Activations, recording: inout ExpertParallelRecording,
     losses: RouterLossGradients = RouterLossGradients(), of lossExtent: Extent = .batch,
     into inputGradient: inout Activations, gradients: MoEGradients, workspace: inout ExpertParallelWorkspace,
     execution: Execution? = nil
   ) throws {
-    let execution = try execution ?? .automatic()
-    try part.validateBackward(
+    let execution = try execution ?? communicator.share(of: .automatic())
+    try localLayer.validateBackward(
       outputGradient, input: input, pass: recording.local.pass, inputGradient: inputGradient,
       gradients: gradients, execution: execution)
-    let first = recording.kept.firstTokens[communicator.rank]
+    let pass = recording.dispatched!
     let losses =
-      lossExtent == .rank ? losses : try losses.ofTokens(first..<first + input.tokenCount)
+      lossExtent == .rank ? losses : try losses.ofTokens(pass.batch.tokens(ofRank: communicator.rank))
     try losses.validate(tokenCount: input.tokenCount, expertCount: configuration.expertCount)
     recording.local.pass = nil
     let extent = recording.local.extent
     workspace.exchange(with: &recording)
     defer { workspace.exchange(with: &recording) }
-    try unsafe input.tokens.withUnsafeBufferPointer { tokens in
+    try unsafe input.tokens.withUnsafeBufferPointer { values in
       try unsafe outputGradient.tokens.withUnsafeBufferPointer { output in
         try unsafe inputGradient.tokens.withUnsafeMutableBufferPointer { result in
-          if extent == .recompute {
-            unsafe try recompute(
-              tokens.baseAddress!, tokenCount: input.tokenCount, execution: execution, workspace: &workspace)
+          let tokens = unsafe LocalTokens(
+            values: values.baseAddress!, count: input.tokenCount, sequenceLength: input.sequenceLength,
+            mask: nil)
+          try Parallel.polling({ communicator.poll() }) {
+            unsafe try backward(
+              output.baseAddress!, tokens: tokens, pass: (pass, extent), losses: losses,
+              into: result.baseAddress!, gradients: gradients, execution: execution, workspace: &workspace)
           }
-          unsafe try backward(
-            output.baseAddress!, tokens: tokens.baseAddress!, tokenCount: input.tokenCount,
-            losses: losses, into: result.baseAddress!, gradients: gradients, execution: execution,
-            workspace: &workspace)
         }
       }
     }
   }
 
-  /// The activations of a pass of which the routing was kept: the tokens travel again.
-  private func recompute(
-    _ tokens: UnsafePointer<Float>, tokenCount: Int, execution: Execution,
-    workspace: inout ExpertParallelWorkspace
-  ) throws {
-    _ = unsafe try expertRows(
-      tokens, trip: .recompute, isRecorded: true, needsRows: part.backwardReadsRows,
-      step: "the backward pass",
-      execution: execution, workspace: &workspace
-    ) { workspace in
-      guard part.branch != nil else { return }
-      _ = unsafe try part.branchRows(
-        tokens, tokenCount: tokenCount, isRecorded: true, needsRows: part.branchGate != nil,
-        execution: execution, workspace: &workspace.local)
-    }
-  }
-
-  /// 1. Combine: gradients of the experts' weights, and of the gates of the dense branch.
-  /// 2. Exchange gradients of the output: each token's goes to the ranks that the token went to, and with it what each
-  ///    row was multiplied by. Beside it, the dense branch: gradients of the rows it took in.
-  /// 3. Experts: gradients of the rows they took in.
-  /// 4. Exchange rows: the gradient of a row goes back to the rank of its token. Beside it, or while slices are waited
-  ///    for, gradients of the parameters of experts, row after row in the order of the whole batch.
-  /// 5. Exchange products of rows and gradients, where the rows were added up before they came back; then gradients of
-  ///    experts on several ranks, replica after replica.
-  /// 6. Gather: each token adds up the gradients of its rows, and of the dense branch.
-  /// 7. Router and gate: what they add to the tokens.
-  /// 8. Gradients of the parameters of router, gate and branch, token after token, rank after rank.
+  /// 1. If only the routing was recorded, dispatch the tokens again and recompute the activations.
+  /// 2. Combine, backward: gradients of the experts' weights and of the gates of the dense branch, and the weight of each
+  ///    row. Send the row weights to the ranks of the experts.
+  /// 3. Dispatch the gradients of the output, slice by slice, as the tokens were dispatched.
+  /// 4. While the first slice travels, the dense branch: gradients of the rows that it took in.
+  /// 5. Experts, slice by slice: gradients of the rows that they took in, which travel back to the ranks of the tokens while
+  ///    the next slice is computed. Gradients of the experts' parameters are computed while a slice is waited for, row
+  ///    after row in the order of the whole batch.
+  /// 6. Return products of rows and gradients if rows were added up before they came back. Add up the gradients of experts
+  ///    on several ranks, replica after replica.
+  /// 7. Permute, backward: each token adds up the gradients of its rows, and of the dense branch.
+  /// 8. Router and gate: their contribution to the gradients of the tokens.
+  /// 9. Gradients of the parameters of router, gate and branch, token after token, rank after rank.
   private func backward(
-    _ output: UnsafePointer<Float>, tokens: UnsafePointer<Float>, tokenCount: Int,
+    _ output: UnsafePointer<Float>, tokens: LocalTokens,
+    pass: (dispatched: DispatchedPass, extent: Recording.Extent),
     losses: RouterLossGradients, into inputGradient: UnsafeMutablePointer<Float>, gradients: MoEGradients,
     execution: Execution, workspace: inout ExpertParallelWorkspace
   ) throws {
-    let step = "the backward pass"
-    let dispatch = workspace.kept.dispatch!
-    let buffers = workspace.tripBuffers(dispatch, width: configuration.hiddenSize, payload: exchange.payload)
-    workspace.reserve(slices: dispatch.slices.count)
-    let choices = tokenCount * configuration.expertsPerToken
-    let factors = unsafe try rowFactors(
-      output, forwardRows: buffers.returnedRows.floats, tokenCount: tokenCount, execution: execution,
-      workspace: &workspace)
-    let owned = unsafe try dispatch.send(factors, communicator: communicator, step: step)
+    let activity = "the backward pass"
+    let plan = pass.dispatched.plan
+    workspace.reserve(slices: plan.slices.count)
+    let buffers = workspace.buffers(
+      for: plan, width: configuration.hiddenSize, payload: exchange.payload)
 
-    var branchRows: UnsafePointer<Float>?
-    var products: [[Float]] = []
-    let returned = unsafe try dispatch.trip(
-      output, buffers: buffers, communicator: communicator, step: step, execution: execution,
-      meter: OverlapMeter.Reader(meter, .backward, tokens: tokenCount), weighsSums: false,
-      before: {
-        unsafe branchRows = try part.branchBackward(
-          output, tokenCount: tokenCount, execution: execution, workspace: &workspace.local)
-      },
-      compute: { index, received in
-        let slice = dispatch.slices[index]
-        if dispatch.returned == .partialSums {
-          products.append(
-            unsafe try Kernels.rowProducts(
-              received, order: slice.order, rows: workspace.tiles[index].rows.reserve(0, of: Float.self),
-              rowCount: slice.rowCount, hiddenSize: configuration.hiddenSize, execution: execution))
-        }
-        return unsafe UnsafePointer(
-          try Kernels.networkBackward(
-            part.experts, output: received, order: slice.order, rowWeights: owned[index],
-            offsets: slice.offsets, rowCount: slice.rowCount, execution: execution,
-            forward: &workspace.tiles[index], backward: &workspace.backwardTiles[index],
-            scratch: &workspace.local.kernel))
-      },
-      fill: { index in
-        try addOwnGradients(ofSlice: index, to: gradients, execution: execution, workspace: &workspace)
-      })
-    if dispatch.returned == .partialSums {
-      let gradients = try dispatch.sendBack(products, communicator: communicator, step: step)
-      unsafe try workspace.local.backward.weightGradients.reserve(choices, of: Float.self)
-        .update(from: gradients, count: choices)
+    // 1.
+    if pass.extent == .recompute {
+      try recompute(
+        tokens, by: plan, through: buffers, during: activity, execution: execution, workspace: &workspace)
     }
-    try addReplicatedGradients(to: gradients, execution: execution, step: step, workspace: &workspace)
-    unsafe try part.gatherBackward(
-      returned!, tokens: tokens, branchRows: branchRows, tokenCount: tokenCount, into: inputGradient,
+    // 2.
+    let choiceWeights = unsafe try rowWeights(
+      output, forwardRows: buffers.returnedRows.floats, tokenCount: tokens.count, plan: plan,
+      execution: execution, workspace: &workspace)
+    let rowWeights = unsafe try plan.sendChoices(choiceWeights, over: communicator, during: activity)
+    // 3.
+    var handle = unsafe try plan.dispatch(
+      output, through: buffers, over: communicator, execution: execution,
+      meter: OverlapMeter.Reader(meter, .backward, tokens: tokens.count), during: activity)
+    // 4.
+    let branchRows = unsafe try localLayer.branchBackward(
+      output, tokenCount: tokens.count, execution: execution, workspace: &workspace.local)
+    // 5.
+    var products: [[Float]] = []
+    var addedSlices = 0
+    for (index, slice) in plan.slices.enumerated() {
+      while addedSlices < index, !handle.hasArrived(index) {
+        try addLocalGradients(
+          of: plan, slice: addedSlices, to: gradients, execution: execution, workspace: &workspace)
+        addedSlices += 1
+      }
+      let received = unsafe try handle.receive(index)
+      if plan.returned == .partialSums {
+        products.append(
+          unsafe try Kernels.rowProducts(
+            received, order: slice.order, rows: workspace.tiles[index].rows.reserve(0, of: Float.self),
+            rowCount: slice.rowCount, hiddenSize: configuration.hiddenSize, execution: execution))
+      }
+      let rows = unsafe try Kernels.networkBackward(
+        localLayer.experts, output: received, order: slice.order, rowWeights: rowWeights[index],
+        offsets: slice.offsets, rowCount: slice.rowCount, execution: execution,
+        forward: &workspace.tiles[index], backward: &workspace.backwardTiles[index],
+        scratch: &workspace.local.kernel)
+      unsafe try handle.sendBack(rows, ofSlice: index, weighsSums: false)
+    }
+    for slice in addedSlices..<plan.slices.count {
+      try addLocalGradients(
+        of: plan, slice: slice, to: gradients, execution: execution, workspace: &workspace)
+    }
+    let returned = unsafe try handle.combine()
+    // 6.
+    if plan.returned == .partialSums {
+      let weightGradients = try plan.returnToChoices(products, over: communicator, during: activity)
+      unsafe try workspace.local.backward.weightGradients.reserve(weightGradients.count, of: Float.self)
+        .update(from: weightGradients, count: weightGradients.count)
+    }
+    try addReplicatedGradients(
+      of: plan, to: gradients, during: activity, execution: execution, workspace: &workspace)
+    // 7.
+    unsafe try localLayer.gatherBackward(
+      returned, tokens: tokens.values, branchRows: branchRows, tokenCount: tokens.count, into: inputGradient,
       execution: execution, workspace: &workspace.local)
-    unsafe try part.routersBackward(
-      tokens, tokenCount: tokenCount, losses: losses, into: inputGradient, execution: execution,
+    // 8.
+    unsafe try localLayer.routersBackward(
+      tokens.values, tokenCount: tokens.count, losses: losses, into: inputGradient, execution: execution,
       workspace: &workspace.local)
+    // 9.
     try addSharedGradients(
-      tokenCount: tokenCount, to: gradients, execution: execution, step: step, workspace: &workspace)
+      of: pass.dispatched.batch, to: gradients, during: activity, execution: execution, workspace: &workspace)
   }
 
-  /// What each choice's row was multiplied by, `[t, K]`; dL/dweights and dL/dgates stay in the workspace, the former only
-  /// where a choice's own row came back.
-  private func rowFactors(
-    _ output: UnsafePointer<Float>, forwardRows: UnsafePointer<Float>, tokenCount: Int, execution: Execution,
-    workspace: inout ExpertParallelWorkspace
+  /// Dispatches the tokens of a pass again and computes the activations that the pass did not keep.
+  private func recompute(
+    _ tokens: LocalTokens, by plan: DispatchPlan, through buffers: DispatchBuffers, during activity: String,
+    execution: Execution, workspace: inout ExpertParallelWorkspace
+  ) throws {
+    let needsRows = localLayer.backwardReadsRows
+    var handle = unsafe try plan.dispatch(
+      tokens.values, through: buffers, over: communicator, execution: execution,
+      meter: OverlapMeter.Reader(meter, .recompute, tokens: tokens.count), during: activity)
+    if localLayer.branch != nil {
+      _ = unsafe try localLayer.branchRows(
+        tokens.values, tokenCount: tokens.count, isRecorded: true, needsRows: localLayer.branchGate != nil,
+        execution: execution, workspace: &workspace.local)
+    }
+    for (index, slice) in plan.slices.enumerated() {
+      let received = unsafe try handle.receive(index)
+      let rows = unsafe try expertRows(
+        received, of: slice, tile: index, isRecorded: true, needsRows: needsRows, execution: execution,
+        workspace: &workspace)
+      if needsRows { unsafe try handle.sendBack(rows, ofSlice: index) }
+    }
+    if needsRows { _ = unsafe try handle.combine() } else { try handle.discard() }
+  }
+
+  /// Returns the number by which each choice's row was multiplied, `[t, K]`.
+  ///
+  /// dL/dweights and dL/dgates stay in the workspace, dL/dweights only if each choice's own row came back.
+  private func rowWeights(
+    _ output: UnsafePointer<Float>, forwardRows: UnsafePointer<Float>, tokenCount: Int, plan: DispatchPlan,
+    execution: Execution, workspace: inout ExpertParallelWorkspace
   ) throws(MoEError) -> [Float] {
-    let dispatch = workspace.kept.dispatch!
-    let rowWeights = unsafe try part.combineBackward(
-      output, forwardRows: forwardRows, rowCount: dispatch.returnedRowCount, tokenCount: tokenCount,
+    let rowWeights = unsafe try localLayer.combineBackward(
+      output, forwardRows: forwardRows, rowCount: plan.returnedRowCount, tokenCount: tokenCount,
       execution: execution, workspace: &workspace.local)
-    switch dispatch.returned {
+    switch plan.returned {
     case .perChoice:
-      return dispatch.choiceRow.map { unsafe $0 < 0 ? 0 : rowWeights[Int($0)] }
+      return plan.choiceRow.map { unsafe $0 < 0 ? 0 : rowWeights[Int($0)] }
     case .partialSums:
       let weights = unsafe try workspace.local.routing.expertWeights.reserve(
-        dispatch.choiceRow.count, of: Float.self)
-      return unsafe Array(UnsafeBufferPointer(start: weights, count: dispatch.choiceRow.count))
+        plan.choiceRow.count, of: Float.self)
+      return unsafe Array(UnsafeBufferPointer(start: weights, count: plan.choiceRow.count))
     }
   }
 }

@@ -1,107 +1,96 @@
 internal import MoE
 internal import MoECore
 
-/// The stages of a pass that involve other ranks.
+/// The stages of a forward pass, and the parts of them that a backward pass repeats.
 extension ExpertParallelLayer {
   /// Routes this rank's tokens and gates the dense branch.
   ///
-  /// - Returns: what a token was that cannot be routed, to be told to all ranks before anything is thrown.
+  /// - Returns: a token that cannot be routed, to be told to all ranks before anything is thrown.
   func route(
-    _ tokens: UnsafePointer<Float>, tokenCount: Int, mask: [Bool]?, isRecorded: Bool, execution: Execution,
-    workspace: inout ExpertParallelWorkspace
-  ) throws(MoEError) -> Unroutable? {
+    _ tokens: LocalTokens, isRecorded: Bool, execution: Execution, workspace: inout ExpertParallelWorkspace
+  ) throws(MoEError) -> UnroutableToken? {
     do {
-      unsafe try part.route(
-        tokens, tokenCount: tokenCount, mask: mask, isRecorded: isRecorded, execution: execution,
-        workspace: &workspace.local)
+      unsafe try localLayer.route(
+        tokens.values, tokenCount: tokens.count, mask: tokens.mask, isRecorded: isRecorded,
+        execution: execution, workspace: &workspace.local)
     } catch {
       guard case .notFinite(_, let token) = error else { throw error }
-      return Unroutable(token: token, isGate: false)
+      return .logit(token)
     }
     do {
-      _ = unsafe try part.branchGates(
-        tokens, tokenCount: tokenCount, isRecorded: isRecorded, execution: execution,
+      _ = unsafe try localLayer.branchGates(
+        tokens.values, tokenCount: tokens.count, isRecorded: isRecorded, execution: execution,
         workspace: &workspace.local)
     } catch {
       guard case .notFinite(_, let token) = error else { throw error }
-      return Unroutable(token: token, isGate: true)
+      return .gate(token)
     }
     return nil
   }
 
-  /// A token whose router's logit, or dense branch's gate, is NaN or infinite.
-  struct Unroutable {
-    var token: Int
-    var isGate: Bool
-  }
-
-  /// Tokens that were routed before their pass.
+  /// The routes of tokens that were routed ahead of their pass.
   struct Routed {
     var tokenCount: Int
-    var unroutable: Unroutable?
+    var unroutable: UnroutableToken?
   }
 
-  /// Gives each choice its place among its expert's rows over all ranks, or drops it, and arranges who sends what.
-  ///
-  /// - Returns: the capacity of an expert in a scope.
-  func order(
-    shape: (tokenCount: Int, sequenceLength: Int), unroutable: Unroutable?, step: String,
-    workspace: inout ExpertParallelWorkspace
-  ) throws -> Int? {
-    let size = communicator.size
-    let chosen = configuration.expertsPerToken
+  /// Gathers the headers of all ranks. A collective.
+  func gatherBatch(
+    _ tokens: LocalTokens, unroutable: UnroutableToken?, during activity: String
+  ) throws -> Batch {
+    let header = RankHeader(
+      tokenCount: tokens.count, sequenceLength: tokens.sequenceLength, unroutable: unroutable,
+      sliceCount: proposedSlices(tokens: tokens.count))
     let start = ContinuousClock.now
-    let values = try communicator.allGather(
-      [
-        shape.tokenCount, shape.sequenceLength, unroutable.map { $0.isGate ? 2 : 1 } ?? 0,
-        unroutable?.token ?? 0, proposedSlices(tokens: shape.tokenCount),
-      ], step: step)
+    let headers = try communicator.allGather([header], during: activity)
     meter.noteSmallExchange(start.duration(to: .now))
-    let heads = (0..<size).map { values[5 * $0..<5 * $0 + 5] }.map(Array.init)
-    var firstTokens = [0]
-    for head in heads { firstTokens.append(firstTokens.last! + head[0]) }
-    for (kind, what) in [(1, "the router logit"), (2, "the dense branch's gate logit")] {
-      for (other, head) in heads.enumerated() where head[2] == kind {
-        throw MoEError.notFinite(what: what, token: firstTokens[other] + head[3])
-      }
-    }
-    if let wrong = heads.first(where: { $0[0] > 0 && $0[1] < 1 }) {
-      throw MoEError.invalidConfiguration("the sequence length is \(wrong[1]), expected at least 1")
-    }
-    let lengths = Set(heads.filter { $0[0] > 0 }.map { $0[1] })
-    if configuration.routing.capacity?.scope == .sequence, lengths.count > 1 {
-      throw MoEError.invalidConfiguration(
-        "the ranks' sequences are of \(lengths.sorted()) tokens, expected one length for a capacity per sequence"
-      )
-    }
-    guard firstTokens[size] * chosen < Int(Int32.max) else {
-      throw MoEError.unsupported(
-        "\(firstTokens[size]) tokens of \(chosen) experts are more than 2^31 − 2 rows")
-    }
+    return try Batch(headers, of: configuration)
+  }
 
-    let scopes = CapacityScopes(
-      configuration, firstTokens: firstTokens, sequenceLength: lengths.first ?? 0, extent: capacityExtent)
-    let choices = shape.tokenCount * chosen
+  /// The slices that this rank proposes for a pass.
+  private func proposedSlices(tokens: Int) -> Int {
+    switch exchange.overlap {
+    case .slices(let count): count
+    case .automatic:
+      communicator.size > 1 && communicator.transfersBesideComputation
+        ? meter.proposal(tokens: tokens) : 1
+    }
+  }
+
+  /// Gives each choice of this rank its place among the rows of its expert over all ranks, or drops it. A collective.
+  func order(
+    _ tokens: LocalTokens, in scopes: CapacityScopes, during activity: String,
+    workspace: inout ExpertParallelWorkspace
+  ) throws -> GlobalOrder {
+    let choices = tokens.count * configuration.expertsPerToken
     let ids = unsafe try workspace.local.routing.expertIDs.reserve(choices, of: Int32.self)
     let weights = unsafe try workspace.local.routing.expertWeights.reserve(choices, of: Float.self)
     let order = unsafe try GlobalOrder(
       expertIDs: UnsafeBufferPointer(start: ids, count: choices),
       weights: UnsafeBufferPointer(start: weights, count: choices), scopes: scopes,
       priority: configuration.routing.capacity?.priority ?? .tokenThenChoice,
-      expertCount: configuration.expertCount, expertsPerToken: chosen,
-      communicator: communicator, step: step)
-    let tokens = unsafe try TokenDispatch(
-      order: order, tokenCount: shape.tokenCount, expertsPerToken: chosen, placement: placement,
-      sliceCount: heads.map { $0[4] }.max()!, returned: exchange.returned, isHierarchical: isHierarchical,
-      weights: weighsInput || exchange.returned == .partialSums ? UnsafePointer(weights) : nil,
-      communicator: communicator, step: step)
-    for choice in 0..<choices where order.experts[choice] < 0 { unsafe weights[choice] = 0 }
+      expertCount: configuration.expertCount, expertsPerToken: configuration.expertsPerToken,
+      over: communicator, during: activity)
     try Self.copy(order.slots, to: &workspace.local.slots)
     try Self.copy(order.dropped, to: &workspace.local.dropped)
-    try Self.copy(tokens.choiceRow, to: &workspace.local.routing.choiceRow)
-    workspace.kept.dispatch = tokens
-    workspace.kept.firstTokens = firstTokens
-    return scopes.drops ? scopes.capacity(scopes.size == nil ? communicator.rank : 0) : nil
+    return order
+  }
+
+  /// Plans who sends which rows to whom. A collective.
+  func plan(
+    _ order: GlobalOrder, slices: Int, during activity: String, workspace: inout ExpertParallelWorkspace
+  ) throws -> DispatchPlan {
+    let choices = order.experts.count
+    let weights = unsafe try workspace.local.routing.expertWeights.reserve(choices, of: Float.self)
+    let plan = unsafe try DispatchPlan(
+      order, at: ExpertRows(placement, rowsByRank: order.rowsByRank, slices: slices),
+      expertsPerToken: configuration.expertsPerToken, returned: exchange.returned,
+      isHierarchical: isHierarchical,
+      weights: weighsInput || exchange.returned == .partialSums ? UnsafePointer(weights) : nil,
+      over: communicator, during: activity)
+    for choice in 0..<choices where order.experts[choice] < 0 { unsafe weights[choice] = 0 }
+    try Self.copy(plan.choiceRow, to: &workspace.local.routing.choiceRow)
+    return plan
   }
 
   private var isHierarchical: Bool {
@@ -115,47 +104,55 @@ extension ExpertParallelLayer {
   /// Whether a token is multiplied by a choice's weight before the expert.
   private var weighsInput: Bool { configuration.routing.weightPlacement == .input }
 
-  /// The slices that this rank would have a pass take; ranks take the largest number.
-  private func proposedSlices(tokens: Int) -> Int {
-    switch exchange.overlap {
-    case .slices(let count): count
-    case .automatic:
-      communicator.size > 1 && communicator.transfersBesideComputation
-        ? meter.proposal(tokens: tokens) : 1
-    }
+  /// Computes the dense branch on this rank's tokens.
+  ///
+  /// - Returns: the branch's rows and gates; nil for a layer without a dense branch.
+  func branchRows(
+    _ tokens: LocalTokens, isRecorded: Bool, execution: Execution, workspace: inout ExpertParallelWorkspace
+  ) throws(MoEError) -> Kernels.Branch? {
+    guard localLayer.branch != nil else { return nil }
+    let rows = unsafe try localLayer.branchRows(
+      tokens.values, tokenCount: tokens.count, isRecorded: isRecorded, execution: execution,
+      workspace: &workspace.local)
+    let columns = localLayer.branchGate?.expertCount ?? 0
+    return unsafe Kernels.Branch(
+      rows: rows,
+      gates: columns == 0
+        ? nil
+        : UnsafePointer(
+          try workspace.local.routing.branchGate.reserve(tokens.count * columns, of: Float.self)),
+      gateColumns: columns)
   }
 
-  /// Sends tokens to their experts, computes this rank's, and brings back what the others made.
+  /// The index of the scratch for a slice's activations.
   ///
-  /// - Parameter meanwhile: work beside the first slice's exchange.
-  /// - Returns: a row for each of this rank's choices, `[rows, D]`, as `choiceRow` numbers them; nil without `needsRows`.
+  /// All slices share one if neither a backward pass nor a sum reads them after the slice.
+  func tile(ofSlice index: Int, isRecorded: Bool) -> Int {
+    isRecorded || exchange.returned == .partialSums ? index : 0
+  }
+
+  /// Computes this rank's experts on the rows of one slice.
+  ///
+  /// - Parameters:
+  ///   - tokens: `[received tokens, D]`.
+  ///   - slice: the slice of the plan.
+  ///   - tile: the index of the scratch for its activations.
+  ///   - isRecorded: whether the activations are kept for a backward pass.
+  ///   - needsRows: whether the second product is computed.
+  ///   - execution: the threads.
+  ///   - workspace: scratch.
+  /// - Returns: `[rows of the slice, D]`.
   func expertRows(
-    _ tokens: UnsafePointer<Float>, trip: OverlapMeter.Trip = .forward, isRecorded: Bool,
-    needsRows: Bool = true, step: String,
-    execution: Execution, workspace: inout ExpertParallelWorkspace,
-    meanwhile: (inout ExpertParallelWorkspace) throws -> Void
-  ) throws -> UnsafePointer<Float>? {
-    let dispatch = workspace.kept.dispatch!
-    let buffers = workspace.tripBuffers(dispatch, width: configuration.hiddenSize, payload: exchange.payload)
-    workspace.reserve(slices: dispatch.slices.count)
-    // One slice's activations can take the place of another's where neither a backward pass nor a sum reads them later.
-    let keepsAll = isRecorded || exchange.returned == .partialSums
-    return unsafe try dispatch.trip(
-      tokens, buffers: buffers, communicator: communicator, step: step, execution: execution,
-      meter: OverlapMeter.Reader(meter, trip, tokens: workspace.kept.tokenCount(of: communicator.rank)),
-      before: { try meanwhile(&workspace) },
-      compute: { index, received in
-        let slice = dispatch.slices[index]
-        let rows = unsafe try slice.weights.withUnsafeBufferPointer { weights throws(MoEError) in
-          unsafe try Kernels.networkForward(
-            part.experts, tokens: received, order: slice.order,
-            weights: weighsInput ? weights.baseAddress : nil,
-            offsets: slice.offsets, rowCount: slice.rowCount, isRecorded: isRecorded, needsRows: needsRows,
-            execution: execution, tiles: &workspace.tiles[keepsAll ? index : 0],
-            scratch: &workspace.local.kernel)
-        }
-        return unsafe needsRows ? rows : nil
-      })
+    _ tokens: UnsafePointer<Float>, of slice: DispatchPlan.Slice, tile: Int, isRecorded: Bool,
+    needsRows: Bool = true, execution: Execution, workspace: inout ExpertParallelWorkspace
+  ) throws(MoEError) -> UnsafePointer<Float> {
+    unsafe try slice.weights.withUnsafeBufferPointer { weights throws(MoEError) in
+      unsafe try Kernels.networkForward(
+        localLayer.experts, tokens: tokens, order: slice.order,
+        weights: weighsInput ? weights.baseAddress : nil, offsets: slice.offsets, rowCount: slice.rowCount,
+        isRecorded: isRecorded, needsRows: needsRows, execution: execution, tiles: &workspace.tiles[tile],
+        scratch: &workspace.local.kernel)
+    }
   }
 
   private static func copy<Element: BitwiseCopyable>(

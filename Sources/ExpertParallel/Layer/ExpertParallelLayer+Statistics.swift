@@ -2,49 +2,49 @@ public import MoE
 internal import MoECore
 
 extension ExpertParallelLayer {
-  /// The sums over all ranks that losses of the batch are made of, the same on every rank and to the bit those of one
-  /// rank with the whole batch. A collective, but for the sums of this rank alone.
+  /// Returns the sums over all ranks of which losses of the batch are made. They are the same on every rank, to the bit
+  /// those of one rank with the whole batch. A collective, unless `extent` is `.rank`.
   ///
   /// - Parameters:
-  ///   - recording: of a pass that has not been gone back through.
-  ///   - grouping: the groups; those of sequences and positions need whole sequences on every rank.
-  ///   - extent: the tokens that are counted: the batch's, or this rank's alone.
+  ///   - recording: of a pass whose backward pass has not been called.
+  ///   - grouping: the groups of tokens; groups by sequence and by position need whole sequences on every rank.
+  ///   - extent: whether the tokens of the batch are counted or those of this rank alone.
   ///   - workspace: scratch.
-  ///   - execution: as of the forward pass.
-  /// - Throws: as `MoELayer`'s, `CommunicationError`, and `MoEError.invalidConfiguration` where a rank that is not the
-  ///   last has a part of a sequence.
+  ///   - execution: that of the forward pass.
+  /// - Throws: as `MoELayer`'s method, `CommunicationError`, and `MoEError.invalidConfiguration` if a rank ends within a
+  ///   sequence although tokens follow.
   public func statistics(
     of recording: inout ExpertParallelRecording, by grouping: TokenGrouping, extent: Extent = .batch,
     workspace: inout ExpertParallelWorkspace, execution: Execution? = nil
   ) throws -> RouterStatistics {
-    let own = try part.statistics(
+    let local = try localLayer.statistics(
       of: &recording.local, by: grouping, workspace: &workspace.local, execution: execution)
-    if extent == .rank { return own }
-    let firstTokens = recording.kept.firstTokens
+    if extent == .rank { return local }
+    let firstTokens = recording.dispatched!.batch.firstTokens
     if let rank = grouping.rankWithPart(of: firstTokens) {
       throw MoEError.invalidConfiguration(
         "rank \(rank) ends within a sequence, after token \(firstTokens[rank + 1]), so that there are no statistics "
           + "of a \(grouping)")
     }
-    let step = "the statistics of the router"
-    let values = try communicator.allGatherLists(own.integers, step: step)
+    let activity = "the statistics of the router"
+    let values = try communicator.allGatherLists(local.integers, during: activity)
     var sum: RouterStatistics?
     for (rank, integers) in values.enumerated() {
       let part = RouterStatistics(
-        grouping: grouping, expertCount: own.expertCount, expertsPerToken: own.expertsPerToken,
+        grouping: grouping, expertCount: local.expertCount, expertsPerToken: local.expertsPerToken,
         tokenCount: firstTokens[rank + 1] - firstTokens[rank], integers: integers)
       sum = try sum.map { try $0 + part } ?? part
     }
-    // The squares round, so they are added in the order of the batch.
-    let counts = zip(firstTokens, firstTokens.dropFirst()).map { $1 - $0 }
-    let logs = try communicator.allGather(recording.record.logSumExp, counts: counts, step: step)
+    // Sums of squares are rounded, so the squares are added in the order of the batch.
+    let logs = try communicator.allGather(
+      recording.record.logSumExp, counts: recording.dispatched!.batch.tokenCounts, during: activity)
     sum!.logSumExpSquares = logs.reduce(0) { $0 + Double($1) * Double($1) }
     return sum!
   }
 }
 
 extension TokenGrouping {
-  /// The first rank that ends within a sequence, though tokens follow.
+  /// Returns the first rank that ends within a sequence although tokens follow; nil if there is none.
   fileprivate func rankWithPart(of firstTokens: [Int]) -> Int? {
     switch self {
     case .batch: nil

@@ -26,7 +26,7 @@ extension ExpertParallelLayer {
       let holders = placement.replicas[expert].map { $0 + part }
       let busy = dispatch.rows.holders(expert).map { holders.firstIndex(of: $0 + part)! }
       // Every rank counts the operations, also of experts that it does not hold.
-      let operations = GradientChain.operationCount(parts: NetworkGradients.memoryCount, members: busy.count)
+      let operations = GradientChain.operationCount(parts: NetworkGradients.memoryLimit, members: busy.count)
       guard let group = communicator.group.group(of: holders, operations: operations) else { continue }
       let local = localExperts.firstIndex(of: expert)!
       let chain = GradientChain(

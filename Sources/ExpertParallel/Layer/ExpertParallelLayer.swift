@@ -4,36 +4,36 @@ public import MoECore
 /// A Mixture-of-Experts layer whose experts are spread over ranks: tokens travel to them and back.
 ///
 /// Rank r holds the r-th contiguous part of the batch's tokens, of any size, and the experts that ``placement`` gives it.
-/// Router, dense branch and its gate are on every rank. Output, routing and gradients have the bits of ``MoELayer`` on
-/// the whole batch, unless an option gives them up: see ``GradientSum`` for what they cost, ``ReturnedRows``, ``Payload``,
+/// Router, dense branch and its gate are on every rank. Output, routing and gradients have the bits of `MoELayer` on the
+/// whole batch, unless an option gives them up: see ``GradientSum`` (and what the bits cost), ``ReturnedRows``, ``Payload``,
 /// ``Extent`` and tensor parallelism.
 ///
-/// Every method that exchanges is a collective: all ranks call it, in the same order, also with no tokens. One that
-/// throws on one rank alone leaves the others to the communicator's deadline.
+/// Every method that exchanges is a collective: all ranks call it, in the same order, also ranks without tokens. If it
+/// throws on one rank alone, the other ranks wait until the communicator's deadline.
 public struct ExpertParallelLayer {
   /// How the gradients of parameters that several ranks hold become those of the whole batch.
   public enum GradientSum: Sendable {
-    /// The bits of one rank: each rank adds its tokens to the sums of the ranks before it and passes them on, and the
-    /// last one gives them to all.
+    /// The bits of one rank: each rank adds its tokens to the sums of the ranks before it and sends them to the next rank;
+    /// the last rank sends them to all.
     ///
-    /// The ranks do this one after another, so that the products of the router's and dense branch's gradients,
-    /// 2·T·(E·D + parts·D·F), take the time they take on one rank, and P floats of parameters travel R − 1 times over
-    /// one link and once to all.
+    /// The ranks do this one after another. So the products of the router's and dense branch's gradients,
+    /// 2·T·(E·D + matrices·D·F) operations, take the time that they take on one rank, and P floats of parameters travel
+    /// R − 1 times over one link and once to all.
     case exact
     /// Each rank adds up its own tokens, all at once, and an all-reduce adds these sums in order of rank.
     ///
-    /// The same on all ranks and from run to run, but rounded otherwise than on one rank: both differ from the exact sum
-    /// of n terms by at most γ = (n + 1)·u/(1 − (n + 1)·u) times Σ|terms| with u = 2⁻²⁴ (Higham, *Accuracy and Stability
-    /// of Numerical Algorithms*, §4.2), so from one another by at most 2·γ·Σ|terms|.
+    /// The sums are the same on all ranks and from run to run, but rounded otherwise than on one rank. Both differ from the
+    /// exact sum of n terms by at most γ·Σ|terms| with γ = (n + 1)·u/(1 − (n + 1)·u), u = 2⁻²⁴ (Higham, *Accuracy and
+    /// Stability of Numerical Algorithms*, §4.2), and so from one another by at most 2·γ·Σ|terms|.
     case reduced
   }
 
-  /// The tokens that a capacity, or a loss, is of.
+  /// The tokens that a capacity, or a loss, counts.
   public enum Extent: Sendable {
-    /// All ranks', as on one rank.
+    /// The tokens of all ranks, as on one rank.
     case batch
-    /// Each rank's own, as DeepSpeed and Megatron-Core count: capacities and drops depend on the number of ranks, and
-    /// each rank's output is that of one rank with its tokens alone.
+    /// The tokens of each rank for themselves, as DeepSpeed and Megatron-Core count. Capacities and drops then depend on
+    /// the number of ranks, and each rank's output is that of one rank with its tokens alone.
     case rank
   }
 
@@ -47,8 +47,8 @@ public struct ExpertParallelLayer {
   public let exchange: ExchangeOptions
   /// Whose tokens compete for a capacity of the batch.
   public let capacityExtent: Extent
-  /// The layer with this rank's experts alone, for its stages.
-  package internal(set) var part: MoELayer
+  /// The layer with the experts of this rank alone: it computes the stages that involve no other rank.
+  package internal(set) var localLayer: MoELayer
   let meter = OverlapMeter()
 
   /// What the layer computes.
@@ -56,21 +56,22 @@ public struct ExpertParallelLayer {
   /// The experts of this rank.
   public var localExperts: [Int] { placement.experts[communicator.rank] }
 
-  /// Packs the router, the dense branch and this rank's experts.
+  /// Packs the router, the dense branch and this rank's experts. Not a collective.
   ///
   /// - Parameters:
   ///   - configuration: what the layer computes, the same on all ranks.
-  ///   - source: asked for this rank's experts only.
+  ///   - source: the weights; it is asked for this rank's experts only.
   ///   - communicator: the ranks.
-  ///   - placement: which rank holds which experts, the same on all ranks; nil for experts in order over ranks in order.
-  ///   - precision: what the networks' weights are stored in.
+  ///   - placement: which rank holds which experts, the same on all ranks; nil for contiguous parts of the experts, in order
+  ///     of rank.
+  ///   - precision: the number format in which the networks' weights are stored.
   ///   - gradientSum: how gradients of shared parameters are added, the same on all ranks.
   ///   - exchange: how tokens and rows travel, the same on all ranks.
   ///   - capacityExtent: whose tokens compete for a capacity of the batch, the same on all ranks.
-  ///   - execution: the threads that pack; nil for `Execution.automatic()`.
-  /// - Throws: as `MoELayer`, `MoEError.invalidConfiguration` for a placement of other numbers of ranks or experts, an F
-  ///   that does not divide into its parts, or a number of slices outside 1 to ``OverlapDegree/limit``, and
-  ///   `MoEError.unsupported` for ``ReturnedRows/partialSums`` where there are none.
+  ///   - execution: the threads that pack; nil for this rank's share of `Execution.automatic()`.
+  /// - Throws: as `MoELayer`; `MoEError.invalidConfiguration` for a placement of other numbers of ranks or experts, an F that
+  ///   does not divide into shards, or a number of slices outside 1 to ``OverlapDegree/limit``; `MoEError.unsupported` for
+  ///   ``ReturnedRows/partialSums`` with a configuration that has no such sums.
   public init(
     _ configuration: MoEConfiguration, weights source: some MoEWeightSource,
     over communicator: any Communicator, placement: ExpertPlacement? = nil,
@@ -90,10 +91,10 @@ public struct ExpertParallelLayer {
       throw MoEError.invalidConfiguration(
         "the exchange has \(count) slices, expected 1 to \(OverlapDegree.limit)")
     }
-    let parts = placement.tensorParallelSize
-    guard configuration.feedForwardSize % parts == 0 else {
+    let shards = placement.tensorParallelSize
+    guard configuration.feedForwardSize % shards == 0 else {
       throw MoEError.invalidConfiguration(
-        "the feed-forward size \(configuration.feedForwardSize) does not divide into \(parts) equal parts")
+        "the feed-forward size \(configuration.feedForwardSize) does not divide into \(shards) equal parts")
     }
     if exchange.returned == .partialSums {
       guard configuration.routing.weightPlacement == .output, configuration.denseBranch?.gateRows ?? 0 < 2
@@ -109,182 +110,16 @@ public struct ExpertParallelLayer {
     self.communicator = communicator
     self.gradientSum = gradientSum
     self.exchange = exchange
-    part = try MoELayer(
-      configuration.withFeedForwardSize(configuration.feedForwardSize / parts),
-      weights: PartOfExperts(source: source, part: rank % parts, partCount: parts),
+    localLayer = try MoELayer(
+      configuration.withFeedForwardSize(configuration.feedForwardSize / shards),
+      weights: ShardedWeights(source: source, shard: rank % shards, shardCount: shards),
       experts: placement.experts[rank], precision: precision,
-      execution: execution)
-  }
-
-  /// Applies the layer to this rank's activations `[…, D]`.
-  ///
-  /// - Parameters:
-  ///   - input: this rank's tokens, which may be none.
-  ///   - mask: one value a token, false for padding.
-  ///   - sequenceLength: tokens of a sequence of the batch, for capacities per sequence: ranks may divide a sequence.
-  ///     nil for `shape[-2]` of the input.
-  ///   - execution: nil for `Execution.automatic()`; local ranks share the processors.
-  /// - Returns: the output in the shape of the input, and what happened to this rank's tokens.
-  /// - Throws: as `MoELayer`, and `CommunicationError`. A token that cannot be routed is named by its index in the batch
-  ///   on every rank.
-  public func callAsFunction(
-    _ input: Activations, mask: [Bool]? = nil, sequenceLength: Int? = nil, execution: Execution? = nil
-  ) throws -> (output: Activations, record: RoutingRecord) {
-    var output = input
-    var record = RoutingRecord()
-    var workspace = ExpertParallelWorkspace()
-    try forward(
-      input, mask: mask, sequenceLength: sequenceLength, into: &output, record: &record,
-      workspace: &workspace, execution: execution)
-    return (output, record)
-  }
-
-  /// The same into storage of the caller's.
-  public func forward(
-    _ input: Activations, mask: [Bool]? = nil, sequenceLength: Int? = nil, into output: inout Activations,
-    record: inout RoutingRecord, workspace: inout ExpertParallelWorkspace, execution: Execution? = nil
-  ) throws {
-    let execution = try execution ?? .automatic()
-    try part.validate(input, mask: mask, output: output)
-    workspace.local.routing.noise = nil
-    try run(
-      input, mask: mask, sequenceLength: sequenceLength, records: nil, into: &output, record: &record,
-      workspace: &workspace, execution: execution)
-  }
-
-  /// The same, and records what ``backward(_:input:recording:losses:of:into:gradients:workspace:execution:)`` needs.
-  ///
-  /// - Parameters:
-  ///   - noise: of the router in training; its first token is that of this rank's part.
-  ///   - recording: overwritten, but for the routes of ``route(_:mask:noise:recording:workspace:execution:)``.
-  ///   - meanwhile: work of the caller's while the first tokens travel, such as the router of the next micro-batch; it may
-  ///     not exchange anything.
-  public func forward(
-    _ input: Activations, mask: [Bool]? = nil, sequenceLength: Int? = nil, noise: RouterNoise? = nil,
-    recording: inout ExpertParallelRecording, into output: inout Activations,
-    workspace: inout ExpertParallelWorkspace, execution: Execution? = nil, meanwhile: () throws -> Void = {}
-  ) throws {
-    let execution = try execution ?? .automatic()
-    try part.validate(input, mask: mask, output: output)
-    try noise?.validate()
-    let routed = recording.routed
-    if let routed, routed.tokenCount != input.tokenCount {
-      throw MoEError.invalidConfiguration(
-        "the recording has routes of \(routed.tokenCount) tokens, the input \(input.tokenCount)")
-    }
-    recording.routed = nil
-    recording.local.pass = nil
-    workspace.exchange(with: &recording)
-    defer { workspace.exchange(with: &recording) }
-    if routed == nil { workspace.local.routing.noise = noise }
-    try run(
-      input, mask: mask, sequenceLength: sequenceLength, records: recording.local.extent, routed: routed,
-      into: &output, record: &recording.local.record, workspace: &workspace, execution: execution,
-      meanwhile: meanwhile)
-    recording.local.pass = part.recordedPass(input, execution)
-  }
-
-  /// Routes the tokens of a recorded pass that is to follow, beside another one's exchange. No collective.
-  ///
-  /// - Parameters:
-  ///   - input: of the pass.
-  ///   - mask: of the pass.
-  ///   - noise: of the pass.
-  ///   - recording: to be passed to the pass.
-  ///   - workspace: to be passed to the pass too, and to nothing in between.
-  /// - Throws: as `MoELayer`; a token that cannot be routed is an error of the pass.
-  public func route(
-    _ input: Activations, mask: [Bool]? = nil, noise: RouterNoise? = nil,
-    recording: inout ExpertParallelRecording, workspace: inout ExpertParallelWorkspace,
-    execution: Execution? = nil
-  ) throws {
-    let execution = try execution ?? .automatic()
-    try part.validate(input, mask: mask, output: input)
-    try noise?.validate()
-    recording.local.pass = nil
-    workspace.exchange(with: &recording)
-    defer { workspace.exchange(with: &recording) }
-    workspace.local.routing.noise = noise
-    let unroutable = unsafe try input.tokens.withUnsafeBufferPointer { tokens in
-      unsafe try route(
-        tokens.baseAddress!, tokenCount: input.tokenCount, mask: mask, isRecorded: true, execution: execution,
-        workspace: &workspace)
-    }
-    recording.routed = Routed(tokenCount: input.tokenCount, unroutable: unroutable)
-  }
-
-  private func run(
-    _ input: Activations, mask: [Bool]?, sequenceLength: Int?, records: Recording.Extent?,
-    routed: Routed? = nil,
-    into output: inout Activations, record: inout RoutingRecord, workspace: inout ExpertParallelWorkspace,
-    execution: Execution, meanwhile: () throws -> Void = {}
-  ) throws {
-    try unsafe input.tokens.withUnsafeBufferPointer { tokens in
-      try unsafe output.tokens.withUnsafeMutableBufferPointer { result in
-        try unsafe forward(
-          tokens.baseAddress!,
-          shape: (input.tokenCount, sequenceLength ?? input.sequenceLength), mask: mask, records: records,
-          routed: routed, into: result.baseAddress!, record: &record, workspace: &workspace,
-          execution: execution,
-          meanwhile: meanwhile)
-      }
-    }
-  }
-
-  /// 1. Route this rank's tokens, and gate the dense branch.
-  /// 2. Exchange how many tokens each rank has, and counts of choices: every choice gets its place among all rows of its
-  ///    expert, or is dropped, as if one rank had the whole batch.
-  /// 3. Exchange tokens: each goes once to every rank that has one of its experts.
-  /// 4. Beside the first slice of them, compute the dense branch on this rank's tokens, if there is one, and what the
-  ///    caller has to do.
-  /// 5. Compute this rank's experts on the rows of the whole batch, in its order, slice by slice.
-  /// 6. Exchange rows: what was made of a choice goes back to the rank of its token.
-  /// 7. Combine: add each token's rows in slot order, and the branch.
-  private func forward(
-    _ tokens: UnsafePointer<Float>, shape: (tokenCount: Int, sequenceLength: Int), mask: [Bool]?,
-    records: Recording.Extent?, routed: Routed?, into output: UnsafeMutablePointer<Float>,
-    record: inout RoutingRecord, workspace: inout ExpertParallelWorkspace, execution: Execution,
-    meanwhile: () throws -> Void
-  ) throws {
-    let step = "the forward pass"
-    let unroutable =
-      if let routed {
-        routed.unroutable
-      } else {
-        unsafe try route(
-          tokens, tokenCount: shape.tokenCount, mask: mask, isRecorded: records != nil, execution: execution,
-          workspace: &workspace)
-      }
-    let capacity = try order(
-      shape: shape, unroutable: unroutable, step: step, workspace: &workspace)
-    var branch: Kernels.Branch?
-    let rows = unsafe try expertRows(
-      tokens, isRecorded: records == .full, step: step, execution: execution, workspace: &workspace
-    ) { workspace in
-      guard part.branch != nil else { return try meanwhile() }
-      let branchRows = unsafe try part.branchRows(
-        tokens, tokenCount: shape.tokenCount, isRecorded: records == .full, execution: execution,
-        workspace: &workspace.local)
-      let columns = part.branchGate?.expertCount ?? 0
-      unsafe branch = Kernels.Branch(
-        rows: branchRows,
-        gates: columns == 0
-          ? nil
-          : UnsafePointer(
-            try workspace.local.routing.branchGate.reserve(shape.tokenCount * columns, of: Float.self)),
-        gateColumns: columns)
-      try meanwhile()
-    }
-    unsafe try part.combine(
-      rows!, areWeighted: exchange.returned == .partialSums, branch: branch, tokenCount: shape.tokenCount,
-      into: output, execution: execution, workspace: &workspace.local)
-    try part.updateRecord(
-      &record, tokenCount: shape.tokenCount, mask: mask, capacity: capacity, workspace: &workspace.local)
+      execution: execution ?? communicator.share(of: .automatic()))
   }
 }
 
 extension MoEConfiguration {
-  /// The same with another F.
+  /// Returns the configuration with another feed-forward size, F.
   func withFeedForwardSize(_ size: Int) throws(MoEError) -> MoEConfiguration {
     try MoEConfiguration(
       hiddenSize: hiddenSize, feedForwardSize: size, expertCount: expertCount,

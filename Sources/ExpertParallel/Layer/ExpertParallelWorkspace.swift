@@ -3,95 +3,99 @@ internal import MoECore
 
 /// Scratch of a pass over ranks, grown by the first pass of a size and reused by the next; one for all layers of a rank.
 public struct ExpertParallelWorkspace: ~Copyable {
+  /// The scratch of the stages that involve no other rank.
   package var local = Workspace()
-  /// The activations of each slice.
+  /// `[slices]`: the activations of each slice, and the gradients of its rows.
   var tiles: [TileScratch] = []
   var backwardTiles: [BackwardTiles] = []
-  var kept = KeptExchange()
-  /// What the experts made of this rank's choices, `[rows, D]`, in the order in which they travelled.
-  var returned = ExchangeBuffer()
-  private var received = ExchangeBuffer()
-  private var sentTokens = ExchangeBuffer()
-  private var sentRows = ExchangeBuffer()
-  private var receivedPayload = ExchangeBuffer()
-  private var returnedPayload = ExchangeBuffer()
+  /// The rows that came back for this rank's choices, `[rows, D]`.
+  var returned = GrowingBuffer()
+  private var received = GrowingBuffer()
+  private var sentTokens = GrowingBuffer()
+  private var sentRows = GrowingBuffer()
+  /// The messages of received and returned rows that do not travel as floats.
+  private var receivedMessage = GrowingBuffer()
+  private var returnedMessage = GrowingBuffer()
 
   /// Makes an empty workspace; the first pass fills it.
   public init() {}
 
-  /// Exchanges what a recording keeps with what is here: a pass then reads and writes the recording's.
+  /// Swaps the memory that a recording keeps with the memory here: a pass then reads and writes the recording's.
   mutating func exchange(with recording: inout ExpertParallelRecording) {
     local.exchange(with: &recording.local)
-    swap(&kept, &recording.kept)
     guard recording.local.extent == .full else { return }
     swap(&tiles, &recording.tiles)
     swap(&returned, &recording.returned)
   }
 
-  /// Scratch for each of so many slices.
+  /// Makes scratch for `slices` slices.
   mutating func reserve(slices: Int) {
     while tiles.count < slices { tiles.append(TileScratch()) }
     while backwardTiles.count < slices { backwardTiles.append(BackwardTiles()) }
   }
 
-  /// The memory of a trip.
-  mutating func tripBuffers(_ dispatch: TokenDispatch, width: Int, payload: Payload) -> TripBuffers {
-    func rows(
-      _ count: Int, _ payload: Payload, _ travelling: inout ExchangeBuffer
-    ) -> TravellingRows {
-      let buffer = travelling.reserve(bytes: count * width * payload.bytesPerElement)
-      return TravellingRows(travelling: buffer, unpacked: buffer, payload: payload)
+  /// The buffers of a pass by a plan.
+  ///
+  /// - Parameters:
+  ///   - plan: how many rows there are of each kind.
+  ///   - width: the numbers of a row, D.
+  ///   - payload: the number format in which rows travel.
+  mutating func buffers(for plan: DispatchPlan, width: Int, payload: Payload) -> DispatchBuffers {
+    func sent(_ count: Int, _ memory: inout GrowingBuffer) -> RowBuffer {
+      let message = memory.reserve(bytes: count * width * payload.bytesPerElement)
+      return RowBuffer(message: message, values: message, payload: payload, width: width)
     }
-    func rows(
-      _ count: Int, _ travelling: inout ExchangeBuffer, unpacked: inout ExchangeBuffer
-    ) -> TravellingRows {
-      if payload == .float32 { return rows(count, .float32, &unpacked) }
-      return TravellingRows(
-        travelling: travelling.reserve(bytes: count * width * payload.bytesPerElement),
-        unpacked: unpacked.reserve(bytes: count * width * MemoryLayout<Float>.stride), payload: payload)
+    func received(_ count: Int, _ message: inout GrowingBuffer, _ values: inout GrowingBuffer) -> RowBuffer {
+      if payload == .float32 { return sent(count, &values) }
+      return RowBuffer(
+        message: message.reserve(bytes: count * width * payload.bytesPerElement),
+        values: values.reserve(bytes: count * width * MemoryLayout<Float>.stride), payload: payload,
+        width: width)
     }
-    return TripBuffers(
-      width: width, sentTokens: rows(dispatch.tokens.count, payload, &sentTokens),
-      receivedTokens: rows(dispatch.receivedTokenCount, &receivedPayload, unpacked: &received),
-      sentRows: rows(dispatch.sentBackCount, payload, &sentRows),
-      returnedRows: rows(dispatch.returnedRowCount, &returnedPayload, unpacked: &returned))
+    return DispatchBuffers(
+      sentTokens: sent(plan.tokens.count, &sentTokens),
+      receivedTokens: received(plan.receivedTokenCount, &receivedMessage, &self.received),
+      sentRows: sent(plan.sentRowCount, &sentRows),
+      returnedRows: received(plan.returnedRowCount, &returnedMessage, &returned))
   }
 }
 
-/// What a recorded forward pass of a rank leaves for its backward pass; see ``Recording``.
+/// The memory of a recorded forward pass of one rank, which the backward pass reads; see ``Recording``.
 public struct ExpertParallelRecording: ~Copyable {
   package var local: Recording
-  var kept = KeptExchange()
-  /// The activations of a full recording.
+  /// How rows travelled; nil before the first pass.
+  var dispatched: DispatchedPass?
+  /// The activations and the rows that came back, of a full recording.
   var tiles: [TileScratch] = []
-  var returned = ExchangeBuffer()
+  var returned = GrowingBuffer()
   /// The routes of a pass that has not begun.
   var routed: ExpertParallelLayer.Routed?
 
   /// Makes an empty recording.
   ///
-  /// - Parameter extent: the same on all ranks: with `.recompute` the tokens travel to the experts again in the backward pass.
+  /// - Parameter extent: the same on all ranks. With `.recompute` the tokens travel to the experts again in the backward
+  ///   pass.
   public init(_ extent: Recording.Extent = .full) { local = Recording(extent) }
 
-  /// What happened to this rank's tokens: counts and drops are of these alone. Their sums over all ranks are
-  /// ``ExpertParallelLayer/statistics(of:by:extent:workspace:execution:)``.
+  /// The routing of this rank's tokens: counts and drops are those of this rank alone.
+  ///
+  /// ``ExpertParallelLayer/statistics(of:by:extent:workspace:execution:)`` adds them up over all ranks.
   public var record: RoutingRecord { local.record }
 }
 
-/// What the exchange of a pass leaves for its backward pass.
-struct KeptExchange {
-  var dispatch: TokenDispatch?
-  /// `[R + 1]`: the first token of each rank, and T.
-  var firstTokens: [Int] = []
-
-  func tokenCount(of rank: Int) -> Int { firstTokens[rank + 1] - firstTokens[rank] }
+/// The exchange of a pass: the part of its state that involves other ranks.
+struct DispatchedPass {
+  /// How the tokens are spread over the ranks.
+  let batch: Batch
+  /// Which rows travel where.
+  let plan: DispatchPlan
 }
 
-/// A message buffer that grows when more is asked for than ever before and is otherwise reused.
-struct ExchangeBuffer {
+/// A message buffer that grows if a pass needs more than every pass before, and is reused otherwise.
+struct GrowingBuffer {
   private var buffer: MessageBuffer?
 
-  /// At least so many bytes, without a defined content.
+  /// Returns at least `bytes` bytes, without a defined content.
   mutating func reserve(bytes: Int) -> MessageBuffer {
     if let buffer, buffer.byteCount >= bytes { return buffer }
     buffer = nil
@@ -99,9 +103,4 @@ struct ExchangeBuffer {
     buffer = grown
     return grown
   }
-}
-
-extension MessageBuffer {
-  /// The content as floats, valid as long as the buffer lives.
-  var floats: UnsafeMutablePointer<Float> { unsafe base.assumingMemoryBound(to: Float.self) }
 }

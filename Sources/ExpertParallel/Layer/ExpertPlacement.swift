@@ -2,16 +2,18 @@ public import MoECore
 
 /// Which ranks hold which experts.
 ///
-/// A replica of an expert is one rank, or with tensor parallelism the ranks that hold the parts of its F. The replicas
-/// of an expert split its rows. Results have the same bits for every placement without tensor parallelism.
+/// A replica of an expert is one rank, or with tensor parallelism the consecutive ranks that hold the shards of its F. The
+/// replicas of an expert divide its rows. Results have the same bits for every placement without tensor parallelism.
 public struct ExpertPlacement: Sendable, Equatable {
-  /// How the replicas of an expert split its rows, of which each takes a contiguous part in the order of the batch.
-  public enum Sharing: Sendable, Equatable {
-    /// As evenly as can be.
+  /// How the replicas of an expert divide its rows. Each replica takes a contiguous part in the order of the batch.
+  package enum Sharing: Sendable, Equatable {
+    /// As evenly as possible.
     case evenly
-    /// Groups of so many consecutive ranks each hold all experts, and an expert's rows are cut where those of one group's
-    /// tokens would end: data parallelism, in which tokens stay in their group. Only where a capacity gives first choices
-    /// priority over the second choices of earlier tokens do some of them cross, as rows are then not in the tokens' order.
+    /// By groups of `size` consecutive ranks, each of which holds all experts: data parallelism.
+    ///
+    /// An expert's rows are cut at the ends of the rows of each group's tokens, so tokens stay in their group. There is one
+    /// exception: a capacity that gives first choices priority over the second choices of earlier tokens puts rows in another
+    /// order than tokens, and then some tokens cross.
     case byGroup(size: Int)
   }
 
@@ -19,30 +21,31 @@ public struct ExpertPlacement: Sendable, Equatable {
   public let expertCount: Int
   /// R.
   public let rankCount: Int
-  /// The ranks that an expert's F is split over; 1 for whole experts.
+  /// The number of shards of an expert's F, each on a rank of its own; 1 for whole experts.
   public let tensorParallelSize: Int
-  /// `[R]`: the experts of each rank, ascending.
+  /// `[R]`: the experts of each rank, in ascending order.
   public let experts: [[Int]]
-  /// `[E]`: the first rank of each replica, ascending; the other ranks of a replica follow it.
+  /// `[E]`: the first rank of each replica, in ascending order; the other ranks of a replica follow it.
   public let replicas: [[Int]]
-  /// How replicas split rows.
-  public let sharing: Sharing
+  /// How replicas divide rows.
+  package let sharing: Sharing
 
-  /// Experts in order over ranks in order: with at most as many ranks as experts each rank holds a contiguous part of them,
-  /// ⌊E/R⌋ or ⌈E/R⌉; with more, each rank holds one.
+  /// Places contiguous parts of the experts in order of rank: ⌊E/R⌋ or ⌈E/R⌉ experts per rank; with more ranks than experts,
+  /// one expert per rank.
   ///
   /// - Precondition: both numbers are at least 1.
   public init(expertCount: Int, rankCount: Int) {
     precondition(expertCount > 0 && rankCount > 0, "\(expertCount) experts on \(rankCount) ranks")
     self.init(
-      expertCount: expertCount, held: Self.contiguous(expertCount, rankCount), tensorParallelSize: 1,
+      expertCount: expertCount, experts: Self.contiguous(expertCount, rankCount), tensorParallelSize: 1,
       sharing: .evenly)
   }
 
-  /// Expert × data × tensor parallelism: groups of `expertParallelSize`·`tensorParallelSize` consecutive ranks hold all
-  /// experts, contiguously; each expert's F is split over `tensorParallelSize` consecutive ranks.
+  /// Places experts for expert × data × tensor parallelism: each group of `expertParallelSize` · `tensorParallelSize`
+  /// consecutive ranks holds all experts, in contiguous parts; each expert's F is split over `tensorParallelSize` consecutive
+  /// ranks.
   ///
-  /// - Throws: `MoEError.invalidConfiguration` where the ranks do not divide into such groups.
+  /// - Throws: `MoEError.invalidConfiguration` if the ranks do not divide into such groups.
   public init(
     expertCount: Int, rankCount: Int, expertParallelSize: Int, tensorParallelSize: Int = 1
   ) throws(MoEError) {
@@ -58,29 +61,31 @@ public struct ExpertPlacement: Sendable, Equatable {
       throw .invalidConfiguration(
         "\(rankCount) ranks do not divide into groups of \(expertParallelSize) × \(tensorParallelSize)")
     }
-    let held = Self.contiguous(expertCount, expertParallelSize)
+    let parts = Self.contiguous(expertCount, expertParallelSize)
     self.init(
       expertCount: expertCount,
-      held: (0..<rankCount / tensorParallelSize).map { held[$0 % expertParallelSize] },
+      experts: (0..<rankCount / tensorParallelSize).map { parts[$0 % expertParallelSize] },
       tensorParallelSize: tensorParallelSize, sharing: group == rankCount ? .evenly : .byGroup(size: group))
   }
 
-  /// Any placement; experts on several ranks split their rows evenly.
+  /// Places experts as given. The ranks of an expert divide its rows evenly.
   ///
-  /// - Parameter experts: those of each rank, in any order.
-  /// - Throws: `MoEError.invalidConfiguration` for a rank without an expert, an expert without a rank or twice on one, or
-  ///   a number that is no expert.
+  /// - Parameters:
+  ///   - expertCount: E.
+  ///   - experts: `[R]`: the experts of each rank, in any order.
+  /// - Throws: `MoEError.invalidConfiguration` for a rank without an expert, an expert without a rank or twice on one rank,
+  ///   or a number outside 0 to E − 1.
   public init(expertCount: Int, experts: [[Int]]) throws(MoEError) {
     for (what, number) in [("experts", expertCount), ("ranks", experts.count)] where number < 1 {
       throw .invalidConfiguration("the number of \(what) is \(number), expected at least 1")
     }
-    for (rank, held) in experts.enumerated() {
-      if held.isEmpty { throw .invalidConfiguration("rank \(rank) has no expert") }
-      if let wrong = held.first(where: { !(0..<expertCount).contains($0) }) {
-        throw .invalidConfiguration("rank \(rank) has expert \(wrong), of \(expertCount) there are")
+    for (rank, local) in experts.enumerated() {
+      if local.isEmpty { throw .invalidConfiguration("rank \(rank) has no expert") }
+      if let wrong = local.first(where: { !(0..<expertCount).contains($0) }) {
+        throw .invalidConfiguration("rank \(rank) has expert \(wrong), expected 0 to \(expertCount - 1)")
       }
-      if Set(held).count < held.count {
-        throw .invalidConfiguration("rank \(rank) has an expert twice, in \(held)")
+      if Set(local).count < local.count {
+        throw .invalidConfiguration("rank \(rank) has an expert twice, in \(local)")
       }
     }
     let placed = Set(experts.joined())
@@ -88,19 +93,19 @@ public struct ExpertPlacement: Sendable, Equatable {
       throw .invalidConfiguration("expert \(missing) is on no rank")
     }
     self.init(
-      expertCount: expertCount, held: experts.map { $0.sorted() }, tensorParallelSize: 1, sharing: .evenly)
+      expertCount: expertCount, experts: experts.map { $0.sorted() }, tensorParallelSize: 1, sharing: .evenly)
   }
 
-  /// - Parameter held: the experts of each `tensorParallelSize` consecutive ranks.
-  private init(expertCount: Int, held: [[Int]], tensorParallelSize: Int, sharing: Sharing) {
+  /// - Parameter parts: the experts of each group of `tensorParallelSize` consecutive ranks.
+  private init(expertCount: Int, experts parts: [[Int]], tensorParallelSize: Int, sharing: Sharing) {
     self.expertCount = expertCount
     self.tensorParallelSize = tensorParallelSize
     self.sharing = sharing
-    rankCount = held.count * tensorParallelSize
-    experts = (0..<rankCount).map { held[$0 / tensorParallelSize] }
+    rankCount = parts.count * tensorParallelSize
+    experts = (0..<rankCount).map { parts[$0 / tensorParallelSize] }
     var replicas: [[Int]] = Array(repeating: [], count: expertCount)
-    for (index, held) in held.enumerated() {
-      for expert in held { replicas[expert].append(index * tensorParallelSize) }
+    for (index, part) in parts.enumerated() {
+      for expert in part { replicas[expert].append(index * tensorParallelSize) }
     }
     self.replicas = replicas
   }
@@ -112,9 +117,11 @@ public struct ExpertPlacement: Sendable, Equatable {
     }
   }
 
-  /// Where the rows of an expert are cut, `[replicas + 1]`.
+  /// Returns where the rows of an expert are cut into the parts of its replicas, `[replicas + 1]`.
   ///
-  /// - Parameter rows: the expert's rows of each rank's tokens, `[R]`.
+  /// - Parameters:
+  ///   - expert: the expert.
+  ///   - rows: `[R]`: the expert's rows of each rank's tokens.
   func cuts(of expert: Int, rows: [Int]) -> [Int] {
     let holders = replicas[expert]
     switch sharing {
@@ -126,8 +133,8 @@ public struct ExpertPlacement: Sendable, Equatable {
       var first = 0
       for group in 0..<rankCount / size {
         let count = rows[group * size..<(group + 1) * size].reduce(0, +)
-        let own = holders.count { $0 / size == group }
-        for replica in 1...own { cuts.append(first + replica * count / own) }
+        let replicas = holders.count { $0 / size == group }
+        for replica in 1...replicas { cuts.append(first + replica * count / replicas) }
         first += count
       }
       return cuts

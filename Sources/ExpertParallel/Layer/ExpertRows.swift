@@ -1,24 +1,34 @@
-/// Where the rows of each expert are computed, and in which slices: known to every rank from the counts alone.
+/// Where the rows of each expert are computed, and in which slices. Every rank knows it from the counts alone.
 struct ExpertRows {
-  /// `[R][local experts + 1]`: where the rows of each begin among those of a rank.
+  /// `[R][local experts + 1]`: where the rows of each local expert begin among the rows of a rank.
   let offsets: [[Int]]
-  /// `[R][slices + 1]`: the rows of each slice of a rank.
+  /// `[R][slices + 1]`: where the slices of a rank begin among its rows.
   let cuts: [[Int]]
-  /// `[E]`: the parts of an expert's rows, each with the first rank that computes it and where the part begins there.
-  private let parts: [[Part]]
+  /// The slices of every rank.
+  let sliceCount: Int
+  /// The shards of an expert's F, on consecutive ranks; 1 without tensor parallelism.
+  let shardCount: Int
+  /// `[E]`: the replicas of an expert.
+  private let replicas: [[Replica]]
 
-  private struct Part {
+  /// A rank that computes a part of an expert's rows; with tensor parallelism the first of the ranks that do.
+  private struct Replica {
     var rank: Int
+    /// The replica's part of the expert's rows.
     var rows: Range<Int>
+    /// Where that part begins among the rows of the rank.
     var firstRow: Int
   }
 
-  /// - Parameter rowsByRank: `[R][E]`, the rows of each rank's tokens.
+  /// - Parameters:
+  ///   - placement: which ranks hold which experts.
+  ///   - rowsByRank: `[R][E]`: the rows of each rank's tokens for each expert.
+  ///   - slices: the slices of every rank, at least 1.
   init(_ placement: ExpertPlacement, rowsByRank: [[Int]], slices: Int) {
-    var parts: [[Part]] = (0..<placement.expertCount).map { expert in
+    var replicas: [[Replica]] = (0..<placement.expertCount).map { expert in
       let cuts = placement.cuts(of: expert, rows: rowsByRank.map { $0[expert] })
       return placement.replicas[expert].enumerated().map { index, rank in
-        Part(rank: rank, rows: cuts[index]..<cuts[index + 1], firstRow: 0)
+        Replica(rank: rank, rows: cuts[index]..<cuts[index + 1], firstRow: 0)
       }
     }
     var offsets: [[Int]] = []
@@ -28,30 +38,40 @@ struct ExpertRows {
         offsets.append(offsets[first])
         continue
       }
-      var own = [0]
+      var begins = [0]
       for expert in experts {
-        let index = parts[expert].firstIndex { $0.rank == rank }!
-        parts[expert][index].firstRow = own.last!
-        own.append(own.last! + parts[expert][index].rows.count)
+        let index = replicas[expert].firstIndex { $0.rank == rank }!
+        replicas[expert][index].firstRow = begins.last!
+        begins.append(begins.last! + replicas[expert][index].rows.count)
       }
-      offsets.append(own)
+      offsets.append(begins)
     }
-    self.parts = parts
+    self.replicas = replicas
     self.offsets = offsets
+    sliceCount = slices
+    shardCount = placement.tensorParallelSize
     cuts = offsets.map { Self.cut($0, slices) }
   }
 
-  /// The first rank that computes a place among an expert's rows, and its row there.
+  /// Returns the rank that computes one of an expert's rows, and the row's index among the rows of that rank.
+  ///
+  /// - Parameters:
+  ///   - expert: the expert.
+  ///   - place: the row's index among all rows of the expert.
   func target(_ expert: Int, place: Int) -> (rank: Int, row: Int) {
-    let part = parts[expert].first { $0.rows.contains(place) }!
-    return (part.rank, part.firstRow + place - part.rows.lowerBound)
+    let replica = replicas[expert].first { $0.rows.contains(place) }!
+    return (replica.rank, replica.firstRow + place - replica.rows.lowerBound)
   }
 
-  /// The replicas of an expert that have rows, by their first ranks, in the order of the rows.
-  func holders(_ expert: Int) -> [Int] { parts[expert].filter { !$0.rows.isEmpty }.map(\.rank) }
+  /// The first ranks of an expert's replicas that have rows, in the order of the rows.
+  func holders(_ expert: Int) -> [Int] { replicas[expert].filter { !$0.rows.isEmpty }.map(\.rank) }
 
-  /// Cuts a rank's rows into slices of about equal size: between two experts where that is near, so that the weights of
-  /// few are read twice, and at multiples of 16 rows elsewhere.
+  /// Cuts a rank's rows into slices of about equal size.
+  ///
+  /// A cut lies between two experts if such a place is near, so that the weights of few experts are read twice; otherwise
+  /// it lies at a multiple of 16 rows of an expert, the height of a tile.
+  ///
+  /// - Parameter offsets: `[local experts + 1]`.
   private static func cut(_ offsets: [Int], _ slices: Int) -> [Int] {
     let count = offsets.last!
     var cuts = [0]

@@ -1,191 +1,246 @@
 internal import MoE
 internal import MoECore
 
-/// The order of the rows of each expert over all ranks, and which choices the capacity drops: what one rank with the
-/// whole batch would decide.
+/// The order of the rows of each expert over all ranks, and the choices that a capacity drops: as one rank with the whole
+/// batch would decide.
 ///
-/// A choice's place is made of sums of counts. Rows of an expert come scope by scope (the batch, or its sequences), in
-/// a scope by priority, and of equal priority in the order of tokens, that is rank by rank. So every rank counts its own
-/// choices by scope, priority and expert, all ranks gather the counts, and add up those that come before. Where the
-/// larger weight has priority there is no such sum: the ranks gather experts and weights themselves, 8 bytes a choice.
+/// A choice's place is a sum of counts. Rows of an expert come scope by scope (the batch, or its sequences), within a scope
+/// by priority, and with equal priority in the order of tokens, that is rank by rank. So every rank counts its own choices by
+/// scope, priority and expert, all ranks gather the counts, and each adds up the counts that come before its own. If the
+/// larger weight has priority there is no such sum: then the ranks gather experts and weights themselves, 8 bytes per choice.
 struct GlobalOrder {
   /// `[R][E]`: the rows of each rank's tokens for each expert.
   private(set) var rowsByRank: [[Int]]
-  /// `[t, K]` of this rank's t tokens: the expert of each choice that was not dropped, −1 for others.
+  /// `[t, K]` of this rank's t tokens: the expert of each choice; −1 for a choice that was dropped or masked.
   private(set) var experts: [Int32]
-  /// `[t, K]`: a choice's place among the rows of its expert; −1 where dropped or masked.
+  /// `[t, K]`: the place of each choice among all rows of its expert; −1 for a choice that was dropped or masked.
   private(set) var places: [Int]
-  /// `[t, K]`: the same within its scope.
+  /// `[t, K]`: the place of each choice among its expert's rows of its scope; −1 as in `places`.
   private(set) var slots: [Int32]
-  /// `[E]`: choices of this rank that were dropped.
+  /// `[E]`: the choices of this rank that were dropped.
   private(set) var dropped: [Int64]
 
-  /// Exchanges what is needed.
+  /// Exchanges the counts. A collective.
   ///
   /// - Parameters:
-  ///   - expertIDs: `[t, K]`, −1 for a masked token.
+  ///   - expertIDs: `[t, K]`: −1 for a masked token.
   ///   - weights: `[t, K]`.
   ///   - scopes: the tokens that compete, and the capacities.
   ///   - priority: the order in which choices claim rows.
+  ///   - expertCount: E.
+  ///   - expertsPerToken: K.
+  ///   - communicator: the ranks.
+  ///   - activity: what the caller is doing, which errors name.
   init(
     expertIDs: UnsafeBufferPointer<Int32>, weights: UnsafeBufferPointer<Float>, scopes: CapacityScopes,
     priority: RoutingPolicy.Capacity.Priority, expertCount: Int, expertsPerToken: Int,
-    communicator: any Communicator, step: String
+    over communicator: any Communicator, during activity: String
   ) throws(CommunicationError) {
-    let chosen = expertsPerToken
-    let rank = communicator.rank
-    let firstTokens = scopes.firstTokens
-    // Without a capacity the order is that of the tokens, whatever the rule.
-    let byChoice = scopes.drops && priority == .choiceThenToken
-    let byWeight = scopes.drops && priority == .weight
-    let parts = byChoice ? chosen : 1
+    // Without a capacity the order is that of the tokens, whatever the priority.
+    let priority = scopes.drops ? priority : .tokenThenChoice
     let tables = (0..<communicator.size).map {
-      Table(
-        tokens: firstTokens[$0]..<firstTokens[$0 + 1], scopes: scopes.scopes(ofRank: $0), size: scopes.size,
-        parts: parts, experts: expertCount)
+      CountTable(
+        scopes, rank: $0, priorityCount: priority == .choiceThenToken ? expertsPerToken : 1,
+        expertCount: expertCount, expertsPerToken: expertsPerToken)
     }
-    dropped = Array(repeating: 0, count: expertCount)
+    let table = tables[communicator.rank]
 
-    var kept = unsafe Array(expertIDs)
+    // 1. Count the choices of all ranks.
     var counts: [[Int32]]
-    if byWeight, let size = scopes.size {
-      let all = try communicator.allGather(
-        unsafe Self.claims(expertIDs, weights), counts: tables.map { $0.tokens.count * chosen }, step: step)
-      let ids = Self.withoutSmallest(
-        all, scope: size * chosen, capacity: scopes.capacity(0), expertCount: expertCount)
-      counts = tables.map { table in
-        let choices = table.tokens.lowerBound * chosen..<table.tokens.upperBound * chosen
-        return table.count(ids[choices], chosen).counts
+    if priority == .weight {
+      let claims = expertIDs.indices.map {
+        unsafe RowClaim(expert: expertIDs[$0], weight: weights[$0])
       }
-      kept = Array(ids[firstTokens[rank] * chosen..<firstTokens[rank + 1] * chosen])
+      (experts, counts) = try Self.heaviest(
+        claims, in: scopes, tables: tables, over: communicator, during: activity)
     } else {
-      if byWeight {
-        kept = Self.withoutSmallest(
-          unsafe Self.claims(expertIDs, weights), scope: max(kept.count, 1), capacity: scopes.capacity(rank),
-          expertCount: expertCount)
-      }
-      let mine = tables[rank].count(kept[...], chosen).counts
-      let all = try communicator.allGather(mine, counts: tables.map(\.count), step: step)
-      var start = 0
-      counts = tables.map { table in
-        defer { start += table.count }
-        return Array(all[start..<start + table.count])
-      }
-    }
-    let before = tables[rank].count(kept[...], chosen).before
-
-    // Where this rank's choices of each scope, priority and expert begin, in the scope and among the expert's rows.
-    rowsByRank = Array(repeating: Array(repeating: 0, count: expertCount), count: tables.count)
-    var rowCounts = [Int](repeating: 0, count: expertCount)
-    var slotStart = [Int](repeating: 0, count: tables[rank].count)
-    var rowStart = slotStart
-    for index in 0..<scopes.count {
-      let capacity = scopes.capacity(index)
-      for expert in 0..<expertCount {
-        var wanted = 0
-        for part in 0..<parts {
-          for (other, table) in tables.enumerated() where table.scopes.contains(index) {
-            let place = table.place(index, part, expert)
-            if other == rank {
-              slotStart[place] = wanted
-              rowStart[place] = rowCounts[expert]
-            }
-            let count = Int(counts[other][place])
-            rowsByRank[other][expert] += max(min(wanted + count, capacity) - wanted, 0)
-            wanted += count
-          }
-        }
-        rowCounts[expert] += min(wanted, capacity)
-      }
+      experts = unsafe Array(expertIDs)
+      counts = try Self.gather(
+        table.count(experts[...]).counts, tables: tables, over: communicator, during: activity)
     }
 
-    experts = kept
-    places = Array(repeating: -1, count: kept.count)
-    slots = Array(repeating: -1, count: kept.count)
-    for (choice, id) in kept.enumerated() {
-      guard id >= 0 else {
-        if unsafe expertIDs[choice] >= 0 { unsafe dropped[Int(expertIDs[choice])] += 1 }
-        continue
-      }
-      let place = tables[rank].place(ofChoice: choice, chosen, Int(id))
-      let slot = slotStart[place] + Int(before[choice])
-      guard slot < scopes.capacity(tables[rank].scope(ofChoice: choice, chosen)) else {
-        dropped[Int(id)] += 1
+    // 2. Find where this rank's choices of each scope, priority and expert begin.
+    let starts = Starts(of: table, rank: communicator.rank, tables: tables, counts: counts, scopes: scopes)
+    rowsByRank = starts.rowsByRank
+
+    // 3. Give each choice its place, or drop it.
+    let preceding = table.count(experts[...]).preceding
+    dropped = Array(repeating: 0, count: expertCount)
+    places = Array(repeating: -1, count: experts.count)
+    slots = Array(repeating: -1, count: experts.count)
+    for choice in experts.indices where unsafe expertIDs[choice] >= 0 {
+      let expert = unsafe Int(expertIDs[choice])
+      let entry = table.entry(ofChoice: choice, expert)
+      let slot = starts.slots[entry] + Int(preceding[choice])
+      guard experts[choice] >= 0, slot < scopes.capacity(table.scope(ofChoice: choice)) else {
+        dropped[expert] += 1
         experts[choice] = -1
         continue
       }
       slots[choice] = Int32(slot)
-      places[choice] = rowStart[place] + slot
+      places[choice] = starts.rows[entry] + slot
     }
   }
 
-  /// Experts and weights of this rank's choices.
-  private static func claims(
-    _ expertIDs: UnsafeBufferPointer<Int32>, _ weights: UnsafeBufferPointer<Float>
-  ) -> [Claim] {
-    expertIDs.indices.map { unsafe Claim(expert: expertIDs[$0], weight: weights[$0]) }
+  /// Gathers the counts of all ranks. A collective.
+  private static func gather(
+    _ counts: [Int32], tables: [CountTable], over communicator: any Communicator, during activity: String
+  ) throws(CommunicationError) -> [[Int32]] {
+    var rest = try communicator.allGather(counts, counts: tables.map(\.count), during: activity)[...]
+    return tables.map { table in
+      defer { rest = rest.dropFirst(table.count) }
+      return Array(rest.prefix(table.count))
+    }
   }
 
-  /// The experts of all choices with −1 for those that the larger weights of a scope leave no room for; of equal
+  /// Drops the choices of this rank for which the larger weights of their scope leave no row. A collective.
+  ///
+  /// - Returns: the experts of this rank's choices, −1 for dropped ones, and the counts of the choices of all ranks that
+  ///   were not dropped.
+  private static func heaviest(
+    _ claims: [RowClaim], in scopes: CapacityScopes, tables: [CountTable],
+    over communicator: any Communicator, during activity: String
+  ) throws(CommunicationError) -> (experts: [Int32], counts: [[Int32]]) {
+    let table = tables[communicator.rank]
+    guard let size = scopes.size else {
+      // A rank's tokens are a scope of their own.
+      let experts = withoutLightest(
+        claims, scope: max(claims.count, 1), capacity: scopes.capacity(communicator.rank), table)
+      let counts = try gather(
+        table.count(experts[...]).counts, tables: tables, over: communicator, during: activity)
+      return (experts, counts)
+    }
+    let all = try communicator.allGather(claims, counts: tables.map(\.choices.count), during: activity)
+    let experts = withoutLightest(
+      all, scope: size * table.expertsPerToken, capacity: scopes.capacity(0), table)
+    return (Array(experts[table.choices]), tables.map { $0.count(experts[$0.choices]).counts })
+  }
+
+  /// Returns the experts of all claims, −1 for those for which the larger weights of a scope leave no row. Among equal
   /// weights the earlier choice stays.
-  private static func withoutSmallest(
-    _ claims: [Claim], scope: Int, capacity: Int, expertCount: Int
+  ///
+  /// - Parameters:
+  ///   - claims: of consecutive choices.
+  ///   - scope: the choices of a scope.
+  ///   - capacity: the rows of an expert in a scope.
+  ///   - table: a table with the number of experts.
+  private static func withoutLightest(
+    _ claims: [RowClaim], scope: Int, capacity: Int, _ table: CountTable
   ) -> [Int32] {
-    var ids = claims.map(\.expert)
+    var experts = claims.map(\.expert)
     for first in stride(from: 0, to: claims.count, by: scope) {
-      var choices: [[Int]] = Array(repeating: [], count: expertCount)
-      for choice in first..<min(first + scope, claims.count) where ids[choice] >= 0 {
-        choices[Int(ids[choice])].append(choice)
+      var choices: [[Int]] = Array(repeating: [], count: table.expertCount)
+      for choice in first..<min(first + scope, claims.count) where experts[choice] >= 0 {
+        choices[Int(experts[choice])].append(choice)
       }
       for list in choices where list.count > capacity {
         let ordered = list.sorted {
           claims[$0].weight != claims[$1].weight ? claims[$0].weight > claims[$1].weight : $0 < $1
         }
-        for choice in ordered[capacity...] { ids[choice] = -1 }
+        for choice in ordered[capacity...] { experts[choice] = -1 }
       }
     }
-    return ids
+    return experts
+  }
+
+  /// Where a rank's choices of each scope, priority and expert begin.
+  private struct Starts {
+    /// By the entries of the rank's table: the first slot in the scope.
+    var slots: [Int]
+    /// By the entries of the rank's table: the expert's rows of earlier scopes.
+    var rows: [Int]
+    /// `[R][E]`.
+    var rowsByRank: [[Int]]
+
+    init(of table: CountTable, rank: Int, tables: [CountTable], counts: [[Int32]], scopes: CapacityScopes) {
+      slots = Array(repeating: 0, count: table.count)
+      rows = slots
+      rowsByRank = Array(repeating: Array(repeating: 0, count: table.expertCount), count: tables.count)
+      var earlierRows = [Int](repeating: 0, count: table.expertCount)
+      for scope in 0..<scopes.count {
+        let capacity = scopes.capacity(scope)
+        for expert in 0..<table.expertCount {
+          var claimed = 0
+          for priority in 0..<table.priorityCount {
+            for (other, otherTable) in tables.enumerated() where otherTable.scopes.contains(scope) {
+              let entry = otherTable.entry(scope, priority, expert)
+              if other == rank {
+                slots[entry] = claimed
+                rows[entry] = earlierRows[expert]
+              }
+              let count = Int(counts[other][entry])
+              rowsByRank[other][expert] += max(min(claimed + count, capacity) - claimed, 0)
+              claimed += count
+            }
+          }
+          earlierRows[expert] += min(claimed, capacity)
+        }
+      }
+    }
   }
 }
 
-/// A choice that wants a row.
-private struct Claim: BitwiseCopyable {
+/// A choice that claims a row of its expert by its weight.
+private struct RowClaim: BitwiseCopyable {
+  /// −1 for a masked token.
   var expert: Int32
   var weight: Float
 }
 
-/// How a rank's counts are laid out: `[scopes it has tokens of, priorities, E]`.
-private struct Table {
-  let tokens: Range<Int>
-  /// The scopes that the tokens are of, and the tokens of each; nil where there is one a rank.
+/// The layout of one rank's counts of choices: `[scopes of its tokens, priorities, E]`.
+private struct CountTable {
+  /// The choices of the rank, by their indices in the batch.
+  let choices: Range<Int>
+  /// The scopes of the rank's tokens.
   let scopes: Range<Int>
-  let size: Int?
-  let parts: Int
-  let experts: Int
+  /// The tokens of a scope; nil if the rank's tokens are a scope.
+  private let scopeSize: Int?
+  private let firstToken: Int
+  let priorityCount: Int
+  let expertCount: Int
+  let expertsPerToken: Int
 
-  var count: Int { scopes.count * parts * experts }
-
-  func place(_ index: Int, _ part: Int, _ expert: Int) -> Int {
-    ((index - scopes.lowerBound) * parts + part) * experts + expert
+  init(
+    _ scopes: CapacityScopes, rank: Int, priorityCount: Int, expertCount: Int, expertsPerToken: Int
+  ) {
+    let tokens = scopes.batch.tokens(ofRank: rank)
+    choices = tokens.lowerBound * expertsPerToken..<tokens.upperBound * expertsPerToken
+    self.scopes = scopes.scopes(ofRank: rank)
+    scopeSize = scopes.size
+    firstToken = tokens.lowerBound
+    self.priorityCount = priorityCount
+    self.expertCount = expertCount
+    self.expertsPerToken = expertsPerToken
   }
 
-  func place(ofChoice choice: Int, _ chosen: Int, _ expert: Int) -> Int {
-    place(scope(ofChoice: choice, chosen), parts == 1 ? 0 : choice % chosen, expert)
+  /// The entries of the table.
+  var count: Int { scopes.count * priorityCount * expertCount }
+
+  func entry(_ scope: Int, _ priority: Int, _ expert: Int) -> Int {
+    ((scope - scopes.lowerBound) * priorityCount + priority) * expertCount + expert
   }
 
-  func scope(ofChoice choice: Int, _ chosen: Int) -> Int {
-    size.map { (tokens.lowerBound + choice / chosen) / $0 } ?? scopes.lowerBound
+  /// - Parameter choice: by its index among the choices of the rank.
+  func entry(ofChoice choice: Int, _ expert: Int) -> Int {
+    entry(scope(ofChoice: choice), priorityCount == 1 ? 0 : choice % expertsPerToken, expert)
   }
 
-  /// The counts of these choices, and of each choice how many of the same scope, priority and expert it follows.
-  func count(_ ids: ArraySlice<Int32>, _ chosen: Int) -> (counts: [Int32], before: [Int32]) {
+  func scope(ofChoice choice: Int) -> Int {
+    scopeSize.map { (firstToken + choice / expertsPerToken) / $0 } ?? scopes.lowerBound
+  }
+
+  /// Counts choices by entry.
+  ///
+  /// - Parameter experts: of the rank's choices, −1 for none.
+  /// - Returns: the counts by entry, and of each choice how many choices of its entry precede it.
+  func count(_ experts: ArraySlice<Int32>) -> (counts: [Int32], preceding: [Int32]) {
     var counts = [Int32](repeating: 0, count: count)
-    var before = [Int32](repeating: 0, count: ids.count)
-    for (choice, id) in ids.enumerated() where id >= 0 {
-      let place = place(ofChoice: choice, chosen, Int(id))
-      before[choice] = counts[place]
-      counts[place] += 1
+    var preceding = [Int32](repeating: 0, count: experts.count)
+    for (choice, expert) in experts.enumerated() where expert >= 0 {
+      let entry = entry(ofChoice: choice, Int(expert))
+      preceding[choice] = counts[entry]
+      counts[entry] += 1
     }
-    return (counts, before)
+    return (counts, preceding)
   }
 }

@@ -1,18 +1,21 @@
 package import MoE
 
-/// Sums of gradients that all ranks of a group hold and some add to: the same on all of them before and after.
+/// Sums of gradients that all ranks of a group hold and some of them add to. They are the same on all ranks before and
+/// after.
 package struct GradientChain {
   private let sums: [MessageBuffer]
   private let group: any Communicator
   private let members: [Int]
-  private let step: String
+  private let activity: String
 
   /// - Parameters:
-  ///   - parts: where the sums are.
+  ///   - parts: the memory of the sums.
+  ///   - group: the ranks that hold them.
   ///   - members: the ranks that have something to add, ascending.
-  ///   - step: the label of errors.
+  ///   - activity: what the caller is doing, which errors name, such as "layer 3, forward".
   package init(
-    _ parts: [(memory: Memory, bytes: Range<Int>)], group: any Communicator, members: [Int], step: String
+    _ parts: [(memory: Memory, bytes: Range<Int>)], group: any Communicator, members: [Int],
+    during activity: String
   ) {
     sums = parts.map { memory, bytes in
       unsafe MessageBuffer(
@@ -20,15 +23,18 @@ package struct GradientChain {
     }
     self.group = group
     self.members = members
-    self.step = step
+    self.activity = activity
   }
 
-  /// The operations that a sum takes of a group's.
+  /// The number of operations that a sum takes from its group, see `CommunicatorGroup.group(of:operations:)`.
   static func operationCount(parts: Int, members: Int) -> Int { parts * members }
 
-  /// Adds what `add` adds on the members.
+  /// Adds the contributions of all members. A collective.
   ///
-  /// - Returns: what is left to do, to be called before the sums are used or added to again; other computations and
+  /// - Parameters:
+  ///   - rule: the order in which contributions are added.
+  ///   - add: adds this rank's contribution to its sums; called on members alone.
+  /// - Returns: the rest of the work, to be called before the sums are used or added to again. Other computations and
   ///   exchanges may come first.
   package func sum(
     _ rule: ExpertParallelLayer.GradientSum, _ add: () throws -> Void
@@ -40,37 +46,38 @@ package struct GradientChain {
     }
   }
 
-  /// Each member adds to the sums of the ones before it and passes them on; the last gives them to all.
+  /// Each member adds to the sums of the members before it and sends them to the next; the last one sends them to all.
   private func exact(_ add: () throws -> Void) throws -> () throws -> Void {
-    var handedOver: [Request] = []
+    var sent: [Request] = []
     for (before, next) in zip([nil] + members, members) {
       if let before {
-        // Between two ranks, so that the others need not wait.
+        // A group of two, so that the other ranks need not wait.
         guard let pair = group.group.group(of: [before, next], operations: sums.count) else { continue }
         let link = group.communicator(over: pair)
         let requests = try sums.map { sum in
-          let whole = Blocks.same(sum.byteCount, for: 2)
+          let whole = BlockLayout.same(sum.byteCount, for: 2)
           return try link.startAllToAll(
             from: sum, whole.only { link.rank == 0 && $0 == 1 }, into: sum,
-            whole.only { link.rank == 1 && $0 == 0 }, step: step)
+            whole.only { link.rank == 1 && $0 == 0 }, during: activity)
         }
         if link.rank == 0 {
-          handedOver = requests
+          sent = requests
         } else {
           for request in requests { try request.wait() }
         }
       }
       if group.rank == next { try add() }
     }
-    // What a rank has handed over it may only now receive again.
+    // A rank receives the sums again only after they have left it.
     return {
-      for request in handedOver { try request.wait() }
-      let results = try sums.map { try group.startBroadcast($0, root: members.last!, step: step) }
+      for request in sent { try request.wait() }
+      let results = try sums.map { try group.startBroadcast($0, root: members.last!, during: activity) }
       for result in results { try result.wait() }
     }
   }
 
-  /// Each member adds up its own, and an all-reduce adds these sums in order of rank to what was there.
+  /// Each member adds up its own contribution from zero. An all-reduce adds these in order of rank, and the result is added
+  /// to the earlier sums.
   private func reduced(_ add: () throws -> Void) throws -> () throws -> Void {
     let before = sums.map { sum in
       let copy = MessageBuffer(byteCount: sum.byteCount)
@@ -81,7 +88,7 @@ package struct GradientChain {
     if members.contains(group.rank) { try add() }
     let requests = try sums.map { sum in
       try group.startAllReduce(
-        sum, of: Float.self, count: sum.byteCount / MemoryLayout<Float>.stride, .sum, step: step)
+        sum, of: Float.self, count: sum.byteCount / MemoryLayout<Float>.stride, .sum, during: activity)
     }
     return {
       for (request, (sum, before)) in zip(requests, zip(sums, before)) {

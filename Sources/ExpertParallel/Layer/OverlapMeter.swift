@@ -1,46 +1,46 @@
-/// Chooses the slices of a pass by what earlier ones took.
+/// Chooses the number of slices of a pass by the times that earlier passes took.
 ///
 /// With an exchange of C seconds and P seconds of computation, n slices take about max(P, C) + min(P, C)/n + n·σ: all but
 /// an n-th of the shorter is hidden, and each slice costs σ more. That is least at n = √(min(P, C)/σ), with sums over the
-/// trips of a step. C and P are measured by a trip in one slice, in which nothing is hidden, and are proportional to its
-/// tokens; σ is twice the shortest small exchange seen, as a slice travels out and back, and what trips in several slices
-/// have shown to compute longer.
+/// passes of a training step. C and P are measured by a pass in one slice, in which nothing is hidden, and are taken to be
+/// proportional to its tokens. σ has two parts: twice the shortest small exchange seen, as a slice travels out and back,
+/// and the time by which passes in several slices computed longer.
 package final class OverlapMeter {
-  /// A trip that is measured for itself.
-  package enum Trip { case forward, recompute, backward }
+  /// A kind of pass, measured for itself.
+  package enum Pass { case forward, recompute, backward }
 
-  /// Takes the times of one trip of a rank's tokens.
+  /// Takes the times of one pass of a rank's tokens.
   package struct Reader {
     private let meter: OverlapMeter
-    private let trip: Trip
+    private let pass: Pass
     private let tokens: Int
 
-    package init(_ meter: OverlapMeter, _ trip: Trip, tokens: Int) {
-      (self.meter, self.trip, self.tokens) = (meter, trip, tokens)
+    package init(_ meter: OverlapMeter, _ pass: Pass, tokens: Int) {
+      (self.meter, self.pass, self.tokens) = (meter, pass, tokens)
     }
 
-    /// The trip is over, in which exchange and computation took so long.
+    /// Notes the times of a pass that is over.
     package func note(exchange: Duration, computation: Duration, slices: Int) {
-      meter.note(trip, exchange: exchange, computation: computation, slices: slices, tokens: tokens)
+      meter.note(pass, exchange: exchange, computation: computation, slices: slices, tokens: tokens)
     }
   }
 
   private struct Measurement {
-    var trips = 0
-    /// Seconds a token; nil before a trip in one slice.
+    var passes = 0
+    /// Seconds per token; nil before a pass in one slice.
     var perToken: (exchange: Double, computation: Double)?
-    /// Seconds a further slice, the least seen; nil before a trip in several.
+    /// Seconds per further slice, the least seen; nil before a pass in several slices.
     var slice: Double?
   }
 
-  private var measurements: [Trip: Measurement] = [:]
+  private var measurements: [Pass: Measurement] = [:]
   private var smallExchange = Double.infinity
-  /// The first trip finds its memory unmapped and its code cold.
+  /// The passes that are not measured: the first finds its memory unmapped and its code cold.
   private static let warmUp = 1
 
   package init() {}
 
-  /// The degree that would suit this rank.
+  /// Returns the number of slices that suits a pass of this rank.
   package func proposal(tokens: Int) -> Int {
     guard smallExchange < .infinity else { return 1 }
     var (shorter, cost) = (0.0, 0.0)
@@ -57,11 +57,11 @@ package final class OverlapMeter {
     return slices
   }
 
-  private func note(_ trip: Trip, exchange: Duration, computation: Duration, slices: Int, tokens: Int) {
-    var measurement = measurements[trip] ?? Measurement()
-    measurement.trips += 1
-    defer { measurements[trip] = measurement }
-    guard measurement.trips > Self.warmUp, tokens > 0 else { return }
+  private func note(_ pass: Pass, exchange: Duration, computation: Duration, slices: Int, tokens: Int) {
+    var measurement = measurements[pass] ?? Measurement()
+    measurement.passes += 1
+    defer { measurements[pass] = measurement }
+    guard measurement.passes > Self.warmUp, tokens > 0 else { return }
     if slices == 1 {
       measurement.perToken = (exchange / .seconds(tokens), computation / .seconds(tokens))
     } else if let seconds = measurement.perToken {
@@ -70,7 +70,7 @@ package final class OverlapMeter {
     }
   }
 
-  /// An exchange of a few bytes is over.
+  /// Notes the time of an exchange of a few bytes.
   package func noteSmallExchange(_ duration: Duration) {
     smallExchange = min(smallExchange, duration / .seconds(1))
   }

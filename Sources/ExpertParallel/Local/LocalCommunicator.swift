@@ -8,16 +8,16 @@
 ///
 /// ```swift
 /// let sums = try LocalCommunicator.run(ranks: 4) { communicator in
-///   try communicator.allReduce(communicator.rank, .sum, step: "example")
+///   try communicator.allReduce(communicator.rank, .sum, during: "example")
 /// }    // [6, 6, 6, 6]
 /// ```
 public final class LocalCommunicator: Communicator {
-  /// The ranks and what is under way between them.
+  /// The ranks, and the operations under way between them.
   public let group: CommunicatorGroup
 
   private init(group: CommunicatorGroup) { self.group = group }
 
-  /// The same kind of communicator over other ranks.
+  /// Makes a communicator over other ranks of the process.
   public func communicator(over group: CommunicatorGroup) -> LocalCommunicator { .init(group: group) }
 
   /// Ends the process.
@@ -25,18 +25,20 @@ public final class LocalCommunicator: Communicator {
 
   /// Runs `body` once on each rank, each on a thread of its own, and waits for all.
   ///
-  /// Where a rank throws or returns while others need it, their operations throw `.rankEnded` at once, naming it.
+  /// If a rank throws or returns while other ranks wait for it, their operations throw `.rankEnded`, which names it, at
+  /// once.
+  ///
+  /// The ranks share the processors: a layer that is given no `execution` computes with the rank's share of the threads,
+  /// see ``Communicator/share(of:)``. A rank that waits for others sleeps, so there may be more ranks than processors.
   ///
   /// - Parameters:
-  ///   - ranks: the number of ranks, at least 1. More than the processors are fine: ranks that wait sleep.
-  ///   - hosts: a number for each rank, the same for those that are to be taken as of one host, `[ranks]`; nil for one
-  ///     host, which is what they are of.
+  ///   - ranks: the number of ranks, at least 1.
+  ///   - hosts: `[ranks]`: a number per rank; ranks with equal numbers count as ranks of one host. nil for one host.
   ///   - timeout: how long operations wait for other ranks.
-  ///   - body: what a rank does. Computations in it take as many threads as they are told to; with `ranks` at work at
-  ///     once, the processors divided by `ranks`.
-  /// - Returns: what the ranks returned, in order of rank.
-  /// - Throws: the error that was first in time; `CommunicationError.invalid` for fewer ranks than 1 or other than
-  ///   `ranks` numbers of hosts, `.transport` where the system has no thread left.
+  ///   - body: the work of a rank.
+  /// - Returns: the results of the ranks, in order of rank.
+  /// - Throws: the error that was first in time; `CommunicationError.invalid` for fewer ranks than 1 or another number of
+  ///   hosts than ranks; `.transport` if the system cannot start a thread.
   @discardableResult
   public static func run<Result: Sendable>(
     ranks: Int, hosts: [Int]? = nil, timeout: Duration = .seconds(60),
@@ -44,12 +46,13 @@ public final class LocalCommunicator: Communicator {
   ) throws -> [Result] {
     guard ranks > 0 else {
       throw CommunicationError.invalid(
-        operation: "start", step: "local ranks", "there are \(ranks) ranks, expected at least 1")
+        operation: "start", during: "local ranks", "there are \(ranks) ranks, expected at least 1")
     }
     let hosts = hosts ?? Array(repeating: 0, count: ranks)
     guard hosts.count == ranks else {
       throw CommunicationError.invalid(
-        operation: "start", step: "local ranks", "there are hosts of \(hosts.count) ranks, expected \(ranks)")
+        operation: "start", during: "local ranks",
+        "there are hosts of \(hosts.count) ranks, expected \(ranks)")
     }
     let world = LocalWorld(hosts: hosts)
     let runs = (0..<ranks).map { rank in
@@ -70,21 +73,22 @@ public final class LocalCommunicator: Communicator {
     for (rank, run) in runs.enumerated() {
       guard let thread = startThread(run.execute) else {
         let error = CommunicationError.transport(
-          operation: "start", step: "local ranks", "the system has no thread for rank \(rank) of \(ranks)")
+          operation: "start", during: "local ranks", "the system has no thread for rank \(rank) of \(ranks)")
         for missing in rank..<ranks { world.end(missing, by: error) }
         break
       }
       threads.append(thread)
     }
     for thread in threads { pthread_join(thread, nil) }
+    world.clear()
     if let error = world.firstError { throw error }
     return runs.map { $0.result! }
   }
 }
 
-/// What a rank does, and what came of it once its thread has been joined.
+/// The work of a rank, and its result after its thread has been joined.
 ///
-/// `@unchecked Sendable`: written by the thread alone, read after the join.
+/// `@unchecked Sendable`: only the rank's thread writes the result, and it is read after the join.
 private final class RankRun<Result: Sendable>: @unchecked Sendable {
   private(set) var result: Result?
   private let body: @Sendable () -> Result?
@@ -94,7 +98,7 @@ private final class RankRun<Result: Sendable>: @unchecked Sendable {
   @Sendable func execute() { result = body() }
 }
 
-/// Starts a thread with a stack as large as a main thread's.
+/// Starts a thread with a stack of 8 MiB, as a main thread has.
 private func startThread(_ body: @escaping @Sendable () -> Void) -> pthread_t? {
   final class Box {
     let body: @Sendable () -> Void

@@ -1,35 +1,55 @@
 /// One rank's part in an exchange between threads: each receiver copies straight from the sender's buffer, once.
 ///
-/// `@unchecked Sendable`: see `LocalWorld`.
+/// `@unchecked Sendable`: see `LocalWorld`, which guards everything but `unreceived`.
 final class LocalExchange: ExchangeInFlight, @unchecked Sendable {
   let content: Exchange
-  /// The rank of the job.
+  /// This rank, by its number in the job.
   let member: Int
-  /// The members from which nothing has been received; of the rank's own thread.
-  private(set) var unreceived: [Int]
-  /// The members that have not taken what is sent; under the world's lock.
-  var untaken: [Int]
+  /// `[size]`, by rank in the group: the ranks whose block this rank has not copied yet. Touched by the rank's own thread
+  /// alone.
+  private var unreceived: [Bool]
+  private var unreceivedCount: Int
+  /// `[size]`, by rank in the group: the ranks that have not copied this rank's block yet.
+  var untaken: [Bool]
+  var untakenCount: Int
+  /// The parts of ranks that have entered the exchange and whose block this rank has not copied yet.
+  var arrived: [LocalExchange] = []
+  /// The ranks that have not entered the exchange.
+  var absentCount: Int
   private let world: LocalWorld
 
   init(_ content: Exchange, world: LocalWorld) {
     self.content = content
     self.world = world
     member = content.members[content.rank]
-    unreceived = content.peers
-    untaken = content.peers
+    var isPeer = [Bool](repeating: false, count: content.members.count)
+    for peer in content.peers { isPeer[peer] = true }
+    (unreceived, untaken) = (isPeer, isPeer)
+    unreceivedCount = content.peers.count
+    untakenCount = content.peers.count
+    absentCount = content.peers.count
   }
+
+  /// Notes that another rank has entered the exchange.
+  func meet(_ other: LocalExchange) {
+    arrived.append(other)
+    absentCount -= 1
+  }
+
+  /// Whether this rank has copied the blocks of all others.
+  var hasReceivedAll: Bool { unreceivedCount == 0 }
+
+  func hasReceived(from rank: Int) -> Bool { !unreceived[rank] }
 
   var missing: [Int] {
     let untaken = world.untaken(of: self)
-    return Set(unreceived + untaken).map { content.members[$0] }.sorted()
+    return content.peers.filter { unreceived[$0] || untaken[$0] }.map { content.members[$0] }.sorted()
   }
 
   func test() throws(TransportFault) -> Bool {
-    let (senders, ended, reason) = world.arrivals(for: self)
+    let senders = world.takeArrived(of: self)
     for sender in senders { try receive(from: sender) }
-    if world.received(self, from: senders) { return true }
-    guard ended.isEmpty else { throw .ended(ranks: ended.sorted(), reason: reason) }
-    return false
+    return try world.complete(self, after: senders)
   }
 
   private func receive(from sender: LocalExchange) throws(TransportFault) {
@@ -45,11 +65,12 @@ final class LocalExchange: ExchangeInFlight, @unchecked Sendable {
     }
     unsafe (content.destination.base + content.received.offsets[other]).copyMemory(
       from: sender.content.source.base + sender.content.sent.offsets[content.rank], byteCount: bytes)
-    unreceived.removeAll { $0 == other }
+    unreceived[other] = false
+    unreceivedCount -= 1
   }
 }
 
-/// The end of a `LocalWorld` that one rank holds.
+/// One rank's end of a `LocalWorld`.
 final class LocalTransport: Transport {
   let rank: Int
   private let world: LocalWorld
@@ -76,8 +97,10 @@ final class LocalTransport: Transport {
     if duration > .zero { world.sleep(rank, since: mark, atMost: duration) }
   }
 
+  func threadShare(of count: Int) -> Int { evenShare(of: count, forRank: rank, among: size) }
+
   var isEnding: Bool { false }
 
-  /// The others are told when the rank ends.
+  /// Does nothing: the other ranks are told when this rank ends.
   func fail() {}
 }

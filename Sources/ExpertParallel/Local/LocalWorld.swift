@@ -4,26 +4,23 @@
   import Darwin
 #endif
 
-/// What the ranks of one process share: exchanges that have been started, and who has ended.
+/// The state that the ranks of one process share: the exchanges under way, and the ranks that have ended.
 ///
-/// `@unchecked Sendable`: everything is read and written under the lock, but for the buffers, which only the ranks of
-/// an exchange touch: a sender's are read between its start and its last receiver's mark, both under the lock.
+/// `@unchecked Sendable`: everything is read and written under the lock, except for the buffers, which only the ranks of
+/// an exchange touch: a sender's buffer is read between its start and its last receiver's mark, both under the lock.
 @safe final class LocalWorld: @unchecked Sendable {
   let size: Int
   let hosts: [Int]
   private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
   private let conditions: UnsafeMutablePointer<pthread_cond_t>
-  /// Counts what has happened to each rank.
+  /// `[size]`: counts the events that a rank is woken for.
   private var events: [UInt64]
-  private var started: [Key: LocalExchange] = [:]
+  /// The parts of the ranks in each exchange, by their numbers in the job. Two groups may use one identity at once, but have
+  /// no rank in common.
+  private var started: [ExchangeID: [Int: LocalExchange]] = [:]
+  /// Why a rank has ended.
   private var ended: [Int: String] = [:]
   private(set) var firstError: (any Error)?
-
-  /// A rank's part in an exchange. Groups of one context have no rank or no sequence in common.
-  private struct Key: Hashable {
-    let id: ExchangeID
-    let rank: Int
-  }
 
   init(hosts: [Int]) {
     self.hosts = hosts
@@ -53,7 +50,7 @@
     return body()
   }
 
-  /// To be called under the lock.
+  /// Counts an event of a rank and wakes its thread. To be called under the lock.
   private func wake(_ rank: Int) {
     events[rank] &+= 1
     unsafe pthread_cond_signal(conditions + rank)
@@ -61,7 +58,7 @@
 
   func eventCount(of rank: Int) -> UInt64 { locked { events[rank] } }
 
-  /// Sleeps until something has happened to a rank since `mark`, at most so long.
+  /// Sleeps until a rank has had an event since `mark`, at most for `duration`.
   func sleep(_ rank: Int, since mark: UInt64, atMost duration: Duration) {
     let (seconds, attoseconds) = duration.components
     locked {
@@ -80,14 +77,29 @@
     }
   }
 
+  /// Enters a rank's part in an exchange.
+  ///
+  /// A waiting rank is woken when half of the ranks that it waits for have come since it last looked, and so log₂R times
+  /// per exchange: it copies early what is there, but R ranks on few processors do not wake each other R² times.
   func start(_ exchange: LocalExchange) {
     locked {
-      started[Key(id: exchange.content.id, rank: exchange.member)] = exchange
-      for other in exchange.content.peers { wake(exchange.content.members[other]) }
+      let id = exchange.content.id
+      let (rank, members) = (exchange.content.rank, exchange.content.members)
+      // Also ranks that are no peers of this one, for this one may be a peer of theirs: they then notice the mismatch.
+      let entered = started[id] ?? [:]
+      for (other, member) in members.enumerated() {
+        guard let part = entered[member] else { continue }
+        if exchange.untaken[other] { exchange.meet(part) }
+        if part.untaken[rank] {
+          part.meet(exchange)
+          if part.arrived.count >= part.absentCount { wake(part.member) }
+        }
+      }
+      started[id, default: [:]][exchange.member] = exchange
     }
   }
 
-  /// A rank will start nothing more. Those that wait for it are woken.
+  /// Marks that a rank starts nothing more, and wakes all ranks, as some may wait for it.
   func end(_ rank: Int, by error: (any Error)?) {
     locked {
       if firstError == nil { firstError = error }
@@ -96,45 +108,60 @@
     }
   }
 
-  /// What has been sent to an exchange and not been received yet, and which of its ranks have ended without it.
-  func arrivals(for exchange: LocalExchange) -> (senders: [LocalExchange], ended: [Int], reason: String) {
+  /// Forgets all exchanges, once all ranks have ended: those that failed still hold each other.
+  func clear() {
     locked {
-      var senders: [LocalExchange] = []
-      var gone: [Int] = []
-      var reason = ""
-      for other in exchange.unreceived {
-        let rank = exchange.content.members[other]
-        if let sender = started[Key(id: exchange.content.id, rank: rank)] {
-          senders.append(sender)
-        } else if let why = ended[rank] {
-          if gone.isEmpty { reason = why }
-          gone.append(rank)
-        }
-      }
-      for other in exchange.untaken where !exchange.unreceived.contains(other) {
-        let rank = exchange.content.members[other]
-        if let why = ended[rank] {
-          if gone.isEmpty { reason = why }
-          gone.append(rank)
-        }
-      }
-      return (senders, gone, reason)
+      for part in started.values.flatMap(\.values) { part.arrived = [] }
+      started = [:]
     }
   }
 
-  /// A rank has received from others; whether its own part is done too, which is then forgotten.
-  func received(_ exchange: LocalExchange, from senders: [LocalExchange]) -> Bool {
+  /// Returns the parts of ranks whose block a rank has not copied yet, which it now does.
+  func takeArrived(of exchange: LocalExchange) -> [LocalExchange] {
     locked {
+      defer { exchange.arrived = [] }
+      return exchange.arrived
+    }
+  }
+
+  /// Marks that a rank has copied the blocks of `senders`.
+  ///
+  /// - Returns: whether the rank's own part is done too; it is then forgotten.
+  /// - Throws: `.ended` if a rank that has to take part has ended.
+  func complete(
+    _ exchange: LocalExchange, after senders: [LocalExchange]
+  ) throws(TransportFault) -> Bool {
+    let (isDone, failure) = locked { () -> (Bool, TransportFault?) in
       for sender in senders {
-        sender.untaken.removeAll { $0 == exchange.content.rank }
-        if sender.untaken.isEmpty { wake(sender.member) }
+        sender.untaken[exchange.content.rank] = false
+        sender.untakenCount -= 1
+        if sender.untakenCount == 0 { wake(sender.member) }
       }
-      guard exchange.unreceived.isEmpty, exchange.untaken.isEmpty else { return false }
-      started[Key(id: exchange.content.id, rank: exchange.member)] = nil
-      return true
+      guard exchange.hasReceivedAll, exchange.untakenCount == 0 else {
+        return (false, ended.isEmpty ? nil : fault(of: exchange))
+      }
+      let id = exchange.content.id
+      started[id]?[exchange.member] = nil
+      if started[id]?.isEmpty ?? false { started[id] = nil }
+      return (true, nil)
     }
+    if let failure { throw failure }
+    return isDone
   }
 
-  /// The members that have not taken what an exchange sends.
-  func untaken(of exchange: LocalExchange) -> [Int] { locked { exchange.untaken } }
+  /// Names the ranks that have ended before they took part in an exchange; nil if none has. To be called under the lock.
+  private func fault(of exchange: LocalExchange) -> TransportFault? {
+    let members = exchange.content.members
+    let gone = exchange.content.peers.filter { peer in
+      guard ended[members[peer]] != nil else { return false }
+      if exchange.hasReceived(from: peer) { return exchange.untaken[peer] }
+      // What a rank sent before it ended can still be copied.
+      return started[exchange.content.id]?[members[peer]] == nil
+    }
+    guard let first = gone.first else { return nil }
+    return .ended(ranks: gone.map { members[$0] }.sorted(), reason: ended[members[first]]!)
+  }
+
+  /// `[size]`: the ranks that have not copied what an exchange sends.
+  func untaken(of exchange: LocalExchange) -> [Bool] { locked { exchange.untaken } }
 }

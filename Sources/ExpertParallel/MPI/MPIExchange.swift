@@ -12,7 +12,7 @@
       self.content = content
       self.transport = transport
       let others = content.peers
-      func messages(_ buffer: MessageBuffer, _ blocks: Blocks) -> [moe_message] {
+      func messages(_ buffer: MessageBuffer, _ blocks: BlockLayout) -> [moe_message] {
         unsafe others.map { other in
           unsafe moe_message(
             bytes: buffer.base + blocks.offsets[other], count: Int64(blocks.counts[other]),
@@ -48,7 +48,7 @@
       }
     }
 
-    /// Names the rank, if there is one, whose message failed: a rank that has gone can be noticed in this way too.
+    /// Returns MPI's text, after the rank whose message failed, if there is one: a rank that has ended may be noticed so.
     private static func text(of code: Int32, peer: Int32) -> String {
       (peer < 0 ? "" : "the messages with rank \(peer) fail: ") + errorText(of: code)
     }
@@ -60,7 +60,7 @@
     }
   }
 
-  /// What MPI says of an error code.
+  /// Returns MPI's text for an error code.
   func errorText(of code: Int32) -> String {
     unsafe withUnsafeTemporaryAllocation(of: CChar.self, capacity: 512) { text in
       unsafe moe_mpi_error(code, text.baseAddress, text.count)

@@ -1,4 +1,6 @@
-/// Replicas of experts on ranks with a number of slots, moved about until no single move or swap helps.
+internal import HeapModule
+
+/// Places replicas of experts on ranks with a limited number of slots, and moves them until no single move or swap helps.
 struct PlacementSearch {
   /// A replica of an expert and its rows, rounded up.
   private struct Replica: Equatable {
@@ -6,81 +8,100 @@ struct PlacementSearch {
     var rows: Int
   }
 
-  /// What there is to place, the largest first, the replicas of an expert one behind the other.
+  /// The replicas to place, those with the most rows first; the replicas of one expert follow one another.
   private let replicas: [Replica]
   private let slotCount: Int
-  private var held: [[Replica]]
+  /// `[R]`: the replicas on each rank.
+  private var placed: [[Replica]]
   private var rows: [Int]
 
   /// The experts of each rank.
-  var experts: [[Int]] { held.map { $0.map(\.expert) } }
+  var experts: [[Int]] { placed.map { $0.map(\.expert) } }
 
-  /// - Parameter shares: the load and the number of replicas of each expert.
+  /// - Parameters:
+  ///   - shares: `[E]`: the load and the number of replicas of each expert.
+  ///   - rankCount: R.
+  ///   - slotCount: the replicas that a rank has memory for.
   init(shares: [(load: Int, replicas: Int)], rankCount: Int, slotCount: Int) {
     self.slotCount = slotCount
     replicas = shares.enumerated().flatMap { expert, share in
       let rows = (share.load + share.replicas - 1) / share.replicas
       return [Replica](repeating: Replica(expert: expert, rows: rows), count: share.replicas)
     }.sorted { ($1.rows, $0.expert) < ($0.rows, $1.expert) }
-    held = Array(repeating: [], count: rankCount)
+    placed = Array(repeating: [], count: rankCount)
     rows = Array(repeating: 0, count: rankCount)
   }
 
-  private func holds(_ rank: Int, _ expert: Int) -> Bool { held[rank].contains { $0.expert == expert } }
+  private func holds(_ rank: Int, _ expert: Int) -> Bool { placed[rank].contains { $0.expert == expert } }
 
   private mutating func add(_ replica: Replica, to rank: Int) {
-    held[rank].append(replica)
+    placed[rank].append(replica)
     rows[rank] += replica.rows
   }
 
   private mutating func remove(_ index: Int, from rank: Int) -> Replica {
-    rows[rank] -= held[rank][index].rows
-    return held[rank].remove(at: index)
+    rows[rank] -= placed[rank][index].rows
+    return placed[rank].remove(at: index)
   }
 
-  /// Gives each replica, the largest first, to the rank with the fewest rows that has a slot and no replica of the same.
+  /// A rank with a free slot: the rank with the fewest rows comes first, then the one with the fewest replicas, then the first.
+  private struct Candidate: Comparable {
+    var rows: Int
+    var count: Int
+    var rank: Int
+
+    static func < (left: Candidate, right: Candidate) -> Bool {
+      (left.rows, left.count, left.rank) < (right.rows, right.count, right.rank)
+    }
+  }
+
+  private func candidate(_ rank: Int) -> Candidate {
+    Candidate(rows: rows[rank], count: placed[rank].count, rank: rank)
+  }
+
+  /// Gives each replica, the largest first, to the rank with the fewest rows that has a free slot and no replica of its
+  /// expert.
   mutating func placeLongestFirst() {
-    var queue = Heap<(rows: Int, count: Int, rank: Int)> { $0 < $1 }
-    for rank in held.indices { queue.insert((0, 0, rank)) }
+    var queue = Heap(placed.indices.map(candidate))
     for replica in replicas {
-      var passed: [(rows: Int, count: Int, rank: Int)] = []
-      while let next = queue.popFirst() {
+      var passed: [Candidate] = []
+      while let next = queue.popMin() {
         passed.append(next)
         if !holds(next.rank, replica.expert) { break }
       }
       if let last = passed.last, !holds(last.rank, replica.expert) {
         passed.removeLast()
         add(replica, to: last.rank)
-        if held[last.rank].count < slotCount {
-          queue.insert((rows[last.rank], held[last.rank].count, last.rank))
+        if placed[last.rank].count < slotCount {
+          queue.insert(candidate(last.rank))
         }
       } else {
-        // Whoever has a slot has the expert. A full rank without it takes it, and gives that rank one in exchange.
+        // Every rank with a free slot has the expert. A full rank takes the replica and gives another one in exchange.
         let roomy = passed.removeFirst()
         exchange(replica, into: roomy.rank)
-        if held[roomy.rank].count < slotCount {
-          queue.insert((rows[roomy.rank], held[roomy.rank].count, roomy.rank))
+        if placed[roomy.rank].count < slotCount {
+          queue.insert(candidate(roomy.rank))
         }
       }
       for next in passed { queue.insert(next) }
     }
   }
 
-  /// Fills a slot of `roomy` with a replica of a rank that has none of the expert, and puts `replica` there.
+  /// Moves a replica of a full rank to `roomy`, and puts `replica` on the full rank.
   ///
-  /// There is one: the ranks are more than the expert's replicas, and of a full rank's experts `roomy`, which has fewer and
-  /// one that the other has not, lacks some.
+  /// There is such a rank, because there are more ranks than replicas of the expert. It has an expert that `roomy` lacks,
+  /// because `roomy` has fewer experts, and one of them is not on the full rank.
   private mutating func exchange(_ replica: Replica, into roomy: Int) {
-    let full = held.indices.filter { !holds($0, replica.expert) }.min { (rows[$0], $0) < (rows[$1], $1) }!
-    let index = held[full].indices.filter { !holds(roomy, held[full][$0].expert) }.max {
-      held[full][$0].rows < held[full][$1].rows
+    let full = placed.indices.filter { !holds($0, replica.expert) }.min { (rows[$0], $0) < (rows[$1], $1) }!
+    let index = placed[full].indices.filter { !holds(roomy, placed[full][$0].expert) }.max {
+      placed[full][$0].rows < placed[full][$1].rows
     }!
     add(remove(index, from: full), to: roomy)
     add(replica, to: full)
   }
 
-  /// Takes rows from the rank that has most by the best move or swap, as long as that helps, but no longer than a fixed
-  /// number of comparisons.
+  /// Takes rows from the rank with the most rows by the best move or swap, until none helps or a fixed number of comparisons
+  /// has been made.
   mutating func improve() {
     var comparisons = 0
     while comparisons < 5_000_000 {
@@ -98,7 +119,8 @@ struct PlacementSearch {
     var taken: Int?
   }
 
-  /// The move or swap after which the larger of both ranks is the smallest; nil where none is smaller than before.
+  /// Returns the move or swap after which the larger row count of the two ranks is smallest; nil if no move or swap makes it
+  /// smaller than before.
   private func bestChange(from fullest: Int, _ comparisons: inout Int) -> Change? {
     var best: Change?
     var limit = rows[fullest]
@@ -109,14 +131,14 @@ struct PlacementSearch {
         best = Change(given: given, rank: rank, taken: taken)
       }
     }
-    for rank in held.indices where rank != fullest && rows[rank] < limit {
-      for (index, given) in held[fullest].enumerated() {
-        comparisons += 1 + held[rank].count
+    for rank in placed.indices where rank != fullest && rows[rank] < limit {
+      for (index, given) in placed[fullest].enumerated() {
+        comparisons += 1 + placed[rank].count
         if holds(rank, given.expert) { continue }
-        if held[rank].count < slotCount, held[fullest].count > 1 {
+        if placed[rank].count < slotCount, placed[fullest].count > 1 {
           offer(index, rank, nil, difference: given.rows)
         }
-        for (other, taken) in held[rank].enumerated()
+        for (other, taken) in placed[rank].enumerated()
         where taken.rows < given.rows && !holds(fullest, taken.expert) {
           offer(index, rank, other, difference: given.rows - taken.rows)
         }

@@ -1,25 +1,26 @@
+internal import HeapModule
 public import MoECore
 
-/// Places experts so that the rank with the most rows has few, by what each expert's load was.
+/// Places experts by their loads so that the rank with the most rows has as few rows as possible.
 ///
-/// Placing experts so is scheduling on identical machines, which is NP-hard; this is longest processing time first (Graham
-/// 1969, *Bounds on Multiprocessing Timing Anomalies*) and a local search of moves and swaps, with copies of the experts
-/// that have the most rows per replica. The same input gives the same placement.
+/// This is scheduling on identical machines, which is NP-hard. The solver takes the longest processing time first (Graham
+/// 1969, *Bounds on Multiprocessing Timing Anomalies*), then searches moves and swaps, with copies of the experts that have
+/// the most rows per replica. Equal input gives equal placements.
 public struct PlacementSolver: Sendable, Equatable {
-  /// A placement, and how good it is.
+  /// A placement, and its distance from the optimum.
   public struct Solution: Sendable, Equatable, CustomStringConvertible {
     /// Which ranks hold which experts.
     public let placement: ExpertPlacement
-    /// The rows of each rank, `[R]`; replicas split an expert's rows evenly.
+    /// `[R]`: the rows of each rank; replicas divide an expert's rows evenly.
     public let rows: [Int]
-    /// The rows of the rank that has most where experts are placed contiguously.
+    /// The rows of the rank with the most rows if experts are placed contiguously.
     public let contiguousRows: Int
-    /// No placement that the solver may choose leaves all ranks with fewer rows.
+    /// A lower bound of ``largestRows`` over all placements that the solver may choose.
     public let bound: Int
 
-    /// The rows of the rank that has most.
+    /// The rows of the rank with the most rows.
     public var largestRows: Int { rows.max()! }
-    /// By how many percent of the bound the rank with most rows exceeds it: the optimum is no further away.
+    /// The excess of ``largestRows`` over the bound, in percent of the bound: the optimum is not further away.
     public var gap: Double { bound == 0 ? 0 : 100 * Double(largestRows - bound) / Double(bound) }
 
     /// Such as “rows per rank: 1234 at most (contiguous 2210), bound 1200, gap 2.8 %”.
@@ -36,23 +37,23 @@ public struct PlacementSolver: Sendable, Equatable {
   public let rankCount: Int
   /// The experts that a rank has memory for.
   public let slotCount: Int
-  /// The copies that there are at most, beyond one of each expert.
+  /// The largest number of copies beyond one replica of each expert.
   public let extraCount: Int
 
   /// - Parameters:
   ///   - expertCount: E.
   ///   - rankCount: R.
-  ///   - slotCount: the experts that a rank has memory for; nil for ⌈E/R⌉, those of a contiguous placement.
-  ///   - extraCount: the copies that may be made beyond one of each expert, as far as there are slots. With more ranks than
-  ///     experts there are always at least R − E, so that every rank has one.
-  /// - Throws: `MoEError.invalidConfiguration` where the slots are fewer than the experts.
+  ///   - slotCount: the experts that a rank has memory for; nil for ⌈E/R⌉, as in a contiguous placement.
+  ///   - extraCount: the copies that may be made beyond one replica of each expert, as far as there are slots. With more ranks
+  ///     than experts there are always at least R − E, so that every rank has an expert.
+  /// - Throws: `MoEError.invalidConfiguration` if there are fewer slots than experts.
   public init(expertCount: Int, rankCount: Int, slotCount: Int? = nil, extraCount: Int = 0) throws(MoEError) {
     guard expertCount > 0, rankCount > 0, extraCount >= 0 else {
       throw .invalidConfiguration(
         "\(expertCount) experts and \(extraCount) copies on \(rankCount) ranks, expected at least 1, 0 and 1")
     }
     let slotCount = slotCount ?? (expertCount + rankCount - 1) / rankCount
-    // More than all experts fit on no rank.
+    // A rank never holds an expert twice.
     self.slotCount = min(slotCount, expertCount)
     guard slotCount > 0, self.slotCount * rankCount >= expertCount else {
       throw .invalidConfiguration(
@@ -66,10 +67,10 @@ public struct PlacementSolver: Sendable, Equatable {
 
   /// Places the experts of one layer.
   ///
-  /// - Parameter load: the rows of each expert, `[E]`, of any number of steps.
-  /// - Returns: a placement that is not worse than the contiguous one, where that fits the slots; of equal ones the one
-  ///   with fewer copies.
-  /// - Throws: `MoEError` where the loads are not E numbers of at least 0 whose sum is at most 2⁵³.
+  /// - Parameter load: `[E]`: the rows of each expert, added up over any number of training steps.
+  /// - Returns: a placement that is not worse than the contiguous one if that fits the slots; among equally good ones the one
+  ///   with the fewest copies.
+  /// - Throws: `MoEError` unless the loads are E numbers of at least 0 whose sum is at most 2⁵³.
   public func solve(load: [Int]) throws(MoEError) -> Solution {
     guard load.count == expertCount else {
       throw .shapeMismatch(what: "the load", expected: [expertCount], actual: [load.count])
@@ -101,7 +102,7 @@ public struct PlacementSolver: Sendable, Equatable {
       placement: best!.placement, rows: best!.rows, contiguousRows: contiguousRows.max()!, bound: bound)
   }
 
-  /// The numbers of copies that are tried: as few as there can be, a few more one by one, and ever more.
+  /// The numbers of copies that are tried: the smallest possible, then steps of one, then ever larger steps.
   private var copyCounts: [Int] {
     let least = max(rankCount - expertCount, 0)
     var counts = [least]
@@ -111,10 +112,10 @@ public struct PlacementSolver: Sendable, Equatable {
     return counts
   }
 
-  /// The rows of each rank, `[R]`, where experts with these loads `[E]` are placed so.
+  /// Returns the rows of each rank, `[R]`, for a placement of experts with the loads `load`, `[E]`.
   ///
-  /// - Precondition: the placement is of these experts and ranks, whose replicas split rows evenly.
-  public func rows(of placement: ExpertPlacement, load: [Int]) -> [Int] {
+  /// - Precondition: the placement has E experts and R ranks, and its replicas divide rows evenly.
+  package func rows(of placement: ExpertPlacement, load: [Int]) -> [Int] {
     precondition(
       placement.sharing == .evenly && placement.tensorParallelSize == 1 && placement.rankCount == rankCount
         && placement.expertCount == load.count)
@@ -126,26 +127,42 @@ public struct PlacementSolver: Sendable, Equatable {
     return rows
   }
 
-  /// One replica of each expert, and each copy to the expert with the most rows per replica.
+  /// An expert that may be copied: the expert with the most rows per replica comes first, then the first expert.
+  private struct Candidate: Comparable {
+    var rowsPerReplica: Double
+    var expert: Int
+
+    static func < (left: Candidate, right: Candidate) -> Bool {
+      (right.rowsPerReplica, left.expert) < (left.rowsPerReplica, right.expert)
+    }
+  }
+
+  /// Returns the number of replicas of each expert, `[E]`: one, and each copy goes to the expert with the most rows per
+  /// replica.
   private func replicaCounts(_ load: [Int], copies: Int) -> [Int] {
     var counts = [Int](repeating: 1, count: expertCount)
-    var queue = Heap<(share: Double, expert: Int)> { ($1.share, $0.expert) < ($0.share, $1.expert) }
+    var queue = Heap<Candidate>()
     if rankCount > 1 {
-      for (expert, rows) in load.enumerated() { queue.insert((Double(rows), expert)) }
+      queue = Heap(
+        load.enumerated().map { Candidate(rowsPerReplica: Double($0.element), expert: $0.offset) })
     }
     for _ in 0..<copies {
-      guard let (_, expert) = queue.popFirst() else { break }
+      guard let expert = queue.popMin()?.expert else { break }
       counts[expert] += 1
-      if counts[expert] < rankCount { queue.insert((Double(load[expert]) / Double(counts[expert]), expert)) }
+      if counts[expert] < rankCount {
+        queue.insert(
+          Candidate(rowsPerReplica: Double(load[expert]) / Double(counts[expert]), expert: expert))
+      }
     }
     return counts
   }
 
-  /// The largest of what no placement can go below.
+  /// Returns the largest of several lower bounds of the rows of the rank with the most rows.
   func bound(_ load: [Int]) -> Int {
-    // Some rank has at least the mean. A limit that is tried is at least that, and 1.
+    // Some rank has at least the mean. Without rows the search below ends at once, so it divides by no limit of 0.
     let mean = (load.reduce(0, +) + rankCount - 1) / rankCount
-    // All shares are at most T only with at least ⌈load/T⌉ replicas of each expert: the least T with enough of them.
+    // No replica has more than T rows only if each expert has at least ⌈load/T⌉ replicas: the bound is the smallest T for
+    // which there are enough replicas.
     func replicas(for limit: Int) -> Int {
       load.reduce(0) { $0 + max(1, ($1 + limit - 1) / limit) }
     }
@@ -156,12 +173,12 @@ public struct PlacementSolver: Sendable, Equatable {
     }
     var bound = low
     if extraCount > 0 { return bound }
-    // Of the k·R + 1 largest experts some rank has k + 1, and these have at least the rows of the smallest of them.
+    // Some rank has k + 1 of the k·R + 1 largest experts, and so at least the rows of the k + 1 smallest of these.
     let sorted = load.sorted(by: >)
     for k in stride(from: 1, to: (expertCount + rankCount - 1) / rankCount, by: 1) {
       bound = max(bound, sorted[k * rankCount - k...k * rankCount].reduce(0, +))
     }
-    // Whoever has the largest expert has as many as the other ranks have no slots for.
+    // The rank with the largest expert also has all experts for which the other ranks have no slots.
     let least = max(expertCount - (rankCount - 1) * slotCount, 1)
     return max(bound, sorted[0] + sorted.suffix(least - 1).reduce(0, +))
   }

@@ -1,17 +1,17 @@
-/// What is under way on one rank, in all groups it belongs to.
+/// The requests under way on one rank, in all groups it belongs to.
 ///
-/// Operations of several exchanges proceed only when somebody looks, so whoever waits for one request moves all: two
-/// ranks that wait for different requests first do not wait for each other.
+/// An operation of several exchanges proceeds only when it is tested. So a wait for one request moves all requests of the
+/// rank; otherwise two ranks that wait for different requests first would wait for each other.
 final class ProgressEngine {
   let transport: any Transport
   private var pending: [Request] = []
-  /// What every later operation throws.
+  /// The first failure, which every later operation throws too.
   private(set) var failure: CommunicationError?
-  /// How long operations still wait for other ranks when the job is being ended.
+  /// How long operations still wait for other ranks while the job is being ended.
   var grace = Duration.zero
   /// How long this rank has waited for requests.
   var waitingTime = Duration.zero
-  /// A number that no group of this rank has.
+  /// A number that no group of this rank has yet.
   var nextContext = 0
 
   init(transport: any Transport) { self.transport = transport }
@@ -23,7 +23,7 @@ final class ProgressEngine {
     if let failure { throw failure }
   }
 
-  /// Moves all that is under way, in order of start; a failure is kept, for the next operation to throw.
+  /// Moves all requests, in the order in which they were started. A failure is kept for the next operation to throw.
   func progress() {
     guard failure == nil else { return }
     do {
@@ -39,7 +39,7 @@ final class ProgressEngine {
   func fail(_ error: CommunicationError) {
     guard failure == nil else { return }
     failure = error
-    // Requests know the engine. What they leave under way, and its buffers, the transport keeps.
+    // Requests retain the engine. Their messages under way, with the buffers, stay with the transport.
     pending = []
     transport.fail()
   }

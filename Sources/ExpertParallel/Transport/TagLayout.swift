@@ -1,8 +1,8 @@
-/// How the identity of an exchange is laid into a tag of MPI: context, sequence (modulo), stage.
+/// How the identity of an exchange is put into a tag of MPI: context, sequence (modulo), stage.
 package struct TagLayout {
-  /// The operations of a group that may be under way at once.
+  /// The number of operations of a group that may be under way at once.
   package let sequenceCount: Int
-  /// The groups of a rank.
+  /// The number of groups that a rank may have.
   package let contextCount: Int
 
   /// - Parameter largestTag: MPI_TAG_UB, at least 32767.
@@ -14,7 +14,7 @@ package struct TagLayout {
     contextCount = 1 << (free - free * 3 / 5)
   }
 
-  /// Nil where there are more groups than tags.
+  /// Returns the tag of an exchange; nil if the rank has more groups than there are tags.
   package func tag(context: Int, sequence: Int, stage: Int) -> Int? {
     guard context < contextCount else { return nil }
     return (context * sequenceCount + sequence % sequenceCount) * ExchangeID.stageLimit + stage

@@ -1,35 +1,38 @@
-/// How bytes get from rank to rank; all collective operations are made of its one exchange.
+/// How bytes get from rank to rank. All collective operations are made of its one exchange.
 ///
-/// One of its ranks belongs to one thread at a time.
+/// One thread at a time may use a rank's transport.
 protocol Transport: AnyObject {
   /// This rank of all.
   var rank: Int { get }
   /// The number of ranks of the job.
   var size: Int { get }
-  /// `[size]`: a number for each rank, the same for those on one host.
+  /// `[size]`: a number per rank, the same for all ranks of one host.
   var hosts: [Int] { get }
 
   /// Starts an exchange.
   func start(_ exchange: Exchange) throws(TransportFault) -> any ExchangeInFlight
 
-  /// A mark that ``idle(since:until:)`` compares, to be taken before looking whether there is anything to do.
+  /// Returns a mark for ``idle(since:until:)``, to be taken before an exchange is tested.
   func mark() -> UInt64
 
-  /// Returns when something may have happened since the mark, at the latest at a time.
+  /// Leaves the processor to other threads until an exchange may have moved since `mark`, at the latest until `deadline`.
   func idle(since mark: UInt64, until deadline: ContinuousClock.Instant)
+
+  /// Returns this rank's share of `count` threads, at least 1: ranks on one host share its processors.
+  func threadShare(of count: Int) -> Int
 
   /// Whether the job is being ended from outside.
   var isEnding: Bool { get }
 
-  /// An operation failed, with whatever it leaves under way.
+  /// Notes that an operation failed. Messages that it leaves under way stay with the transport.
   func fail()
 }
 
 /// Bytes to and from each rank of a group.
 ///
-/// A message goes from each to each of its peers, empty ones too. So an exchange completes on a rank only when all of them
-/// have entered it: a rank that is missing is noticed in the step in which it is missing, and a count that differs
-/// is noticed too. The price is R − 1 messages an exchange where all others are peers.
+/// A message goes from each rank to each of its peers, also an empty one. So an exchange completes on a rank only when all
+/// its peers have entered it: a missing rank is noticed in the operation in which it is missing, and a count that differs is
+/// noticed too. The price is R − 1 messages per rank and exchange if all other ranks are peers.
 struct Exchange {
   let operation: String
   let id: ExchangeID
@@ -38,35 +41,38 @@ struct Exchange {
   /// This rank in the group.
   let rank: Int
   let source: MessageBuffer
-  let sent: Blocks
+  let sent: BlockLayout
   let destination: MessageBuffer
-  let received: Blocks
-  /// The other members that this one exchanges with, as all of them know; the next one first, so that not all turn to
-  /// rank 0 at once.
+  let received: BlockLayout
+  /// The ranks of the group with which this one exchanges; each of them has this one among its peers. The next rank comes
+  /// first, so that not all ranks turn to rank 0 at once.
   let peers: [Int]
 }
 
-/// What tells exchanges apart: no two under way between the same ranks have the same.
+/// The identity of an exchange: no two exchanges under way between the same ranks have the same.
 struct ExchangeID: Hashable {
-  /// The group; ranks that share two know them by different numbers, or have a part of their sequences in each.
+  /// The number of the group. Ranks that share two groups know them by different numbers, or the groups share a number and
+  /// divide its sequences.
   let context: Int
-  /// The operation within the group.
+  /// The number of the operation within the group.
   let sequence: Int
-  /// The exchange within the operation, below ``stageLimit``.
+  /// The number of the exchange within the operation, below ``stageLimit``.
   let stage: Int
 
   static let stageLimit = 4
 }
 
-/// An exchange that has been started. It holds its buffers.
+/// An exchange that has been started. It retains its buffers.
 protocol ExchangeInFlight: AnyObject {
-  /// Makes progress; whether all has been received and all that was sent may be overwritten.
+  /// Makes progress.
+  ///
+  /// - Returns: whether the exchange is complete: all blocks have been received, and the sent ones may be overwritten.
   func test() throws(TransportFault) -> Bool
-  /// The ranks of the job with which something is still under way.
+  /// The ranks of the job from which or to which a block is still under way.
   var missing: [Int] { get }
 }
 
-/// What can go wrong in a transport, without the operation and step, which a request adds.
+/// A fault of a transport, without the operation and the caller's activity, which a request adds.
 enum TransportFault: Error {
   case mismatch(rank: Int, String)
   case ended(ranks: [Int], reason: String)
@@ -74,7 +80,7 @@ enum TransportFault: Error {
 }
 
 extension Exchange {
-  /// What a rank sends itself does not travel.
+  /// Copies the block that a rank sends to itself: it does not travel.
   func copyOwnBlock() throws(TransportFault) {
     let (bytes, expected) = (sent.counts[rank], received.counts[rank])
     guard bytes == expected else {
@@ -86,4 +92,9 @@ extension Exchange {
         from: source.base + sent.offsets[rank], byteCount: bytes)
     }
   }
+}
+
+/// Returns the share of `count` threads of one of several ranks: shares differ by at most one, and none is 0.
+func evenShare(of count: Int, forRank rank: Int, among ranks: Int) -> Int {
+  max((rank + 1) * count / ranks - rank * count / ranks, 1)
 }

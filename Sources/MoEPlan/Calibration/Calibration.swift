@@ -2,33 +2,35 @@ public import ExpertParallel
 import Foundation
 public import MoE
 import MoECore
+import MoEReport
 
-/// Measures what a ``Cluster`` says of a machine, or of the machines of a job.
+/// Measures the ``Cluster`` that describes this machine, or the machines of an MPI job.
 public struct Calibration {
   /// The threads of one rank.
   public let execution: Execution
-  /// What is being measured, for somebody who waits.
+  /// Receives a line about each measurement when it is done.
   public var report: (String) -> Void = { _ in }
 
-  /// With the instruction set and threads that are planned for: all of this machine's, or those of one rank of a job.
+  /// - Parameter execution: the instruction set and threads that are planned for: all threads of this machine, or
+  ///   those of one rank of a job.
   public init(execution: Execution) { self.execution = execution }
 
   /// D and F of the layers that the curve is measured on.
   package static let shapes = [(128, 256), (256, 512), (512, 512), (512, 1024)]
-  /// Rows of an expert that it is measured at.
+  /// The rows of an expert at which the curve is measured.
   static let rows = [8, 32, 128, 512]
-  /// A machine's speed comes and goes, so everything is measured as often, in turn, and the median is taken.
+  /// The number of rounds. A machine's speed varies, so each round measures everything in turn, and medians are used.
   static let rounds = 3
 
-  /// This machine as one host, whose ranks are threads of a process, one a thread here.
+  /// Measures this machine as one host with one rank per thread.
   ///
-  /// 1. The curve: `MoELayer` with 8 experts of two a token, forward and backward, over rows and shapes.
+  /// 1. The curve: `MoELayer` with 8 experts, top-2, forward and backward, over numbers of rows and shapes.
   /// 2. Memory: copies by all threads.
-  /// 3. What ranks add: `ExpertParallelLayer` on one rank, with experts so small that places and announcements of
-  ///    choices take most of the time, for few and for many tokens.
-  /// 4. α and β of ranks.
+  /// 3. The cost of being a rank: `ExpertParallelLayer` on one rank, for few and for many tokens. The experts are so
+  ///    small that the order of rows and metadata take most of the time.
+  /// 4. α and β between ranks.
   ///
-  /// - Throws: as the layers, and ``PlanError`` where a measured number cannot be.
+  /// - Throws: the errors of the layers, and ``PlanError`` if a measured number is out of range.
   public func host() throws -> Cluster {
     let rates = try rates()
     let threads = execution.threadCount
@@ -39,28 +41,29 @@ public struct Calibration {
       memory: Double(ProcessInfo.processInfo.physicalMemory), link: links[0], intra: links[0], rates: rates)
   }
 
-  /// The hosts of a job, as every one of its ranks sees them. A collective: all ranks compute at once, as they do in a
-  /// step, and a host's rates are those of rank 0 times its ranks.
+  /// Measures the hosts of a job; all ranks return equal descriptions. A collective: all ranks compute at once, as in
+  /// a step. A host's rates are the rates of rank 0 times the ranks of the host.
   ///
-  /// - Throws: as ``host()``, `CommunicationError`, and ``PlanError`` for hosts with different numbers of ranks.
+  /// - Throws: the errors of ``host()``, `CommunicationError`, and ``PlanError`` if hosts have different numbers of
+  ///   ranks.
   public func cluster(over communicator: any Communicator) throws -> Cluster {
-    let step = "calibration"
+    let activity = "calibration"
     communicator.timeout = .seconds(600)
     let hosts = communicator.group.hosts
     let hostCount = hosts.max()! + 1
     let counts = (0..<hostCount).map { host in hosts.count { $0 == host } }
     try require(
       Set(counts).count == 1,
-      "the hosts have \(counts.map(String.init).joined(separator: ", ")) ranks, expected as many on each")
+      "the hosts have \(counts.map(String.init).joined(separator: ", ")) ranks, expected equal numbers")
     var rates = try rates()
     rates.scale(by: Double(counts[0]))
-    let neighbours = try communicator.split(color: hosts[communicator.rank], step: step)!
+    let neighbours = try communicator.split(color: hosts[communicator.rank], during: activity)!
     let intra = try LinkMeasurement.measure(over: neighbours)
     var link = intra
     if hostCount > 1 {
-      let firsts = try communicator.split(color: communicator.rankOnThisHost == 0 ? 0 : nil, step: step)
+      let firsts = try communicator.split(color: communicator.rankOnThisHost == 0 ? 0 : nil, during: activity)
       if let firsts { link = try LinkMeasurement.measure(over: firsts).crossing(hosts: hostCount) }
-      let numbers = try communicator.broadcast([link.latency, link.bandwidth], root: 0, step: step)
+      let numbers = try communicator.broadcast([link.latency, link.bandwidth], root: 0, during: activity)
       link = Link(latency: numbers[0], bandwidth: numbers[1])
     }
     report("inside a host: \(intra)")
@@ -73,11 +76,13 @@ public struct Calibration {
   private func rates() throws -> ComputeRates {
     let curve = try curve()
     var rates = ComputeRates(
-      flops: curve.map { max($0.forward, $0.backward) }.max()!, memoryBandwidth: try memoryBandwidth(),
-      curve: curve)
-    report("memory: \(Format.bytes(rates.memoryBandwidth))/s")
+      flops: curve.map { max($0.forward, $0.backward) }.max()!, memoryBandwidth: try memoryBandwidth())
+    rates.curve = curve
+    report("memory: \(formatted(bytes: rates.memoryBandwidth))/s")
     (rates.choiceSeconds, rates.passSeconds) = try dispatch()
-    report("a choice: \(Format.seconds(rates.choiceSeconds)), a pass: \(Format.seconds(rates.passSeconds))")
+    report(
+      "per choice: \(formatted(seconds: rates.choiceSeconds)), per pass: \(formatted(seconds: rates.passSeconds))"
+    )
     return rates
   }
 
@@ -100,18 +105,18 @@ public struct Calibration {
         rows: problem.tokenCount / 4,
         forward: problem.operations / time.forward, backward: 2 * problem.operations / time.backward)
       report(
-        "D \(point.hiddenSize), F \(point.feedForwardSize), \(point.rows) rows an expert: forward "
-          + "\(Format.digits(point.forward / 1e9)), backward \(Format.digits(point.backward / 1e9)) GFLOP/s")
+        "D \(point.hiddenSize), F \(point.feedForwardSize), \(point.rows) rows per expert: forward "
+          + "\(short(point.forward / 1e9)), backward \(short(point.backward / 1e9)) GFLOP/s")
       return point
     }
   }
 
-  /// Bytes that all threads read and write in copies of memory that no cache holds.
+  /// Measures the bytes per second that all threads read and write while they copy memory larger than the caches.
   private func memoryBandwidth() throws -> Double {
     let (threads, bytes) = (execution.threadCount, 64 << 20)
     let times = try LocalCommunicator.run(ranks: threads) { communicator in
       let (source, target) = (MessageBuffer(byteCount: bytes), MessageBuffer(byteCount: bytes))
-      try communicator.barrier(step: "calibration")
+      try communicator.barrier(during: "calibration")
       return Stopwatch.median(seconds: 0.5) {
         unsafe source.withUnsafeMutableBytes { from in
           unsafe target.withUnsafeMutableBytes { to in
@@ -123,7 +128,7 @@ public struct Calibration {
     return Double(2 * bytes * threads) / times.max()!
   }
 
-  /// Seconds for a choice and for a pass that one rank takes beyond `MoELayer`.
+  /// Measures the seconds per choice and per pass that one rank of `ExpertParallelLayer` takes beyond `MoELayer`.
   private func dispatch() throws -> (choice: Double, pass: Double) {
     let execution = execution
     func extra(_ tokens: Int) throws -> Double {
@@ -146,7 +151,7 @@ public struct Calibration {
 }
 
 extension ComputeRates {
-  /// The rates of so many ranks together.
+  /// Multiplies the rates of one rank by a number of ranks.
   fileprivate mutating func scale(by ranks: Double) {
     flops *= ranks
     memoryBandwidth *= ranks

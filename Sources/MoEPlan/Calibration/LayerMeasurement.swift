@@ -2,23 +2,23 @@ package import ExpertParallel
 package import MoE
 package import MoECore
 
-/// Measured seconds of the passes of one layer.
+/// The measured seconds of the passes of one layer.
 package struct LayerMeasurement: Sendable {
   package var forward: Double
   package var backward: Double
-  /// Choices of each expert.
+  /// `[E]`: the choices of each expert.
   package var load: [Double] = []
 
   var step: Double { forward + backward }
 
-  /// Seconds in the middle of several measurements.
+  /// Returns the medians of several measurements.
   static func median(_ measurements: [LayerMeasurement]) -> LayerMeasurement {
     LayerMeasurement(
       forward: Stopwatch.median(measurements.map(\.forward)),
       backward: Stopwatch.median(measurements.map(\.backward)), load: measurements[0].load)
   }
 
-  /// `MoELayer` in this process.
+  /// Measures `MoELayer` in this process, for at least `seconds` and four passes, of which the first is not counted.
   package static func single(
     _ problem: LayerProblem, weights: MoEWeights, execution: Execution, seconds: Double
   ) throws -> LayerMeasurement {
@@ -47,8 +47,8 @@ package struct LayerMeasurement: Sendable {
       backward: Stopwatch.median(Array(backward.dropFirst())))
   }
 
-  /// `ExpertParallelLayer` over the ranks of a communicator, each with its part of the tokens. A collective; all ranks
-  /// make as many steps, and rank 0's times are returned, from one barrier to the next.
+  /// Measures `ExpertParallelLayer` over the ranks of a communicator, each with its part of the tokens. A collective:
+  /// all ranks make `steps` steps. Returns this rank's times from one barrier to the next.
   package static func spread(
     _ problem: LayerProblem, weights: MoEWeights, over communicator: any Communicator, execution: Execution,
     steps: Int
@@ -68,21 +68,21 @@ package struct LayerMeasurement: Sendable {
     var (forward, backward): ([Double], [Double]) = ([], [])
     var load: [Double] = []
     for _ in 0...steps {
-      try communicator.barrier(step: "a measured step")
+      try communicator.barrier(during: "a measured step")
       let start = Stopwatch.now()
       try layer.forward(
         input, recording: &recording, into: &output, workspace: &workspace, execution: execution)
       load = recording.record.counts.map(Double.init)
-      try communicator.barrier(step: "a measured step")
+      try communicator.barrier(during: "a measured step")
       let middle = Stopwatch.now()
       try layer.backward(
         gradient, input: input, recording: &recording, into: &inputGradient, gradients: gradients,
         workspace: &workspace, execution: execution)
-      try communicator.barrier(step: "a measured step")
+      try communicator.barrier(during: "a measured step")
       forward.append(middle - start)
       backward.append(Stopwatch.now() - middle)
     }
-    let sums = try communicator.allReduce(load, .sum, step: "the measured load")
+    let sums = try communicator.allReduce(load, .sum, during: "the measured load")
     return LayerMeasurement(
       forward: Stopwatch.median(Array(forward.dropFirst())),
       backward: Stopwatch.median(Array(backward.dropFirst())), load: sums)

@@ -2,27 +2,26 @@ import Foundation
 import MoE
 package import MoECore
 
-/// A random layer and its size, measured by forward and backward passes.
-public struct LayerProblem: Sendable, Equatable {
+/// The sizes of a random layer whose forward and backward passes are measured.
+package struct LayerProblem: Sendable, Equatable {
   /// E.
-  public var expertCount: Int
+  package var expertCount: Int
   /// K.
-  public var expertsPerToken: Int
+  package var expertsPerToken: Int
   /// D.
-  public var hiddenSize: Int
+  package var hiddenSize: Int
   /// F.
-  public var feedForwardSize: Int
+  package var feedForwardSize: Int
   /// T.
-  public var tokenCount: Int
+  package var tokenCount: Int
   /// R.
-  public var rankCount: Int
-  /// Whether an expert has a gate.
-  public var isGated = true
-  /// Added to the router's logits of expert e: −`skew`·ln(e + 1), so that loads fall like those of Zipf.
-  public var skew: Float = 0
+  package var rankCount: Int
+  /// Whether an expert has a gate projection.
+  package var isGated = true
+  /// The router's bias of expert e is −`skew`·ln(e + 1), so that loads fall as in Zipf's law.
+  package var skew: Float = 0
 
-  /// Makes a problem.
-  public init(
+  package init(
     experts: Int, top: Int, hidden: Int, inner: Int, tokens: Int, ranks: Int, isGated: Bool = true,
     skew: Float = 0
   ) {
@@ -42,7 +41,7 @@ public struct LayerProblem: Sendable, Equatable {
     return weights
   }
 
-  /// Operations of the forward pass's products with the experts.
+  /// The floating-point operations of the experts in a forward pass.
   var operations: Double {
     Double(2 * tokenCount * expertsPerToken * (isGated ? 3 : 2) * hiddenSize) * Double(feedForwardSize)
   }

@@ -1,6 +1,6 @@
-/// Times of repeated calls.
+/// Times repeated calls.
 enum Stopwatch {
-  /// Seconds since some moment.
+  /// Returns the seconds since a fixed moment.
   static func now() -> Double {
     let (seconds, attoseconds) = (ContinuousClock.now - start).components
     return Double(seconds) + Double(attoseconds) * 1e-18
@@ -14,7 +14,8 @@ enum Stopwatch {
     return sorted.count % 2 == 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2
   }
 
-  /// The median time of calls over about so many seconds, at least three, after one that is not counted.
+  /// Returns the median time of calls that are repeated for about `seconds`, at least three times, after one that is
+  /// not counted.
   static func median(seconds: Double, _ body: () throws -> Void) rethrows -> Double {
     try body()
     var times: [Double] = []

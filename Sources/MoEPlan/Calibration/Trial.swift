@@ -1,22 +1,22 @@
-public import ExpertParallel
-public import MoE
+package import ExpertParallel
+package import MoE
 import MoECore
 
-/// A layer that was measured and predicted.
-public struct Trial: Sendable {
-  /// What was measured.
-  public var problem: LayerProblem
-  /// Seconds of a forward and a backward pass: the median of rounds.
-  public var measured: Double
-  /// The slowest round less the fastest, over the median.
-  public var spread: Double
-  /// The same as predicted.
-  public var predicted: Double
+/// The measured and the predicted time of one layer.
+package struct Trial: Sendable {
+  /// The layer.
+  package var problem: LayerProblem
+  /// The measured seconds of a forward and a backward pass, the median of all rounds.
+  package var measured: Double
+  /// The difference between the slowest and the fastest round, divided by the median.
+  package var spread: Double
+  /// The predicted seconds of a forward and a backward pass.
+  package var predicted: Double
   /// (predicted − measured)/measured.
-  public var error: Double { (predicted - measured) / measured }
+  package var error: Double { (predicted - measured) / measured }
 
-  /// Sizes, tokens and ranks that no calibration uses.
-  public static let problems = [
+  /// Layers with sizes, tokens and ranks that the calibration does not use.
+  package static let problems = [
     LayerProblem(experts: 4, top: 1, hidden: 192, inner: 768, tokens: 1024, ranks: 1),
     LayerProblem(experts: 16, top: 2, hidden: 320, inner: 640, tokens: 2048, ranks: 1),
     LayerProblem(experts: 8, top: 2, hidden: 384, inner: 768, tokens: 1536, ranks: 2),
@@ -29,9 +29,12 @@ public struct Trial: Sendable {
     LayerProblem(experts: 16, top: 1, hidden: 384, inner: 512, tokens: 3000, ranks: 4, skew: 0.7),
   ]
 
-  /// Measures layers over local ranks, which divide the threads, in rounds, and predicts them from the loads that were
-  /// seen.
-  public static func run(_ problems: [LayerProblem], on host: Cluster, execution: Execution) throws -> [Trial]
+  /// Measures layers in rounds, over local ranks that share the threads, and predicts them from the loads of the
+  /// measurement.
+  ///
+  /// - Throws: the errors of the layers, and ``PlanError``.
+  package static func run(_ problems: [LayerProblem], on host: Cluster, execution: Execution) throws
+    -> [Trial]
   {
     let weights = try problems.map { try $0.weights(seed: 1) }
     let rounds = try (0..<Calibration.rounds).map { _ in
@@ -55,8 +58,10 @@ public struct Trial: Sendable {
     }
   }
 
-  /// Measures the same layers over the ranks of a job. A collective; every rank gets the same.
-  public static func run(
+  /// Measures layers over the ranks of a job, and predicts them. A collective: all ranks return equal trials.
+  ///
+  /// - Throws: the errors of the layers, `CommunicationError`, and ``PlanError``.
+  package static func run(
     _ problems: [LayerProblem], over communicator: any Communicator, on cluster: Cluster, execution: Execution
   ) throws -> [Trial] {
     try problems.filter { $0.expertCount >= communicator.size }.map { problem in
@@ -67,7 +72,7 @@ public struct Trial: Sendable {
         try LayerMeasurement.spread(
           problem, weights: weights, over: communicator, execution: execution, steps: 9)
       }
-      let steps = try communicator.broadcast(rounds.map(\.step), root: 0, step: "a measured step")
+      let steps = try communicator.broadcast(rounds.map(\.step), root: 0, during: "a measured step")
       return Trial(
         problem: problem, measured: Stopwatch.median(steps),
         spread: (steps.max()! - steps.min()!) / Stopwatch.median(steps),
@@ -75,7 +80,7 @@ public struct Trial: Sendable {
     }
   }
 
-  /// The prediction alone.
+  /// Predicts one layer from the choices of each expert, `[E]`.
   package static func predict(_ problem: LayerProblem, load: [Double], on cluster: Cluster) throws(PlanError)
     -> Prediction
   {

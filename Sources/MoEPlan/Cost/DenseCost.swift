@@ -1,14 +1,14 @@
-/// Time of what has no experts: attention, dense branches, the output projection and the optimizer. Each rank computes
-/// its own tokens.
+/// The time of everything without experts: attention, dense branches, the output projection and the optimizer. Each
+/// rank computes its own tokens.
 struct DenseCost {
-  /// Seconds of the forward pass, and of the backward pass without gradients of parameters.
+  /// Seconds of the forward pass, of the backward pass without gradients of parameters, and of the optimizer's step.
   let forward: Double
   let backward: Double
   let optimizer: Double
 
-  /// 2·P operations a token for P parameters, and 2·2·S/2·D for the scores and the sums of causal attention over S
-  /// tokens, at the rate of large products; the backward pass's products with the parameters are as many as the
-  /// forward pass's, those of scores twice. The optimizer reads and writes at the rate of memory.
+  /// A token takes 2·P operations for P parameters, and 2·2·S/2·D for the scores and sums of causal attention over S
+  /// tokens, at the rate of large products. The backward pass has as many products with parameters as the forward
+  /// pass, and twice as many for the scores. The optimizer reads and writes at the rate of memory.
   init(model: ModelShape, workload: Workload, topology: Topology) {
     let tokens = Double(workload.tokenCount) / Double(topology.rankCount)
     let products =

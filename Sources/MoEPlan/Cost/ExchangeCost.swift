@@ -1,24 +1,26 @@
-/// How rows go between hosts.
+/// The route of rows between hosts.
 public enum Route: String, Sendable, Codable, CaseIterable {
-  /// Each rank sends to each.
+  /// Each rank sends to each other rank.
   case direct
-  /// Of the n ranks of a host, that of index g mod n gathers what is for host g, exchanges it for what g has for this one,
-  /// and deals that out: one message from each host to each other, for two more copies inside a host.
+  /// Of the n ranks of a host, the one with index g mod n gathers the rows for host g, exchanges them for the rows
+  /// that come from host g, and hands those out. Each host sends one message to each other host, at the price of two
+  /// more copies inside a host.
   case hierarchical
 }
 
-/// How long one exchange takes.
+/// The time of one exchange.
 ///
-/// Between hosts a rank needs α for each message, ranks beside one another, and a host's link the larger of what goes in
-/// and out over β: it carries both ways at once. Inside a host each rank copies what it receives, and what it has for
-/// itself; copies of all ranks together run at the host's β, and take the cores' time.
+/// Between hosts, a rank needs α per message, and ranks work at the same time. A host's link carries both directions
+/// at once, so it needs the larger of its incoming and outgoing bytes over β. Inside a host, each rank copies the
+/// bytes that it receives and the bytes that it keeps. The copies of all ranks together run at the host's β, and take
+/// the time of its cores.
 struct ExchangeCost {
-  /// `[groups]`: seconds on links between hosts until the last rank of a group has all.
+  /// `[groups]`: seconds on links between hosts until the last rank of a group has all its bytes.
   let network: [Double]
-  /// `[R]`: seconds of a rank's cores.
+  /// `[R]`: seconds of a rank's cores for copies.
   let copies: [Double]
 
-  /// - Parameter route: that of each group.
+  /// - Parameter route: the route of a group, from its index.
   init(_ traffic: Traffic, _ topology: Topology, route: (Int) -> Route = { _ in .direct }) {
     let cluster = topology.cluster
     var inside = zip(traffic.insideIn, traffic.own).map(+)
@@ -33,8 +35,8 @@ struct ExchangeCost {
         )
         for (index, rank) in segment.enumerated() {
           let served = Self.servedHosts(index, of: segment.count, on: place, hosts: segments.count)
-          // What a rank has for hosts is about the same for each. It copies what its neighbours have for those that it
-          // serves, and what came for itself by way of neighbours.
+          // A rank has about as many bytes for each host. It copies the bytes that its neighbours have for the hosts
+          // that it serves, and the bytes that its neighbours received for it.
           let share = Double(served) / others
           inside[rank] += share * (out - traffic.betweenOut[rank]) + (1 - share) * traffic.betweenIn[rank]
           betweenMessages[rank] = Double(served)
@@ -63,10 +65,16 @@ struct ExchangeCost {
     }
   }
 
-  /// Seconds of the exchange alone.
+  /// Seconds of the exchange if nothing is computed beside it.
   var longest: Double { max(network.max() ?? 0, copies.max() ?? 0) }
 
-  /// How many other hosts a rank serves, as the layer's exchange deals them out: host g goes to index g mod n.
+  /// Returns how many other hosts a rank serves: in the layer's exchange, index g mod n serves host g.
+  ///
+  /// - Parameters:
+  ///   - index: the rank's index on its host.
+  ///   - ranks: n, the ranks of its host.
+  ///   - host: the index of its host.
+  ///   - hosts: the hosts of the group.
   static func servedHosts(_ index: Int, of ranks: Int, on host: Int, hosts: Int) -> Int {
     let all = hosts > index ? (hosts - index + ranks - 1) / ranks : 0
     return host % ranks == index ? all - 1 : all

@@ -1,16 +1,18 @@
 import Foundation
 
-/// How long an expert takes for so many rows, on all cores of a host.
+/// The time that one expert takes on all cores of a host, as a function of its rows.
 package struct ExpertClock {
-  /// Ascending rows, and seconds of the forward and of the backward pass there.
+  /// Numbers of rows in ascending order, with the seconds of the forward and of the backward pass for each.
   private let nodes: [(rows: Double, forward: Double, backward: Double)]
 
-  /// Without a measured curve, the roofline (Williams, Waterman and Patterson 2009): the longer of the products and of
-  /// reading the weights once, forward; twice the products, and reading and writing twice, backward.
+  /// Without a measured curve, times follow the roofline (Williams, Waterman and Patterson 2009). A forward pass
+  /// takes as long as the longer of its products and of reading the weights once. A backward pass has twice the
+  /// products, and reads the weights twice and writes their gradients.
   ///
-  /// With one, at each measured number of rows the rate is the mean of the measured shapes' weighted by
-  /// 1/distance² in (ln D, ln F) (Shepard 1968); between them the time is linear. With fewer rows than were measured
-  /// the time falls by half of the share of the rows, with more it is proportional to them.
+  /// With a curve, the rate at each measured number of rows is the mean over the measured shapes, weighted by
+  /// 1/distance² in (ln D, ln F) (Shepard 1968). Between measured numbers of rows the time is linear. Below the
+  /// smallest one it falls linearly to half of that one's time at zero rows; above the largest one it is proportional
+  /// to the rows.
   package init(_ rates: ComputeRates, model: ModelShape, feedForwardSize: Int, parameterBytes: Int) {
     let products = Double(2 * model.matrixCount * model.hiddenSize * feedForwardSize)
     let counts = Set(rates.curve.map(\.rows)).sorted()
@@ -46,7 +48,7 @@ package struct ExpertClock {
     self.nodes = nodes
   }
 
-  /// Seconds of both passes; none for no rows.
+  /// Returns the seconds of both passes, which are 0 for no rows.
   package func seconds(rows: Double) -> (forward: Double, backward: Double) {
     if rows <= 0 { return (0, 0) }
     let upper = nodes.firstIndex { $0.rows >= rows } ?? nodes.count - 1

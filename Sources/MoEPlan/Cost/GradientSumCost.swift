@@ -1,11 +1,11 @@
-/// Time and traffic of the gradients that several ranks add up: of a step, all layers at once.
+/// The time and traffic of adding gradients over ranks, for all layers of a step at once.
 ///
-/// Products of the gradients of shared parameters are counted here: 2·T·P over ranks that compute at once where sums
-/// are reduced, one rank after another where they are exact.
+/// The products that compute the gradients of shared parameters, 2·T·P operations, are counted here too. With reduced
+/// sums, all ranks compute them at once; with exact sums, one rank after another.
 struct GradientSumCost {
-  /// Seconds of the products, where no rank waits for another's.
+  /// Seconds of products that wait for no other rank.
   private(set) var products = 0.0
-  /// Seconds of the sums, and of products that wait for one another.
+  /// Seconds of the sums, and of products that wait for another rank's.
   private(set) var seconds = 0.0
   private(set) var bytes = TrafficSummary()
 
@@ -28,7 +28,7 @@ struct GradientSumCost {
       seconds +=
         Double(topology.rankCount) * products * Double(topology.cluster.coresPerHost)
         / topology.cluster.threadsPerRank
-      // A layer at a time: router and dense branch, attention, and once the embedding.
+      // Two messages per layer, one for router and dense branch and one for attention, and one for the embedding.
       let messages = Double(model.layerCount * 2 + (embedding > 0 ? 1 : 0))
       chain(
         Double(model.sharedParameters), messages: messages, count: topology.rankCount, distance: 1, topology)
@@ -39,8 +39,10 @@ struct GradientSumCost {
     }
   }
 
-  /// An all-reduce of so many floats over `count` ranks: each rank owns a share, gets it from all and gives it to all,
-  /// and adds what it gets.
+  /// Adds an all-reduce of `values` floats over `count` ranks. Each rank owns a share of the values, receives it from
+  /// all ranks, adds, and sends the sum to all ranks.
+  ///
+  /// - Parameter distance: the difference of consecutive ranks among these.
   private mutating func reduce(
     _ values: Double, count: Int, distance: Int, _ topology: Topology
   ) {
@@ -51,8 +53,8 @@ struct GradientSumCost {
     for _ in 0..<2 { bytes.add(share, as: .gradients) }
   }
 
-  /// Sums that go from rank to rank, `count` − 1 times one after another, and from the last to all: dealt out and
-  /// gathered.
+  /// Adds sums that travel from rank to rank, `count` − 1 times one after another. The last rank then sends them to
+  /// all, by handing out shares that all ranks gather.
   private mutating func chain(
     _ values: Double, messages: Double, count: Int, distance: Int, _ topology: Topology
   ) {
@@ -61,12 +63,12 @@ struct GradientSumCost {
     let size = values * 4
     let share = Traffic.toPeers(size / Double(count), count: count, distance: distance, topology)
     let last = Double(count - 1)
-    // All ranks of a host are peers, or none: where they are, every ranksPerHost-th hop leaves a host.
+    // Either all ranks of a host are peers or none are. If they are, every ranksPerHost-th hop leaves a host.
     let neighbours = share.insideMessages[0]
     let hopsBetween = (last / (neighbours + 1)).rounded(.down)
     let hopsInside = last - hopsBetween
     seconds += hopsBetween * (messages * cluster.link.latency + size / cluster.link.bandwidth)
-    // One thread copies.
+    // Only one thread copies, at its share of the host's rate.
     let alone = cluster.intra.bandwidth / Double(cluster.coresPerHost)
     seconds += hopsInside * (messages * cluster.intra.latency + size / alone)
     seconds += 2 * messages * ExchangeCost(share.scaled(1 / messages), topology).longest

@@ -1,13 +1,13 @@
-/// What a split's ranks get of one layer's choices: rows of each, their time, and the chances that traffic follows.
+/// The load of a split's ranks by one layer's choices: rows, seconds, and the probabilities from which traffic follows.
 struct GroupLoad {
-  /// `[n][EP]`: the chance that a token first goes to a part in this slice.
+  /// `[n][EP]`: the probability that this slice is the first in which a token goes to the part.
   private(set) var tokens: [[Double]]
-  /// `[n][EP]`: a token's expected kept rows in the slice of a part.
+  /// `[n][EP]`: the expected kept rows of a token in a slice of the part.
   private(set) var rows: [[Double]]
-  /// `[n][R]`: seconds of all cores of a host for the rank's experts.
+  /// `[n][R]`: seconds that all cores of a host take for the rank's experts.
   private(set) var forward: [[Double]]
   private(set) var backward: [[Double]]
-  /// `[R]`: rows that a rank computes.
+  /// `[R]`: the rows that a rank computes.
   private(set) var rankRows: [Double]
   let dropRate: Double
 
@@ -18,7 +18,7 @@ struct GroupLoad {
     let (split, count) = (topology.split, topology.split.overlap)
     let order = ExpertOrder(placement, chances: chances, partCount: split.expertParallel)
     let ordered = order.experts.map { chances[$0] }
-    let drawn = ExpertRows(
+    let drawn = ExpectedRows(
       workload, chances: ordered, expertsPerToken: model.expertsPerToken, groupCount: split.dataParallel)
     dropRate = drawn.dropRate
     let noRanks = [Double](repeating: 0, count: topology.rankCount)

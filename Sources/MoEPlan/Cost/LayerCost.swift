@@ -1,9 +1,9 @@
-/// Time and traffic of the forward and the backward pass over one layer with experts, stage by stage as
-/// `ExpertParallelLayer` goes through them.
+/// The time and traffic of the forward and the backward pass over one layer with experts, in the stages of
+/// `ExpertParallelLayer`.
 struct LayerCost {
-  /// Seconds by stage, in order; they add up to the passes.
+  /// The seconds of each stage in order; their sum is the time of the passes.
   private(set) var stages = StageTimes()
-  /// What is sent in both passes.
+  /// The bytes that are sent in both passes.
   private(set) var bytes = TrafficSummary()
   /// The pipelines of the group that takes longest.
   private(set) var forward: Pipeline!
@@ -19,12 +19,12 @@ struct LayerCost {
   init(model: ModelShape, workload: Workload, topology: Topology, load: GroupLoad, route: Route?) {
     (self.topology, self.model, self.workload, self.load) = (topology, model, workload, load)
     asked = route
-    self.route = route ?? topology.usualRoute(ofGroup: 0)
+    self.route = route ?? topology.usualRoutes[0]
     addForward()
     if workload.trains { addBackward() }
   }
 
-  /// Tokens of a rank.
+  /// The tokens of a rank.
   private var tokens: Double { Double(workload.tokenCount) / Double(topology.rankCount) }
   private var rates: ComputeRates { topology.cluster.rates }
   private var rowBytes: Double { Double(model.hiddenSize * workload.payloadBytes) }
@@ -37,8 +37,9 @@ struct LayerCost {
     forward = exchangeAndCompute(load.forward, filler: nil, "experts")
   }
 
-  /// The gradient of the output travels as the tokens did, with a number for each row; half of the products are those
-  /// of the rows' gradients, the other half, of the weights' gradients, fill waits and go on beside the last rows' way back.
+  /// The gradient of the output travels like the tokens, with one number per row. Half of the products compute
+  /// gradients of rows. The other half compute gradients of weights; they fill waits, and continue while the last
+  /// rows return.
   private mutating func addBackward() {
     if workload.recomputes {
       _ = exchangeAndCompute(load.forward, filler: nil, "experts again")
@@ -52,9 +53,10 @@ struct LayerCost {
     backward = exchangeAndCompute(half, filler: half, "experts, back")
   }
 
-  /// Exchanges of numbers before tokens travel: each rank tells all how many tokens it has (40 bytes) and how many
-  /// choices of each expert (4 bytes, and for each of the K choices apart where a capacity takes them in turn), and
-  /// its group how much comes (16 bytes a slice) and 12 bytes of each choice.
+  /// Adds the exchanges of metadata before tokens travel, and returns their seconds. Each rank tells all ranks its
+  /// number of tokens (40 bytes) and its number of choices of each expert (4 bytes, or 4·K if there is a capacity,
+  /// which takes first choices before second ones). It tells the ranks of its group how much comes (16 bytes per
+  /// slice) and 12 bytes per choice.
   private mutating func announcements() -> Double {
     let everyone = topology.rankCount
     let counts = 4 * model.expertCount * (workload.capacityFactor == nil ? 1 : model.expertsPerToken)
@@ -72,24 +74,24 @@ struct LayerCost {
     return seconds
   }
 
-  /// A token's expected kept rows in each part.
+  /// `[EP]`: the expected kept rows of a token in each part.
   private var rowsPerPart: [Double] {
     load.rows.reduce(into: load.rows[0].map { _ in 0.0 }) { sum, rows in
       for part in rows.indices { sum[part] += rows[part] }
     }
   }
 
-  /// One exchange that nothing goes on beside; these go from each rank to each.
+  /// Adds an exchange beside which nothing is computed, always on the direct route, and returns its seconds.
   private mutating func send(_ traffic: Traffic, as kind: TrafficSummary.Kind) -> Double {
     bytes.add(traffic, as: kind)
     return ExchangeCost(traffic, topology).longest
   }
 
-  /// Tokens out, experts, rows back, in slices.
+  /// Adds tokens out, experts and rows back, in slices, and returns the pipeline of the group that takes longest.
   private mutating func exchangeAndCompute(
     _ compute: [[Double]], filler: [[Double]]?, _ name: String
   ) -> Pipeline {
-    // Rows are read and written when they are gathered into what is sent.
+    // A row is read and written once when it is gathered into the memory that is sent.
     let gathering = 2 * rowBytes / rates.memoryBandwidth
     let packed = (0..<topology.split.overlap).reduce(0.0) { sum, slice in
       sum + load.tokens[slice].reduce(0, +) * Double(topology.split.tensorParallel)
@@ -102,8 +104,8 @@ struct LayerCost {
       bytes.add(there, as: .tokens)
       bytes.add(back, as: .rows)
       let (out, returning) = (
-        ExchangeCost(there, topology) { asked ?? topology.usualRoute(ofGroup: $0) },
-        ExchangeCost(back, topology) { asked ?? topology.usualRoute(ofGroup: $0) }
+        ExchangeCost(there, topology) { asked ?? topology.usualRoutes[$0] },
+        ExchangeCost(back, topology) { asked ?? topology.usualRoutes[$0] }
       )
       let gathered = (0..<topology.rankCount).map { rank in
         tokens * load.rows[slice][topology.part(rank)] * Double(topology.split.groupSize) * gathering

@@ -1,34 +1,35 @@
-/// Bytes of the rank that needs most.
+/// The bytes of the rank that needs most memory.
 public struct MemoryEstimate: Sendable, Equatable, Codable {
-  /// Parameters as they are computed with.
+  /// Parameters as the products read them.
   public var parameters: Double
   /// fp32 masters beside parameters of two bytes.
   public var masters: Double
-  /// Sums of gradients, in fp32.
+  /// Gradients, in fp32.
   public var gradients: Double
-  /// What the optimizer keeps.
+  /// The optimizer's state.
   public var optimizer: Double
-  /// What forward passes leave for the backward pass.
+  /// Values that forward passes keep for the backward pass.
   public var activations: Double
-  /// What is sent from and received into, of one layer at a time.
+  /// Memory from which one layer sends and into which it receives.
   public var buffers: Double
 
-  /// All of it.
+  /// The sum of all parts.
   public var total: Double { parameters + masters + gradients + optimizer + activations + buffers }
 
-  /// Parameters that a rank holds: ⌈E/EP⌉ experts of each layer, a TP-th of each, and what all ranks hold.
+  /// Returns the number of parameters of a rank: a TP-th of ⌈E/EP⌉ experts of each layer, and all shared parameters.
   package static func parameterCount(_ model: ModelShape, _ split: Split) -> Int {
     let experts = (model.expertCount + split.expertParallel - 1) / split.expertParallel
     return model.layerCount * experts * (model.expertParameters / split.tensorParallel)
       + model.sharedParameters
   }
 
-  /// A full recording keeps M·(2·D + 3·F) values with a gate, M·(2·D + 2·F) without, and t·(K·D + K + E); one of the
-  /// routing alone, t·(K + E), and one layer's activations while it is gone back through. Attention keeps 6·D values
-  /// of a token (the normed input, queries, keys, values, the heads' output and its sum) and each layer its input; the output projection keeps V logits of a token. The scores of attention are not
-  /// counted.
+  /// With t tokens and M rows, a full recording keeps M·(2·D + 3·F) values with a gate or M·(2·D + 2·F) without, and
+  /// t·(K·D + K + E). A recording of the routing alone keeps t·(K + E), and one layer's activations during its
+  /// backward pass. Attention keeps 6·D values per token: the normed input, queries, keys, values, the heads' output
+  /// and its sum. Each layer keeps its input, D values per token, and the output projection V logits per token. The
+  /// scores of attention are not counted.
   ///
-  /// - Parameter rows: M, of the rank with most, in the layer with most.
+  /// - Parameter rows: M, the largest over ranks and layers.
   init(model: ModelShape, workload: Workload, split: Split, rankCount: Int, rows: Double) {
     let count = Double(Self.parameterCount(model, split))
     let tokens = Double(workload.tokenCount) / Double(rankCount)
@@ -53,7 +54,7 @@ public struct MemoryEstimate: Sendable, Equatable, Codable {
       activations = 4 * layers * (kept + routing + dense)
     }
     activations += 4 * tokens * Double(model.vocabularySize)
-    // Tokens and rows as they are sent and as they come, both ways.
+    // Tokens and rows, each once to send and once to receive.
     buffers =
       2 * (rows + tokens * chosen * Double(split.tensorParallel)) * hidden * Double(workload.payloadBytes)
   }

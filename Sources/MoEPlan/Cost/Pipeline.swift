@@ -1,19 +1,20 @@
-/// Exchanges in slices beside computations, played through slice by slice for the ranks of one group, as
-/// `ExpertParallelLayer` makes its trips.
+/// A simulation of exchanges in slices beside computation, slice by slice, for the ranks of one group of an
+/// `ExpertParallelLayer`.
 ///
-/// The link carries one slice of tokens after another; a rank's cores copy what comes from their own host and compute the
-/// slices in order as they arrive. A slice returns when all ranks have computed it. Work that needs a slice computed, the
-/// gradients of its experts' weights, fills waits and goes on beside the last returns; here it can be interrupted, where
-/// the layer makes the next slice wait for less than one slice's gradients.
+/// The link carries one slice of tokens after another. A rank's cores copy the bytes that come from their own host,
+/// and compute the slices in order as they arrive. A slice returns when all ranks have computed it. Gradients of the
+/// experts' weights need a slice to be computed; they fill waits, and continue while the last slices return. The
+/// simulation can interrupt them at any moment. In the layer, the next slice waits until the gradients of one slice
+/// are done.
 package struct Pipeline {
-  /// One slice: seconds of the link out and back, and of each rank's cores, `[ranks]`.
+  /// One slice: the seconds of the link out and back, and of each rank's cores, `[ranks]`.
   package struct Slice {
     var out: Double
     var back: Double
     var copyOut: [Double]
     var compute: [Double]
     var copyBack: [Double]
-    /// What may fill waits once the slice is computed.
+    /// Seconds of work that may fill waits once the slice is computed.
     var filler: [Double]
 
     package init(
@@ -26,12 +27,12 @@ package struct Pipeline {
     }
   }
 
-  /// Seconds until the last rank has everything.
+  /// Seconds until the last rank has all its rows back.
   package let duration: Double
   /// Seconds of the cores of the rank that computes longest, and of the link.
   package let compute: Double
   package let communication: Double
-  /// The stretches of that rank.
+  /// The work of that rank and its link over time.
   package let spans: [TimelineSpan]
 
   package init(_ slices: [Slice]) {
@@ -50,7 +51,7 @@ package struct Pipeline {
     var returned: [Double] = []
     for (index, slice) in slices.enumerated() {
       for rank in work.indices {
-        // Copies inside the host go on while the link is at work.
+        // Copies inside the host overlap with the link.
         lanes.spend(rank, slice.copyOut[rank], .out, index)
         lanes.wait(rank, until: arrivals[index])
         lanes.spend(rank, slice.compute[rank], .compute, index)
@@ -77,10 +78,10 @@ package struct Pipeline {
   }
 }
 
-/// Until when the cores of each rank are busy, and what one of them did.
+/// The time until which each rank's cores are busy, and the work of one shown rank.
 private struct Lanes {
   private var cores: [Double]
-  /// Work of each rank that waits for nothing.
+  /// Seconds of work of each rank that can start at any time.
   var pending: [Double]
   private let shown: Int
   private(set) var spans: [TimelineSpan] = []
@@ -91,10 +92,10 @@ private struct Lanes {
     self.shown = shown
   }
 
-  /// When the last rank is done with what it has.
+  /// The time at which the last rank finishes its work so far.
   var last: Double { cores.max()! }
 
-  /// Does pending work until `time`, and then nothing; until infinity, all of it.
+  /// Does pending work until `time`, then waits. With infinity, does all pending work.
   mutating func wait(_ rank: Int, until time: Double) {
     let filled = min(pending[rank], max(time - cores[rank], 0))
     spend(rank, filled, .gradients, 0)

@@ -1,17 +1,17 @@
-/// Seconds by stage, in the order in which stages were first added.
+/// The seconds of each stage, in the order in which stages were first added.
 public struct StageTimes: Sendable, Equatable, Codable {
-  /// A stage and its seconds.
+  /// One stage.
   public struct Stage: Sendable, Equatable, Codable {
-    /// What is done.
+    /// The name of the stage.
     public var name: String
-    /// How long, on the slowest rank.
+    /// Seconds on the slowest rank.
     public var seconds: Double
   }
 
-  /// In order.
+  /// The stages in order.
   public private(set) var stages: [Stage] = []
 
-  /// The sum of all stages.
+  /// The seconds of all stages.
   public var total: Double { stages.reduce(0) { $0 + $1.seconds } }
 
   mutating func add(_ name: String, _ seconds: Double) {
@@ -27,44 +27,43 @@ public struct StageTimes: Sendable, Equatable, Codable {
   }
 }
 
-/// Expected bytes of a step, over all ranks.
+/// The expected bytes of a step over all ranks.
 public struct TrafficSummary: Sendable, Equatable, Codable {
-  /// What travels.
-  public enum Kind: String, Sendable, Codable, CaseIterable {
+  /// A kind of bytes.
+  package enum Kind: String, Sendable, Codable, CaseIterable {
     /// Tokens to their experts, and gradients of the output the same way.
     case tokens
-    /// Rows back, and their gradients.
+    /// Rows back from their experts, and gradients of rows.
     case rows
-    /// Which row a choice takes, and what a row is multiplied by.
+    /// Metadata: the row of each choice, and the weight of each row.
     case announcements
-    /// How much goes where.
+    /// Metadata: how many rows go to which rank.
     case counts
     /// Gradients of parameters that several ranks hold.
     case gradients
   }
 
-  /// Bytes of one kind.
-  public struct Part: Sendable, Equatable, Codable {
-    /// What travels.
-    public var kind: Kind
-    /// Between ranks of one host, in all.
-    public var inside: Double
-    /// Between hosts, in all.
-    public var between: Double
+  /// The bytes of one kind.
+  package struct Part: Sendable, Equatable, Codable {
+    package var kind: Kind
+    /// Bytes between ranks of one host.
+    package var inside: Double
+    /// Bytes between hosts.
+    package var between: Double
   }
 
-  /// By kind.
-  public private(set) var parts = Kind.allCases.map { Part(kind: $0, inside: 0, between: 0) }
-  /// The most that any rank sends to or receives from other ranks.
+  /// One part for each kind.
+  package private(set) var parts = Kind.allCases.map { Part(kind: $0, inside: 0, between: 0) }
+  /// The largest number of bytes that any rank sends to other ranks or receives from them.
   public private(set) var busiestRank = 0.0
 
-  /// Between ranks of one host, in all.
+  /// Bytes between ranks of one host.
   public var inside: Double { parts.reduce(0) { $0 + $1.inside } }
-  /// Between hosts, in all.
+  /// Bytes between hosts.
   public var between: Double { parts.reduce(0) { $0 + $1.between } }
 
   /// The bytes of a kind.
-  public subscript(kind: Kind) -> Part { parts.first { $0.kind == kind }! }
+  package subscript(kind: Kind) -> Part { parts.first { $0.kind == kind }! }
 
   mutating func add(_ traffic: Traffic, as kind: Kind) {
     let index = parts.firstIndex { $0.kind == kind }!

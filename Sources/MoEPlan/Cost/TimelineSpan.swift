@@ -1,33 +1,31 @@
-/// A stretch of one rank's work in a pass over a layer.
-public struct TimelineSpan: Sendable, Equatable, Codable {
-  /// Where.
-  public enum Lane: String, Sendable, Codable, CaseIterable {
+/// A span of time in which one rank's cores, or its host's link, do one thing in a pass over a layer.
+package struct TimelineSpan: Sendable, Equatable, Codable {
+  /// The part of the machine that works.
+  package enum Lane: String, Sendable, Codable, CaseIterable {
     /// The rank's cores.
     case cores
     /// The link of its host.
     case link
   }
 
-  /// What.
-  public enum Kind: String, Sendable, Codable, CaseIterable {
-    /// Tokens to their experts.
+  /// The work.
+  package enum Kind: String, Sendable, Codable, CaseIterable {
+    /// Tokens travel to their experts.
     case out
-    /// The experts.
+    /// Experts compute.
     case compute
-    /// Rows to the ranks of their tokens.
+    /// Rows travel back to the ranks of their tokens.
     case back
-    /// Gradients of the experts' weights.
+    /// Gradients of the experts' weights are computed.
     case gradients
   }
 
-  /// Where.
-  public var lane: Lane
-  /// What.
-  public var kind: Kind
-  /// The slice, from 0.
-  public var slice: Int
-  /// Seconds from the first exchange on.
-  public var start: Double
-  /// Seconds from the first exchange on.
-  public var end: Double
+  package var lane: Lane
+  package var kind: Kind
+  /// The index of the slice.
+  package var slice: Int
+  /// Seconds since the first exchange began.
+  package var start: Double
+  /// Seconds since the first exchange began.
+  package var end: Double
 }

@@ -1,11 +1,18 @@
-/// Where the ranks of a split are: on which host, in which group, and with which part of the experts.
+import ExpertParallel
+
+/// The host, the group and the part of the experts of each rank of a split.
 package struct Topology {
   let cluster: Cluster
   let split: Split
+  /// `[DP]`: the route that `ExpertParallelLayer` takes in each group: hierarchical if that saves messages.
+  private(set) var usualRoutes: [Route] = []
 
   package init(cluster: Cluster, split: Split) {
     self.cluster = cluster
     self.split = split
+    usualRoutes = (0..<split.dataParallel).map { group in
+      HostRoute.isOfUse(hosts: ranks(ofGroup: group).map(host)) ? .hierarchical : .direct
+    }
   }
 
   var rankCount: Int { cluster.rankCount }
@@ -18,7 +25,7 @@ package struct Topology {
     return host(ranks.lowerBound)...host(ranks.upperBound - 1)
   }
 
-  /// The ranks of a group on one host, for each of its hosts.
+  /// Returns the ranks of a group on each of its hosts.
   func segments(ofGroup group: Int) -> [Range<Int>] {
     let (ranks, width) = (ranks(ofGroup: group), cluster.ranksPerHost)
     return hosts(ofGroup: group).map {
@@ -26,16 +33,12 @@ package struct Topology {
     }
   }
 
-  /// The way that `ExpertParallelLayer` takes in a group: by way of hosts where that saves messages.
-  func usualRoute(ofGroup group: Int) -> Route {
-    let count = hosts(ofGroup: group).count
-    return count > 1 && count < split.groupSize ? .hierarchical : .direct
-  }
-
-  /// How long ranks take that all compute at once, from the seconds that each one's work takes on all cores of a host.
+  /// Returns the seconds of each rank if all ranks compute at once.
   ///
-  /// A rank has `threadsPerRank` of the cores, and no host finishes before all its work divided by all its cores: the
-  /// bound that taking turns reaches (McNaughton 1959).
+  /// A rank has `threadsPerRank` of the cores. A host cannot finish earlier than all its work divided by all its
+  /// cores, and ranks that take turns reach that bound (McNaughton 1959).
+  ///
+  /// - Parameter works: `[R]`: the seconds that each rank's work would take on all cores of a host.
   package func elapsed(_ works: [Double]) -> [Double] {
     let (width, stretch) = (cluster.ranksPerHost, Double(cluster.coresPerHost) / cluster.threadsPerRank)
     var times = works
@@ -48,12 +51,12 @@ package struct Topology {
     return times
   }
 
-  /// The same where every rank has this work.
+  /// Returns the seconds of every rank if all ranks have equal work.
   package func elapsed(_ work: Double) -> Double {
     max(work * Double(cluster.coresPerHost) / cluster.threadsPerRank, work * Double(cluster.ranksPerHost))
   }
 
-  /// How long ranks take that each do so many seconds of work on one thread.
+  /// Returns the seconds of every rank if each has `seconds` of work for one thread.
   package func serial(_ seconds: Double) -> Double {
     seconds * max(1, Double(cluster.ranksPerHost) / Double(cluster.coresPerHost))
   }

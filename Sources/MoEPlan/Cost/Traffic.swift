@@ -1,14 +1,14 @@
-/// Expected bytes and messages of one exchange, by rank.
+/// The expected bytes and messages of one exchange, for each rank.
 struct Traffic {
-  /// `[R]`: bytes that a rank receives from and sends to other ranks of its host.
+  /// `[R]`: the bytes that a rank receives from other ranks of its host, and sends to them.
   var insideIn: [Double]
   var insideOut: [Double]
-  /// `[R]`: the same from and to other hosts.
+  /// `[R]`: the bytes that a rank receives from other hosts, and sends to them.
   var betweenIn: [Double]
   var betweenOut: [Double]
-  /// `[R]`: bytes that a rank has for itself, which are copied.
+  /// `[R]`: the bytes that a rank keeps, which it copies.
   var own: [Double]
-  /// `[R]`: messages to other ranks of its host and of other hosts.
+  /// `[R]`: the messages of a rank to other ranks of its host, and to ranks of other hosts.
   var insideMessages: [Double]
   var betweenMessages: [Double]
 
@@ -18,8 +18,8 @@ struct Traffic {
     (own, insideMessages, betweenMessages) = (zeros, zeros, zeros)
   }
 
-  /// What every rank of a group sends to each rank that holds part p of the experts: `bytes[p]`. The way back is the
-  /// same with in and out exchanged.
+  /// Returns the traffic if every rank of a group sends `bytes[p]` to each rank that holds part p of the experts. The
+  /// traffic back is ``reversed``.
   static func toParts(_ bytes: [Double], _ topology: Topology) -> Traffic {
     var traffic = Traffic(rankCount: topology.rankCount)
     let size = Double(topology.split.groupSize)
@@ -44,15 +44,19 @@ struct Traffic {
     return traffic
   }
 
-  /// What every rank sends to each of its peers, so many ranks at this distance from one another: 1 for neighbours in
-  /// blocks of `count`, a group's size for the ranks that hold the same experts.
+  /// Returns the traffic if every rank sends `bytes` to each of its peers.
+  ///
+  /// - Parameters:
+  ///   - count: the number of ranks that are peers of one another.
+  ///   - distance: the difference of consecutive peers: 1 for blocks of `count` neighbours, a group's size for the
+  ///     ranks that hold the same experts.
   static func toPeers(_ bytes: Double, count: Int, distance: Int, _ topology: Topology) -> Traffic {
     var traffic = Traffic(rankCount: topology.rankCount)
     let width = topology.cluster.ranksPerHost
     for rank in 0..<topology.rankCount {
       let first = distance == 1 ? rank / count * count : rank % distance
       let host = topology.host(rank) * width
-      // Peers first, first + distance, …, of which those in host ..< host + width are neighbours.
+      // The peers are first, first + distance, …; those in host ..< host + width are on this rank's host.
       func peersBelow(_ limit: Int) -> Int {
         limit <= first ? 0 : min((limit - first + distance - 1) / distance, count)
       }
@@ -69,7 +73,7 @@ struct Traffic {
     return traffic
   }
 
-  /// The way back.
+  /// The traffic back: incoming and outgoing bytes exchanged.
   var reversed: Traffic {
     var back = self
     swap(&back.insideIn, &back.insideOut)
@@ -77,7 +81,7 @@ struct Traffic {
     return back
   }
 
-  /// The same exchange with so many times the bytes.
+  /// Returns the exchange with all bytes multiplied by `factor`.
   func scaled(_ factor: Double) -> Traffic {
     var scaled = self
     for bytes in [\Traffic.insideIn, \.insideOut, \.betweenIn, \.betweenOut, \.own] {
@@ -86,7 +90,7 @@ struct Traffic {
     return scaled
   }
 
-  /// Bytes that all ranks send to other ranks of their hosts, and to other hosts.
+  /// The bytes that all ranks send to other ranks of their hosts, and to other hosts.
   var insideBytes: Double { insideOut.reduce(0, +) }
   var betweenBytes: Double { betweenOut.reduce(0, +) }
 }

@@ -1,29 +1,30 @@
 package import MoECore
 
-/// A token's K experts at random: of all distributions over sets of K experts in which each expert has its chance, the
-/// one of most entropy, the conditional Poisson distribution (Chen, Dempster and Liu 1994, *Weighted finite population
-/// sampling to maximize entropy*, Biometrika 81).
+/// A probability distribution of a token's K experts: among all distributions over sets of K experts in which each
+/// expert has its given probability, the one with the largest entropy. It is the conditional Poisson distribution
+/// (Chen, Dempster and Liu 1994, *Weighted finite population sampling to maximize entropy*, Biometrika 81).
 ///
-/// Each expert is drawn by itself, e with probability p_e, on the condition that K are drawn. Chances of sets of experts
-/// are then quotients of Poisson binomial probabilities, exact up to rounding: nothing is simulated. Where all chances
-/// are equal these are the hypergeometric ones.
+/// Each expert e is drawn independently with probability p_e, under the condition that K are drawn in all.
+/// Probabilities of sets of experts are quotients of Poisson binomial probabilities, exact up to rounding; nothing is
+/// simulated. If all experts have the same probability, the distribution is hypergeometric.
 package struct ChoiceModel {
   /// K.
   package let expertsPerToken: Int
-  /// `[E]`, in an order in which what is asked for together stands together.
+  /// `[E]`: p_e. Experts of one part stand together, because ``chance(ofAny:kept:)`` takes a range.
   private let probabilities: [Double]
-  /// `[E + 1][K + 1]`: the probability that so many of the experts before (of those from there on) are drawn.
+  /// `[E + 1][K + 1]`: `before[e][k]` is the probability that k of the experts below e are drawn, and `after[e][k]`
+  /// that k of the experts from e on are drawn.
   private let before: [[Double]]
   private let after: [[Double]]
-  /// The probability of drawing K in all.
+  /// The probability that K experts are drawn in all.
   private let whole: Double
 
-  /// - Parameter chances: of each expert, 0 to 1, together K.
+  /// - Parameter chances: `[E]`: the probability that a token chooses the expert, 0 to 1; they add up to K.
   package init(chances: [Double], expertsPerToken: Int) {
     self.expertsPerToken = expertsPerToken
     var probabilities = chances
     var tables = Self.tables(probabilities, expertsPerToken)
-    // θ_e ← chance_e / (chance of e over θ_e), θ = p/(1 − p), which Chen et al. show to converge.
+    // With θ = p/(1 − p): θ_e ← θ_e · chance_e / (probability of e under θ). Chen et al. show that this converges.
     for _ in 0..<200 {
       let whole = tables.before[chances.count][expertsPerToken]
       var largest = 0.0
@@ -43,9 +44,11 @@ package struct ChoiceModel {
     whole = before[chances.count][expertsPerToken]
   }
 
-  /// The chance that a token has at least one of these experts, of which e keeps the token with probability `kept[e]`.
+  /// Returns the probability that a token has a kept choice of at least one of these experts.
+  ///
+  /// - Parameter kept: `[E]`: the probability that an expert keeps a choice, instead of dropping it.
   package func chance(ofAny experts: Range<Int>, kept: [Double]) -> Double {
-    // Of the experts in the range, those that are drawn and drop the token.
+    // inside[k]: the probability that k experts of the range are drawn and all of them drop the token.
     var inside = [1.0] + Array(repeating: 0, count: expertsPerToken)
     for expert in experts {
       Self.add(probabilities[expert] * (1 - kept[expert]), 1 - probabilities[expert], to: &inside)
@@ -59,7 +62,7 @@ package struct ChoiceModel {
     return min(max(1 - none / whole, 0), 1)
   }
 
-  /// The experts of one token, ascending.
+  /// Draws the experts of one token, in ascending order.
   package func draw(using generator: inout SeededGenerator) -> [Int] {
     var chosen: [Int] = []
     for expert in probabilities.indices {
@@ -90,7 +93,7 @@ package struct ChoiceModel {
     return (before, after.reversed())
   }
 
-  /// One more expert, drawn or not.
+  /// Adds one more expert to the counts, which is drawn or not.
   private static func add(_ drawn: Double, _ left: Double, to counts: inout [Double]) {
     for count in stride(from: counts.count - 1, to: 0, by: -1) {
       counts[count] = counts[count] * left + counts[count - 1] * drawn

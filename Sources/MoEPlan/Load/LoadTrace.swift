@@ -1,22 +1,22 @@
 import Foundation
 import MoECore
 
-/// How choices spread over experts.
+/// How choices are distributed over experts.
 public enum LoadTrace: Sendable, Equatable {
-  /// Every expert alike.
+  /// Every expert is chosen equally often.
   case uniform
-  /// The i-th most chosen expert is chosen in proportion to i^(−exponent) (Zipf 1949), as far as a token chooses an
-  /// expert at most once; which one it is, the seed says.
+  /// The i-th most chosen expert is chosen in proportion to i^(−exponent) (Zipf 1949), limited by the rule that a token
+  /// chooses an expert at most once. The seed decides which expert is the i-th.
   case zipf(exponent: Double, seed: UInt64)
-  /// Choices of each expert, `[layer][E]`, counted before any is dropped.
+  /// Measured choices of each expert, `[layer][E]`, counted before any is dropped.
   case measured([[Double]])
 
-  /// The chance of each expert to be among the K of a token, `[layer][E]`; each layer's add up to K. A trace has one
-  /// layer or several, which stand for all layers in turn.
+  /// Returns the probability that an expert is among the K of a token, `[layer][E]`; a layer's probabilities add up
+  /// to K. The layers of the trace are used in turn for all layers of the model.
   ///
-  /// - Throws: ``PlanError`` for a trace that is none, or of another number of experts, or in which an expert has more
-  ///   than a K-th of the choices.
-  public func chances(expertCount: Int, expertsPerToken: Int) throws(PlanError) -> [[Double]] {
+  /// - Throws: ``PlanError`` if the trace is empty, has another number of experts, or gives one expert more than a
+  ///   K-th of the choices.
+  package func chances(expertCount: Int, expertsPerToken: Int) throws(PlanError) -> [[Double]] {
     let chosen = Double(expertsPerToken)
     switch self {
     case .uniform: return [Array(repeating: chosen / Double(expertCount), count: expertCount)]
@@ -43,14 +43,14 @@ public enum LoadTrace: Sendable, Equatable {
         let largest = chances.indices.max { chances[$0] < chances[$1] }!
         try require(
           chances[largest] <= 1 + 1e-9,
-          "\(name) gives expert \(largest) \(Int(loads[largest])) of \(Int(sum)) choices, more than one of each "
-            + "token's \(expertsPerToken); is it of another top-k?")
+          "\(name) gives expert \(largest) \(Int(loads[largest])) of \(Int(sum)) choices, more than one per token; "
+            + "expected the load of a model with top-\(expertsPerToken)")
         return chances.map { min($0, 1) }
       }
     }
   }
 
-  /// min(1, c·w) with the c that makes them add up to `sum`.
+  /// Returns min(1, c·w) for each weight w, with the c for which the results add up to `sum`.
   private static func filled(_ weights: [Double], to sum: Double) -> [Double] {
     let order = weights.indices.sorted { (weights[$0], $1) > (weights[$1], $0) }
     var chances = weights.map { _ in 1.0 }

@@ -1,7 +1,7 @@
 import MoEReport
 
-/// The forward and the backward pass over the first layer: what the cores of the rank that computes longest do, and its
-/// host's link.
+/// The drawing of the forward and the backward pass over the first layer: the work of the cores of the rank that
+/// computes longest, and of its host's link, over time.
 struct PassTimeline {
   let prediction: Prediction
   let top: Double
@@ -47,7 +47,7 @@ struct PassTimeline {
       ? Canvas.text("\(span.slice + 1)", x: x + length / 2, y: y + 18, style: "inside") : ""
     return Canvas.box(
       x: x, y: y, width: max(length - (length > 3 ? 1 : 0), 0.5), height: 28, color: Self.color(span.kind),
-      title: "\(Self.name(span.kind)), slice \(span.slice + 1): \(Format.seconds(span.end - span.start))")
+      title: "\(Self.name(span.kind)), slice \(span.slice + 1): \(formatted(seconds: span.end - span.start))")
       + number
   }
 

@@ -1,26 +1,26 @@
 import MoEReport
 
-/// A plan as one SVG: step times of the fastest splits, and what the first of them does in the passes over a layer, on
-/// the cores of a rank and on its host's link. It has colours for light and for dark.
+/// A plan as one SVG: the step times of the fastest splits, and for the first of them the passes over a layer, on the
+/// cores of a rank and on its host's link. The SVG has colours for light and for dark pages.
 public struct PlanDrawing {
   private let predictions: [Prediction]
   private let title: String
 
   /// - Parameters:
-  ///   - predictions: fastest first; at least one, of which ten are drawn.
-  ///   - title: what was planned.
+  ///   - predictions: at least one, fastest first; the first ten are drawn.
+  ///   - title: a line that names the model and the cluster.
   public init(_ predictions: [Prediction], title: String) {
     self.predictions = Array(predictions.prefix(10))
     self.title = title
   }
 
-  /// The file.
+  /// The contents of the SVG file.
   public var svg: String {
     let bars = StepBars(predictions: predictions, top: 96)
     let timeline = PassTimeline(prediction: predictions[0], top: bars.bottom + 64)
     let best = predictions[0]
     let summary =
-      "\(title): \(best.split) takes \(Format.seconds(best.seconds)) a step, the fastest of "
+      "\(title): \(best.split) takes \(formatted(seconds: best.seconds)) per step, the fastest of "
       + "\(predictions.count) drawn"
     return """
       <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 \(coordinate(Canvas.width)) \
@@ -55,11 +55,11 @@ public struct PlanDrawing {
   }
 }
 
-/// The sheet that is drawn on, in pixels.
+/// The size of the drawing and its parts, in pixels.
 enum Canvas {
   static let width = 960.0
   static let margin = 24.0
-  /// Where names end and bars begin, and where bars end at most.
+  /// The place where names end and bars begin, and the place where the longest bar ends.
   static let left = 270.0
   static let right = 850.0
 
@@ -67,7 +67,7 @@ enum Canvas {
     element("text", ["class": style, "x": coordinate(x), "y": coordinate(y)], escaped(text))
   }
 
-  /// A box with a tooltip; `color` is one of the palette's lines.
+  /// Returns a box with a tooltip; `color` is the index of one of the palette's lines.
   static func box(x: Double, y: Double, width: Double, height: Double, color: Int, title: String) -> String {
     element(
       "rect",
@@ -77,7 +77,7 @@ enum Canvas {
       ], element("title", [:], escaped(title)))
   }
 
-  /// Squares with names in one line.
+  /// Returns squares with names in one line.
   static func legend(_ entries: [(name: String, color: Int)], y: Double) -> String {
     var x = margin
     return entries.map { name, color in
@@ -87,13 +87,13 @@ enum Canvas {
     }.joined()
   }
 
-  /// Lines and numbers of an axis of time over a height.
+  /// Returns the lines and numbers of an axis of time.
   static func ticks(_ axis: Axis, top: Double, bottom: Double) -> String {
     axis.ticks(5).map { value in
       let x = left + axis.position(value) * (right - left)
       return element(
         "path", ["class": "rule", "d": "M\(coordinate(x)) \(coordinate(top))V\(coordinate(bottom))"])
-        + text(value == 0 ? "0" : Format.seconds(value), x: x, y: bottom + 16, style: "muted middle")
+        + text(value == 0 ? "0" : formatted(seconds: value), x: x, y: bottom + 16, style: "muted middle")
     }.joined()
   }
 }

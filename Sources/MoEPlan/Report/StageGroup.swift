@@ -1,7 +1,7 @@
-/// Stages of a step as a drawing shows them.
+/// Groups of stages, each of which has one colour in the drawing.
 enum StageGroup: String, CaseIterable {
   case experts, exchange, dense
-  case routing = "routing and announcing"
+  case routing = "routing and metadata"
   case gradientSums = "gradient sums"
   case optimizer
 
@@ -16,7 +16,7 @@ enum StageGroup: String, CaseIterable {
     }
   }
 
-  /// Seconds of each group in a step, in order.
+  /// Returns the seconds of each group in a step, in the order of the cases.
   static func seconds(_ stages: StageTimes) -> [(group: StageGroup, seconds: Double)] {
     allCases.map { group in
       (group, stages.stages.reduce(0) { StageGroup(stage: $1.name) == group ? $0 + $1.seconds : $0 })

@@ -1,6 +1,6 @@
 import MoEReport
 
-/// Step times of splits as bars of stages.
+/// The drawing of the step times of splits, as bars of stages.
 struct StepBars {
   let predictions: [Prediction]
   let top: Double
@@ -23,16 +23,16 @@ struct StepBars {
           ? ""
           : Canvas.box(
             x: Canvas.left + axis.position(start) * width, y: y, width: axis.position(part.seconds) * width,
-            height: 18, color: color, title: "\(part.group.rawValue) \(Format.seconds(part.seconds))")
+            height: 18, color: color, title: "\(part.group.rawValue) \(formatted(seconds: part.seconds))")
       }
       return Canvas.text(
         "\(prediction.split)", x: Canvas.left - 10, y: y + 14, style: index == 0 ? "head end" : "end")
         + boxes.joined()
         + Canvas.text(
-          Format.seconds(prediction.seconds),
+          formatted(seconds: prediction.seconds),
           x: Canvas.left + axis.position(prediction.seconds) * width + 8, y: y + 14, style: "muted")
     }
-    return Canvas.text("Seconds of a step", x: Canvas.margin, y: top - 22, style: "head")
+    return Canvas.text("Time per step", x: Canvas.margin, y: top - 22, style: "head")
       + Canvas.legend(shown.map { ($0.element.rawValue, $0.offset) }, y: top)
       + Canvas.ticks(axis, top: top + 14, bottom: bottom - 18) + bars.joined()
   }

@@ -23,8 +23,11 @@ extension Cluster {
 
   /// Reads the description that ``json()`` writes. One without a version is read as version 1.
   ///
-  /// - Parameter path: the file, as errors name it.
-  /// - Throws: ``PlanError`` naming the value where it is no description, of another version, or out of range.
+  /// - Parameters:
+  ///   - json: the contents of the file.
+  ///   - path: the name of the file in errors.
+  /// - Throws: ``PlanError`` that names the value that is missing, of the wrong type, of another version, or out of
+  ///   range.
   public init(json: Data, path: String) throws(PlanError) {
     do {
       let found = try RunJSON.decode(Version.self, from: json, path: path).format ?? Self.format
@@ -41,15 +44,15 @@ extension Cluster {
     }
   }
 
-  /// One JSON object, for ``init(json:path:)``.
+  /// Returns one JSON object that ``init(json:path:)`` reads.
   public func json() -> Data { planJSON(Versioned(cluster: self)) }
 }
 
-/// Any part of a plan as JSON, names in snake case.
-public func planJSON(_ value: some Encodable) -> Data {
+/// Returns any part of a plan as JSON, with names in snake case.
+package func planJSON(_ value: some Encodable) -> Data {
   let encoder = JSONEncoder()
   encoder.keyEncodingStrategy = .convertToSnakeCase
   encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
-  // Numbers of a plan are finite, so nothing of it cannot be encoded.
+  // Encoding fails only for numbers that are not finite, and a plan has none.
   return (try? encoder.encode(value)) ?? Data()
 }

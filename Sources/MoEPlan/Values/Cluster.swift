@@ -1,25 +1,25 @@
-/// Hosts with the same number of ranks each, and what they compute and send with.
+/// Hosts with equal numbers of ranks, and how fast they compute and send.
 ///
-/// All ranks of a host share its cores, its memory and its link: what is said of a host is divided by them.
+/// The ranks of a host share its cores, its memory and its link, so numbers of a host are divided by its ranks.
 public struct Cluster: Sendable, Equatable, Codable {
-  /// Hosts.
+  /// The number of hosts.
   public var hostCount: Int
-  /// Ranks on each host; ranks 0 to `ranksPerHost` − 1 are on the first.
+  /// The number of ranks on each host. Ranks 0 to `ranksPerHost` − 1 are on the first host.
   public var ranksPerHost: Int
-  /// Cores of a host. With fewer than ranks, the ranks take turns.
+  /// The number of cores of a host. If it has fewer cores than ranks, the ranks take turns.
   public var coresPerHost: Int
   /// Bytes of memory of a host.
   public var memory: Double
-  /// Between hosts: a host's network interface.
+  /// The link between hosts: a host's network interface.
   public var link: Link
-  /// Between ranks of a host: copies by its cores, whose time they take.
+  /// The link between ranks of a host: its cores copy the bytes, which takes their time.
   public var intra: Link
-  /// What a host computes.
+  /// How fast a host computes.
   public var rates: ComputeRates
 
-  /// Collects the description and checks it.
+  /// Makes a description and checks it.
   ///
-  /// - Throws: ``PlanError`` naming the value that cannot be.
+  /// - Throws: ``PlanError`` that names the value that is out of range.
   public init(
     hostCount: Int, ranksPerHost: Int, coresPerHost: Int, memory: Double, link: Link, intra: Link,
     rates: ComputeRates
@@ -34,17 +34,17 @@ public struct Cluster: Sendable, Equatable, Codable {
     try validate()
   }
 
-  /// R.
+  /// R, the number of ranks.
   public var rankCount: Int { hostCount * ranksPerHost }
-  /// Threads of a rank: its cores, at least one.
+  /// The threads of a rank: its share of the cores, at least one.
   var threadsPerRank: Double { max(1, (Double(coresPerHost) / Double(ranksPerHost)).rounded(.down)) }
-  /// Bytes of memory a rank may use.
-  public var memoryPerRank: Double { memory / Double(ranksPerHost) }
+  /// The bytes of memory that a rank may use.
+  package var memoryPerRank: Double { memory / Double(ranksPerHost) }
 
   /// Checks every number.
   ///
-  /// - Throws: ``PlanError`` naming the one that cannot be.
-  public func validate() throws(PlanError) {
+  /// - Throws: ``PlanError`` that names the value that is out of range.
+  package func validate() throws(PlanError) {
     for (name, count) in [
       ("hosts", hostCount), ("ranks per host", ranksPerHost), ("cores per host", coresPerHost),
     ] {

@@ -1,30 +1,29 @@
-/// What a host computes with all its cores.
+/// How fast a host computes with all its cores.
 public struct ComputeRates: Sendable, Equatable, Codable {
-  /// Floating-point operations a second of large products, a multiply-add being two.
+  /// Floating-point operations per second of large products, where a multiply-add counts as two.
   public var flops: Double
-  /// Bytes a second that all cores read and write in memory together.
+  /// Bytes per second that all cores together read and write in memory.
   public var memoryBandwidth: Double
-  /// Measured rates of whole layers; without any, the roofline of the two numbers above.
-  public var curve: [CurvePoint]
-  /// Seconds of a rank's one thread for each choice of its tokens: its place among all rows, its announcement.
+  /// Measured rates of whole layers. If it is empty, times follow the roofline of the two numbers above.
+  package var curve: [CurvePoint]
+  /// Seconds of one thread of a rank for each choice of its tokens: to find its row, and to write its metadata.
   public var choiceSeconds: Double
-  /// Seconds that a pass over a layer takes besides, whatever its size.
+  /// Seconds that a pass over a layer takes in addition, whatever its size.
   public var passSeconds: Double
 
-  /// A machine of which no more is known than its two limits.
+  /// Describes a machine by its two limits; ``Calibration`` measures more.
   public init(
-    flops: Double, memoryBandwidth: Double = 20e9, curve: [CurvePoint] = [], choiceSeconds: Double = 5e-8,
-    passSeconds: Double = 5e-5
+    flops: Double, memoryBandwidth: Double = 20e9, choiceSeconds: Double = 5e-8, passSeconds: Double = 5e-5
   ) {
     self.flops = flops
     self.memoryBandwidth = memoryBandwidth
-    self.curve = curve
+    curve = []
     self.choiceSeconds = choiceSeconds
     self.passSeconds = passSeconds
   }
 
   func validate() throws(PlanError) {
-    for (name, value) in [("operations a second", flops), ("bytes a second of memory", memoryBandwidth)] {
+    for (name, value) in [("operations per second", flops), ("bytes per second of memory", memoryBandwidth)] {
       try require((1...1e21).contains(value), "a host has \(value) \(name), expected 1 to 10^21")
     }
     for (name, value) in [("a choice", choiceSeconds), ("a pass", passSeconds)] {
@@ -34,21 +33,20 @@ public struct ComputeRates: Sendable, Equatable, Codable {
   }
 }
 
-/// The measured rate of a layer's products where each expert has so many rows.
-public struct CurvePoint: Sendable, Equatable, Codable {
+/// The measured rate of a layer's products if each expert has ``rows`` rows.
+package struct CurvePoint: Sendable, Equatable, Codable {
   /// D.
-  public var hiddenSize: Int
+  package var hiddenSize: Int
   /// F.
-  public var feedForwardSize: Int
-  /// Rows of each expert.
-  public var rows: Int
-  /// Floating-point operations a second of the forward pass's products, on all cores.
-  public var forward: Double
-  /// The same of the backward pass, which has twice as many.
-  public var backward: Double
+  package var feedForwardSize: Int
+  /// The rows of each expert.
+  package var rows: Int
+  /// Floating-point operations per second of the forward pass's products, on all cores.
+  package var forward: Double
+  /// Floating-point operations per second of the backward pass's products, which are twice as many.
+  package var backward: Double
 
-  /// Makes a point.
-  public init(hiddenSize: Int, feedForwardSize: Int, rows: Int, forward: Double, backward: Double) {
+  package init(hiddenSize: Int, feedForwardSize: Int, rows: Int, forward: Double, backward: Double) {
     self.hiddenSize = hiddenSize
     self.feedForwardSize = feedForwardSize
     self.rows = rows

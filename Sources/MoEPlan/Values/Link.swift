@@ -1,21 +1,26 @@
-/// A way between ranks in the α–β model: n messages of together b bytes take n·α + b/β (Hockney 1994, *The communication
-/// challenge for MPP*).
+import MoEReport
+
+/// A link between ranks in the α–β model: n messages with b bytes in all take n·α + b/β seconds (Hockney 1994, *The
+/// communication challenge for MPP*).
 public struct Link: Sendable, Equatable, Codable, CustomStringConvertible {
-  /// α: seconds for each message of a rank.
+  /// α: seconds per message of a rank.
   public var latency: Double
-  /// β: bytes a second of a host, in each direction at once, shared by its ranks.
+  /// β: bytes per second of a host, in each direction at once, shared by its ranks.
   public var bandwidth: Double
 
-  /// Makes a link.
+  /// Makes a link from α in seconds and β in bytes per second.
   public init(latency: Double, bandwidth: Double) {
     self.latency = latency
     self.bandwidth = bandwidth
   }
 
-  /// Reads `1gbit:50us`: bandwidth, a colon and latency.
+  /// Reads a bandwidth, a colon and a latency, such as `1gbit:50us`.
   ///
-  /// - Throws: ``PlanError`` naming the text.
-  public init(_ text: String, name: String) throws(PlanError) {
+  /// - Parameters:
+  ///   - text: the text to read.
+  ///   - name: the name of the link in errors.
+  /// - Throws: ``PlanError`` that quotes the text.
+  package init(_ text: String, name: String) throws(PlanError) {
     let parts = text.split(separator: ":", omittingEmptySubsequences: false)
     guard parts.count == 2, let bandwidth = Quantity.bandwidth(String(parts[0])),
       let latency = Quantity.seconds(String(parts[1]))
@@ -28,7 +33,7 @@ public struct Link: Sendable, Equatable, Codable, CustomStringConvertible {
   }
 
   /// `α 30.0 µs, β 1.16 GiB/s`.
-  public var description: String { "α \(Format.seconds(latency)), β \(Format.bytes(bandwidth))/s" }
+  public var description: String { "α \(formatted(seconds: latency)), β \(formatted(bytes: bandwidth))/s" }
 
   func validate(_ name: String) throws(PlanError) {
     try require(

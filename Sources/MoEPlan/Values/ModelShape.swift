@@ -1,27 +1,27 @@
-/// The sizes of a model with experts that its costs depend on.
+/// The sizes of a model with experts on which its costs depend.
 public struct ModelShape: Sendable, Equatable, Codable {
-  /// E, the experts of a layer.
+  /// E, the number of experts of a layer.
   public var expertCount: Int
-  /// K, the experts a token passes.
+  /// K, the number of experts per token.
   public var expertsPerToken: Int
   /// D, the width of a token.
   public var hiddenSize: Int
   /// F, the width inside an expert.
   public var feedForwardSize: Int
-  /// Layers with experts.
+  /// The number of layers with experts.
   public var layerCount: Int
-  /// Whether an expert has a gate projection: three matrices of D × F, not two.
+  /// Whether an expert has a gate projection, and so three matrices of D × F instead of two.
   public var isGated = true
-  /// F of a dense branch beside the experts; 0 without one.
+  /// F of a dense branch beside the experts, or 0 if there is none.
   public var sharedFeedForwardSize = 0
-  /// Whether each layer also has attention, four matrices of D × D.
+  /// Whether each layer also has attention, with four matrices of D × D.
   public var hasAttention = true
-  /// V, the rows of the embedding, which is also the output projection; 0 without one.
+  /// V, the rows of the embedding, which is also the output projection, or 0 if there is none.
   public var vocabularySize = 0
 
-  /// Collects sizes and checks them.
+  /// Makes a description and checks it.
   ///
-  /// - Throws: ``PlanError`` naming the size that cannot be.
+  /// - Throws: ``PlanError`` that names the size that is out of range.
   public init(
     expertCount: Int, expertsPerToken: Int, hiddenSize: Int, feedForwardSize: Int, layerCount: Int = 1,
     isGated: Bool = true, sharedFeedForwardSize: Int = 0, hasAttention: Bool = true, vocabularySize: Int = 0
@@ -51,26 +51,26 @@ public struct ModelShape: Sendable, Equatable, Codable {
     try require(
       expertCount * expertsPerToken <= 1 << 22,
       "a token passes \(expertsPerToken) of \(expertCount) experts, expected at most \((1 << 22) / expertCount): "
-        + "chances are tables of both")
-    // Each factor is small enough for what all ranks hold; all experts together may be more than an integer counts.
+        + "the tables of probabilities have E × K entries")
+    // The shared parameters fit an Int, because each factor is checked. The product over all experts may not.
     let count =
       Double(layerCount) * Double(expertCount) * Double(expertParameters) + Double(sharedParameters)
     try require(count <= 1e16, "the model has \(count) parameters, expected at most 10^16")
   }
 
-  /// Matrices of D × F in an expert.
+  /// The number of matrices of D × F in an expert.
   var matrixCount: Int { isGated ? 3 : 2 }
-  /// Parameters of one expert.
-  public var expertParameters: Int { matrixCount * hiddenSize * feedForwardSize }
-  /// Parameters of a layer's router: E·D.
-  public var routerParameters: Int { expertCount * hiddenSize }
-  /// Parameters of a layer that all ranks hold besides the router: attention, its norms and the dense branch.
-  public var denseParameters: Int {
+  /// The parameters of one expert.
+  package var expertParameters: Int { matrixCount * hiddenSize * feedForwardSize }
+  /// The parameters of a layer's router: E·D.
+  package var routerParameters: Int { expertCount * hiddenSize }
+  /// The parameters of a layer that every rank holds besides the router: attention, its norms and the dense branch.
+  package var denseParameters: Int {
     (hasAttention ? 4 * hiddenSize * hiddenSize + 2 * hiddenSize : 0)
       + matrixCount * hiddenSize * sharedFeedForwardSize
   }
-  /// Parameters that every rank holds.
-  public var sharedParameters: Int {
+  /// The parameters that every rank holds.
+  package var sharedParameters: Int {
     layerCount * (routerParameters + denseParameters) + vocabularySize * hiddenSize
   }
   /// All parameters of the model.

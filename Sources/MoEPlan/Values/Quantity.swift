@@ -1,22 +1,23 @@
-/// Amounts with units as options give them; nil for what is none.
-public enum Quantity {
+/// Reads amounts with units, as options of the command line give them. Each function returns nil if the text is no
+/// amount.
+package enum Quantity {
   /// Seconds: `50us`, `2ms`, `1.5s`, `200ns`.
-  public static func seconds(_ text: String) -> Double? {
+  package static func seconds(_ text: String) -> Double? {
     amount(text, [("ns", 1e-9), ("us", 1e-6), ("µs", 1e-6), ("ms", 1e-3), ("s", 1)])
   }
 
   /// Bytes: `24GiB`, `512MB`, `4096`.
-  public static func bytes(_ text: String) -> Double? { amount(text, byteUnits + [("B", 1), ("", 1)]) }
+  package static func bytes(_ text: String) -> Double? { amount(text, byteUnits + [("B", 1), ("", 1)]) }
 
-  /// Bytes a second: `1gbit`, `200mbit`, `10GB/s`.
-  public static func bandwidth(_ text: String) -> Double? {
+  /// Bytes per second: `1gbit`, `200mbit`, `10GB/s`.
+  package static func bandwidth(_ text: String) -> Double? {
     let bits = [("kbit", 1e3 / 8), ("mbit", 1e6 / 8), ("gbit", 1e9 / 8), ("tbit", 1e12 / 8)]
     return amount(text.lowercased(), bits)
       ?? amount(text, byteUnits.map { ("\($0.0)/s", $0.1) } + [("B/s", 1)])
   }
 
-  /// Floating-point operations a second, a multiply-add being two: `250G`, `1.2T`.
-  public static func operations(_ text: String) -> Double? {
+  /// Floating-point operations per second, where a multiply-add counts as two: `250G`, `1.2T`.
+  package static func operations(_ text: String) -> Double? {
     amount(text, [("M", 1e6), ("G", 1e9), ("T", 1e12), ("P", 1e15), ("", 1)])
   }
 
@@ -25,13 +26,13 @@ public enum Quantity {
     ("TB", 1e12),
   ]
 
-  /// A plain decimal number and one of the units.
+  /// Reads a plain decimal number followed by one of the units.
   private static func amount(_ text: String, _ units: [(String, Double)]) -> Double? {
     let digits = text.prefix { "0123456789.".contains($0) }
     guard let unit = units.first(where: { $0.0 == text.dropFirst(digits.count) }), digits.count <= 18,
       let number = Double(digits)
     else { return nil }
-    // Tenths and thousandths have no exact double, their inverses have: 50us is 50/10⁶.
+    // 10⁻⁶ is no double, but 10⁶ is: 50us is computed as 50/10⁶, which is rounded once.
     return unit.1 < 1 ? number / (1 / unit.1).rounded() : number * unit.1
   }
 }

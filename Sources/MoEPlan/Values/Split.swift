@@ -1,15 +1,16 @@
 /// How ranks divide the work: R = EP × DP × TP.
 ///
-/// The ranks are DP groups of EP·TP consecutive ranks. Each group has all experts; within it, TP consecutive ranks hold
-/// the same experts, each a part of their F. Tokens are divided over all R ranks, and travel within their group.
+/// The ranks form DP groups of EP·TP consecutive ranks. Each group holds all experts. Within a group, TP consecutive
+/// ranks hold the same experts, each rank a part of their F. Tokens are divided over all R ranks and travel only
+/// within their group.
 public struct Split: Sendable, Hashable, Codable, CustomStringConvertible {
-  /// EP: parts that a group's experts are in.
+  /// EP: the number of parts into which a group's experts are divided.
   public var expertParallel: Int
-  /// DP: groups that have all experts.
+  /// DP: the number of groups that hold all experts.
   public var dataParallel: Int
-  /// TP: parts that the F of an expert is in.
+  /// TP: the number of parts into which an expert's F is divided.
   public var tensorParallel: Int
-  /// n: slices of an exchange, of about equal rows; 1 does not overlap.
+  /// n: the number of slices of an exchange, with about equal rows. With 1 nothing overlaps.
   public var overlap: Int
 
   /// Makes a split.
@@ -20,9 +21,9 @@ public struct Split: Sendable, Hashable, Codable, CustomStringConvertible {
     self.overlap = overlap
   }
 
-  /// R.
+  /// R, the number of ranks.
   public var rankCount: Int { expertParallel * dataParallel * tensorParallel }
-  /// Ranks among which a token travels.
+  /// The number of ranks among which a token travels.
   var groupSize: Int { expertParallel * tensorParallel }
   /// `EP 4 × DP 2 × TP 1, 2 slices`.
   public var description: String {
@@ -32,8 +33,8 @@ public struct Split: Sendable, Hashable, Codable, CustomStringConvertible {
 
   /// Checks the split against a model and a number of ranks.
   ///
-  /// - Throws: ``PlanError`` naming the part that does not fit.
-  public func validate(_ model: ModelShape, rankCount: Int) throws(PlanError) {
+  /// - Throws: ``PlanError`` that names the number that does not fit.
+  package func validate(_ model: ModelShape, rankCount: Int) throws(PlanError) {
     for (name, size) in [
       ("EP", expertParallel), ("DP", dataParallel), ("TP", tensorParallel), ("the overlap degree", overlap),
     ] {

@@ -1,18 +1,18 @@
-/// What is computed in a step, besides the model's sizes.
+/// The work of a step, besides the model's sizes.
 public struct Workload: Sendable, Equatable, Codable {
-  /// What an optimizer keeps of each parameter, and how much memory its step touches.
+  /// The optimizer, which decides how much memory it keeps per parameter and how much its step touches.
   public enum Optimizer: String, Sendable, Codable, CaseIterable {
-    /// Two moments: 8 bytes a parameter; reads and writes parameter and moments, and reads the gradient.
+    /// Two moments, 8 bytes per parameter. A step reads and writes parameter and moments, and reads the gradient.
     case adamw
-    /// A momentum: 4 bytes a parameter.
+    /// One momentum, 4 bytes per parameter.
     case sgd
-    /// Sums of rows and columns, which are neglected beside the parameters.
+    /// Sums over rows and columns, which are small beside the parameters and are not counted.
     case adafactor
-    /// No step at all, as in inference.
+    /// No optimizer, as in inference.
     case none
 
-    /// Bytes kept of a parameter.
-    public var stateBytes: Int {
+    /// The bytes that the optimizer keeps per parameter.
+    package var stateBytes: Int {
       switch self {
       case .adamw: 8
       case .sgd: 4
@@ -20,46 +20,47 @@ public struct Workload: Sendable, Equatable, Codable {
       }
     }
 
-    /// Bytes a step reads and writes of a parameter: it, its gradient, which is also set to zero, and its state.
+    /// The bytes that a step reads and writes per parameter: the parameter, its gradient, which is also set to zero,
+    /// and its state.
     var touchedBytes: Int { self == .none ? 0 : 16 + 2 * stateBytes }
   }
 
-  /// How gradients of parameters on several ranks become those of the batch, as `ExpertParallelLayer.GradientSum`.
+  /// How the gradients of several ranks are added, as in `ExpertParallelLayer.GradientSum`.
   public enum GradientSum: String, Sendable, Codable, CaseIterable {
-    /// Rank after rank, with the bits of one rank.
+    /// One rank after another, with the bits of one rank.
     case exact
-    /// An all-reduce.
+    /// By an all-reduce.
     case reduced
   }
 
-  /// T, the tokens of a step over all ranks.
+  /// T, the number of tokens of a step over all ranks.
   public var tokenCount: Int
-  /// Tokens of a sequence, which attention's scores depend on.
+  /// The number of tokens of a sequence, on which the cost of attention's scores depends.
   public var sequenceLength = 1024
   /// Whether the step has a backward pass.
   public var trains = true
-  /// What keeps moments.
+  /// The optimizer.
   public var optimizer = Optimizer.adamw
-  /// Bytes of a parameter where the networks are computed: 4, or 2 with fp32 masters beside them while training.
+  /// The bytes of a parameter in the networks' products: 4, or 2, which needs fp32 masters beside them in training.
   public var parameterBytes = 4
-  /// Bytes of a value that travels.
+  /// The bytes of a value that travels.
   public var payloadBytes = 4
-  /// Whether the backward pass computes the activations again.
+  /// Whether the backward pass computes the activations again instead of keeping them.
   public var recomputes = false
-  /// Rows of an expert as a multiple of T·K/E; nil drops nothing.
+  /// The capacity of an expert as a multiple of T·K/E; nil if nothing is dropped.
   public var capacityFactor: Double?
-  /// How gradients are added over ranks.
+  /// How the gradients of several ranks are added.
   public var gradientSum = GradientSum.reduced
-  /// The seed that loads are drawn with; nil takes their expectation.
+  /// The seed with which loads are drawn; nil for expected loads.
   public var seed: UInt64? = 1
 
-  /// A step over so many tokens.
+  /// Describes a training step over `tokenCount` tokens with AdamW in fp32.
   public init(tokenCount: Int) { self.tokenCount = tokenCount }
 
   /// Checks every number.
   ///
-  /// - Throws: ``PlanError`` naming the one that cannot be.
-  public func validate() throws(PlanError) {
+  /// - Throws: ``PlanError`` that names the value that is out of range.
+  package func validate() throws(PlanError) {
     try require((1...1 << 40).contains(tokenCount), "a step has \(tokenCount) tokens, expected 1 to 2^40")
     try require(
       (1...1 << 24).contains(sequenceLength), "a sequence has \(sequenceLength) tokens, expected 1 to 2^24")

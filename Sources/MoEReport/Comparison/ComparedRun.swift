@@ -1,19 +1,22 @@
 internal import MoERun
 
-/// What is compared of a finished run.
+/// The figures of a finished run that are compared.
 package struct ComparedRun {
-  /// A Mixture-of-Experts layer at the end of training.
+  /// The figures of a Mixture-of-Experts layer at the end of training.
   package struct Layer {
-    /// The layer's index in the model, and E.
+    /// The layer's index in the model, and its number of experts.
     package var layer: Int
     package var experts: Int
-    /// The coefficient of variation of a step's load over experts, before drops: the mean of the last tenth of steps.
+    /// The coefficient of variation of a step's load over experts before drops, the mean of the last tenth of the
+    /// steps.
     package var variation: Double
-    /// The same of those steps' loads added up, which is without the chances of a batch.
+    /// The coefficient of variation of the sum of those steps' loads, in which the randomness of single batches
+    /// averages out.
     package var variationOfSum: Double
     /// The share of choices that were dropped in those steps.
     package var dropRate: Double
-    /// What a held-out byte's expert tells of its label, of its label where one label is left out, and of its kind.
+    /// The information that a held-out byte's expert has about the byte's label, about its label if one label is left
+    /// out, and about its kind of character.
     package var ofLabel: Specialization?
     package var ofOtherLabels: Specialization?
     package var ofClass: Specialization?
@@ -24,22 +27,23 @@ package struct ComparedRun {
   package var parameters: (total: Int, active: Int)
   package var flopsPerToken: Int
   package var trainBytes: Int
-  /// What the last line of metrics.jsonl says of the bytes that were read.
+  /// The bytes that were read, from the last line of metrics.jsonl.
   package var tokens: Int
-  /// The names that experts are held against, where the run says which bytes they get.
+  /// The names of labels and of kinds of characters; empty if the run has no routing.json.
   package var labels: [String] = []
   package var classes: [String] = []
-  /// The mean of the last tenth of the steps, in nats a byte.
+  /// The mean of the last tenth of the steps, in nats per byte.
   package var trainingLoss: Double
-  /// Validation loss over steps, in nats a byte.
+  /// The validation loss over steps, in nats per byte.
   package var validation: Series
   package var layers: [Layer]
 
   package var finalLoss: Double { validation.last! }
   package var steps: Int { Int(validation.points.last!.step) }
 
+  /// Returns nil if the run has no validation at its last planned step.
+  ///
   /// - Parameter label: the label that ``Layer/ofOtherLabels`` leaves out.
-  /// - Returns: nil where the run has no validation at its last planned step.
   package init?(_ run: RecordedRun, leavingOut label: String?) {
     let planned = run.settings.first { $0.path == "training.steps" }.flatMap { Int($0.value) }
     guard let last = run.steps.last, planned.map({ $0 == last.step }) ?? true, last.validationLoss != nil
@@ -75,7 +79,7 @@ package struct ComparedRun {
 }
 
 extension [[Int]] {
-  /// The rows without one of their columns.
+  /// Returns the rows without one of their columns.
   func without(column: Int) -> [[Int]] {
     map { row in row.enumerated().filter { $0.offset != column }.map(\.element) }
   }

@@ -1,6 +1,7 @@
 extension RunComparison {
-  /// Validation loss over steps as a picture of its own: a line a configuration, the mean over seeds, with their range
-  /// shaded; where the lines cross the baseline's final loss. An SVG with both themes.
+  /// An SVG of the validation loss over steps, with colours for light and for dark pages. Each configuration has a
+  /// line, the mean over seeds, with the range over seeds shaded. Dots mark the steps at which lines reach the
+  /// baseline's final loss.
   public var figure: String {
     let groups = [baseline] + others
     let curves = groups.map { meanCurve($0.runs.map(\.validation)) }
@@ -26,24 +27,25 @@ extension RunComparison {
         .joined(separator: ", ") + ".")
   }
 
-  /// Places for labels near the ends of their lines: apart, and on average no higher than the ends.
+  /// Returns places for labels near the ends of their lines: apart from one another, and on average no higher than
+  /// the ends.
   private func labelPositions(_ ends: [Double]) -> [Double] {
     let apart = spread(ends, gap: 0.055)
     let rise = zip(apart, ends).reduce(0) { $0 + $1.0 - $1.1 } / Double(ends.count)
     return apart.map { $0 - min(rise, apart.min()!) }
   }
 
-  /// The steps at which all runs were validated.
-  private func meanCurve(_ runs: [Series]) -> [CurvePoint] {
+  /// Returns the mean over runs at each step at which all runs were validated.
+  private func meanCurve(_ runs: [Series]) -> [SpreadPoint] {
     runs[0].points.compactMap { point in
       let values = runs.compactMap { run in run.points.first { $0.step == point.step }?.value }
-      return values.count == runs.count ? CurvePoint(step: point.step, spread: Spread(values)!) : nil
+      return values.count == runs.count ? SpreadPoint(step: point.step, spread: Spread(values)!) : nil
     }
   }
 }
 
-/// A loss over seeds.
-struct CurvePoint {
+/// The losses of several seeds at one step.
+struct SpreadPoint {
   var step: Double
   var spread: Spread
 }

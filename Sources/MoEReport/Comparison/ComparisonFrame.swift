@@ -1,4 +1,4 @@
-/// The axes of a comparison's picture, and what is drawn between them, in CSS pixels.
+/// The axes of a comparison's picture and the shapes between them, in CSS pixels.
 struct Frame {
   static let (width, height) = (860.0, 480.0)
   static let (left, right, top, bottom) = (64.0, 190.0, 34.0, 52.0)
@@ -6,8 +6,9 @@ struct Frame {
   var x: Axis
   var y: Axis
 
-  /// The losses begin where a fifth of the steps is done: before, they fall too far to show what follows.
-  init(_ curves: [[CurvePoint]], steps: Int) {
+  /// The axis of losses covers the steps after the first fifth, in which losses fall too far to leave room for the
+  /// rest.
+  init(_ curves: [[SpreadPoint]], steps: Int) {
     x = Axis(0, Double(steps))
     let shown = curves.flatMap { curve in curve.filter { $0.step >= Double(steps) / 5 } }
     let (low, high) = (shown.map(\.spread.low).min() ?? 0, shown.map(\.spread.high).max() ?? 1)
@@ -37,13 +38,13 @@ struct Frame {
     element("path", ["class": "goal", "d": "M\(place(0, value))H\(coordinate(across(x.upper)))"])
   }
 
-  func band(_ curve: [CurvePoint], style: String) -> String {
+  func band(_ curve: [SpreadPoint], style: String) -> String {
     let there = curve.map { place($0.step, $0.spread.high) }
     let back = curve.reversed().map { place($0.step, $0.spread.low) }
     return element("path", ["class": "band \(style)", "d": "M\((there + back).joined(separator: "L"))Z"])
   }
 
-  func line(_ curve: [CurvePoint], style: String) -> String {
+  func line(_ curve: [SpreadPoint], style: String) -> String {
     let data = curve.map { place($0.step, $0.spread.mean) }.joined(separator: "L")
     return element("path", ["class": "line \(style)", "d": "M\(data)"])
   }
@@ -81,8 +82,8 @@ struct Frame {
       "text", ["class": style, "x": coordinate(x), "y": coordinate(y), "text-anchor": anchor], escaped(text))
   }
 
-  /// The whole file. It draws its own background, because a page that shows it may have another theme than the
-  /// reader's system, of which the colours are taken.
+  /// Returns the whole file. Its colours follow the theme of the reader's system. The page around it may have another
+  /// theme, so the picture has a background of its own.
   func picture(_ marks: String, _ labels: String, summary: String) -> String {
     let (width, height) = (coordinate(Self.width), coordinate(Self.height))
     let area = (across(x.upper) - Self.left, Self.height - Self.top - Self.bottom)

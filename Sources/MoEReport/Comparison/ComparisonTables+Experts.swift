@@ -15,14 +15,15 @@ extension RunComparison {
     return rows.isEmpty
       ? ""
       : """
-      **Load** of the last tenth of the steps: the coefficient of variation (CV) over experts of a step's choices, in \
-      the mean; that of all these steps' choices added up; and the choices that the capacity dropped.
+      **Load** of the last tenth of the steps: the mean coefficient of variation (CV) over experts of a step's choices; the \
+      CV of the sum of these steps' choices; and the choices that the capacity dropped.
 
       \(table(["runs", "layer", "experts", "load CV of a step", "of the sum", "dropped"], rows))
       """
   }
 
-  /// What a byte's expert tells of what it is measured by, in bits and as a share of what it could tell.
+  /// Returns a table of the information that a byte's expert has about the byte's label or kind of character, in bits
+  /// and as a share of the maximum.
   func specialization(
     _ noun: String, _ all: KeyPath<ComparedRun.Layer, Specialization?>,
     _ others: KeyPath<ComparedRun.Layer, Specialization?>? = nil
@@ -45,9 +46,9 @@ extension RunComparison {
     }
     if rows.isEmpty { return "" }
     let byte = others == nil ? [] : ofByte.map { [byteRow($0.all, $0.others)] } ?? []
-    let header = ["runs", "layer", "bits", "of what it could", "by chance"]
+    let header = ["runs", "layer", "bits", "of maximum", "by chance"]
     return """
-      **What a held-out byte's expert tells of its \(noun)**: the mutual information, its share of the smaller \
+      **Information of a held-out byte's expert about its \(noun)**: the mutual information, its share of the smaller \
       entropy, and the bits that independent bytes would show.
 
       \(table(header + (others == nil ? [] : ["bits without \(labelLeftOut!)"]), rows + byte))
@@ -61,7 +62,7 @@ extension RunComparison {
     ]
   }
 
-  /// The expert of each layer that differs most from all others, in the first seed.
+  /// A table of the expert of each layer that differs most from all others, in the first seed.
   var strongestExperts: String {
     let rows = others.flatMap { group -> [[String]] in
       let run = group.runs[0]
@@ -74,7 +75,7 @@ extension RunComparison {
     }
     if rows.isEmpty { return "" }
     return """
-      **The most specialised expert** of each layer in one run: the share of its bytes, and of all.
+      **The most specialised expert** of each layer in one run: the label's share of its bytes, and of all bytes.
 
       \(table(["run", "layer", "label", "kind of character"], rows))
       """

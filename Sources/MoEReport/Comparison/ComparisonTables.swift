@@ -1,5 +1,5 @@
 extension RunComparison {
-  /// What was found, as tables in Markdown; a value over several seeds is a mean with its range.
+  /// The comparison as tables in Markdown. A value over several seeds is a mean with its range.
   public var tables: String {
     let runs = [baseline] + others
     let sections = [
@@ -28,17 +28,17 @@ extension RunComparison {
     }
     return """
       **Loss.** \(grouped(reference.steps)) steps at \(grouped(reference.flopsPerToken)) FLOPs per byte in every \
-      run. Losses are in nats per byte; that of training is the mean of the last tenth of the steps.
+      run. Losses are in nats per byte; the training loss is the mean of the last tenth of the steps.
 
       \(table(
         [
-          "runs", "seeds", "parameters", "for a byte", "training loss", "final validation loss",
+          "runs", "seeds", "parameters", "per byte", "training loss", "final validation loss",
           "bits/byte", "steps to \(baseline.name)'s final loss", "times fewer",
         ], rows))
       """
   }
 
-  /// Each run by itself; the last columns show that single validations do not decide.
+  /// A table of each run. Its last column shows whether single validations decide the result.
   private var arrivals: String {
     let rows = others.flatMap { group in
       group.runs.map { run in
@@ -62,7 +62,7 @@ extension RunComparison {
       """
   }
 
-  /// Whether the gain grows.
+  /// A table that shows whether the gain grows during training.
   private var progress: String {
     let shares = [0.25, 0.5, 0.75, 1]
     let rows = others.map { group in
@@ -74,14 +74,14 @@ extension RunComparison {
     }
     let steps = shares.map { "after \(grouped(Int($0 * Double(baseline.runs[0].steps))))" }
     return """
-      **Times fewer steps to where \(baseline.name) is** after so many of its own.
+      **Times fewer steps to the loss of \(baseline.name)** after some of its own steps.
 
       \(table(["runs"] + steps, rows))
       """
   }
 }
 
-/// A table in Markdown, the first column to the left and numbers to the right.
+/// Returns a table in Markdown, with the first column aligned to the left and the others to the right.
 func table(_ header: [String], _ rows: [[String]]) -> String {
   let rule = header.indices.map { $0 == 0 ? "---" : "--:" }
   return ([header, rule] + rows).map { "| \($0.joined(separator: " | ")) |" }.joined(separator: "\n")

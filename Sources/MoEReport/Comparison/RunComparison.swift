@@ -1,51 +1,52 @@
 import Foundation
 public import MoERun
 
-/// Runs of several configurations, a few seeds of each, beside a baseline.
+/// A comparison of runs of several configurations, with a few seeds of each, with a baseline.
 ///
-/// A configuration is what runs' names share before their last hyphen: `switch8-1` and `switch8-2` are two seeds of
-/// `switch8`. A run is compared with the baseline's run of its seed.
+/// The name of a configuration is the part of a run's name before the last hyphen: `switch8-1` and `switch8-2` are
+/// two seeds of `switch8`. A run is compared with the baseline's run of the same seed.
 public struct RunComparison {
-  /// The runs of one configuration, by seed.
+  /// The runs of one configuration, in the order of their seeds.
   package struct Group {
     package var name: String
     package var runs: [ComparedRun]
   }
 
-  /// What had to be left out, in sentences.
+  /// Sentences that say which runs were left out, and why.
   public private(set) var notes: [String] = []
   /// The configuration that the others are compared with.
   package var baseline: Group
-  /// All others, the smallest first.
+  /// The other configurations, the one with fewest parameters first.
   package var others: [Group]
-  /// What the byte alone tells of its label, of all labels and without the one left out: the most that a router could
-  /// know which saw nothing else.
+  /// The information that the byte alone has about its label, for all labels and without the label left out. A router
+  /// that saw nothing but the byte could not know more.
   package var ofByte: (all: Specialization, others: Specialization?)?
-  /// The label without which specialisation is measured once more.
+  /// The label without which specialisation is measured a second time.
   package let labelLeftOut: String?
 
   /// Reads the finished runs in a folder.
   ///
   /// - Parameters:
-  ///   - folder: a folder of folders that `moe train` wrote, named CONFIGURATION-SEED.
+  ///   - folder: a folder with the folders that `moe train` wrote, each named CONFIGURATION-SEED.
   ///   - baseline: the configuration to compare with.
-  ///   - label: a label without which specialisation is measured once more.
-  /// - Throws: ``RunError`` where a file cannot be read, the baseline is missing, or runs differ in their FLOPs per
-  ///   token or text.
+  ///   - label: a label without which specialisation is measured a second time.
+  /// - Throws: ``RunError`` if a file cannot be read, if the baseline is missing, or if runs differ in their text,
+  ///   their steps or their FLOPs per token.
   public init(folder: String, baseline: String = "dense", leavingOut label: String? = nil) throws(RunError) {
     var summaries: [ComparedRun] = []
     for name in try Self.runNames(folder) {
       if let summary = ComparedRun(try RecordedRun(path: "\(folder)/\(name)"), leavingOut: label) {
         summaries.append(summary)
       } else {
-        notes.append("\(name) is not finished and left out.")
+        notes.append("\(name) is left out, because it is not finished.")
       }
     }
     let groups = Dictionary(grouping: summaries) { Self.configuration($0.name) }
       .map { Group(name: $0, runs: $1.sorted { $0.seed < $1.seed }) }
     guard let first = groups.first(where: { $0.name == baseline }) else {
       throw RunError(
-        folder, "there is no finished run of \(baseline) in it, which the others are compared with")
+        folder,
+        "it has no finished run named \(baseline)-SEED, expected one to compare the others with")
     }
     self.baseline = first
     others = groups.filter { $0.name != baseline }.sorted {
@@ -58,29 +59,29 @@ public struct RunComparison {
       }
     }
     for run in summaries where !first.runs.contains(where: { $0.seed == run.seed }) {
-      notes.append("\(run.name) has no finished run of \(baseline) with its seed to be compared with.")
+      notes.append("\(run.name) is not compared, because \(baseline) has no finished run with its seed.")
     }
   }
 
   /// The name of the baseline's first run.
   public var firstRun: String { baseline.runs[0].name }
 
-  /// Puts the byte itself beside the experts.
+  /// Adds the information that the byte itself has, to compare the experts with.
   ///
   /// - Parameters:
-  ///   - counts: [256][label], how often each byte occurs in the held-out text.
+  ///   - counts: `[256][label]`: how often each byte occurs in the held-out text.
   ///   - labels: the labels' names.
   public mutating func compare(bytes counts: [[Int]], labels: [String]) {
     let left = labelLeftOut.flatMap(labels.firstIndex)
     ofByte = (Specialization(counts: counts), left.map { Specialization(counts: counts.without(column: $0)) })
   }
 
-  /// A run beside the baseline of its seed: the step at which it has that one's loss, and how many times as many
-  /// steps the baseline takes to it. Nil where it does not get there, or that baseline is missing.
+  /// Returns the step at which a run reaches the loss of the baseline with its seed, and the ratio of the baseline's
+  /// steps to it. Returns nil if the run does not reach that loss, or if that baseline is missing.
   ///
   /// - Parameters:
-  ///   - share: how far the baseline has come, as a share of its steps: its last validation until then counts.
-  ///   - radius: both curves are centred means of 2·`radius` + 1 validations, so that the baseline ends `radius`
+  ///   - share: the share of the baseline's steps after which its loss is taken, from the last validation until then.
+  ///   - radius: both curves are replaced by centred means of 2·`radius` + 1 validations, so the baseline ends `radius`
   ///     validations earlier.
   package func arrival(_ run: ComparedRun, after share: Double = 1, radius: Int = 0)
     -> (step: Double, ratio: Double)?
@@ -92,7 +93,7 @@ public struct RunComparison {
     return run.validation.centredMeans(radius: radius).step(reaching: end.value).map { ($0, end.step / $0) }
   }
 
-  /// What two runs may not differ in, where they do.
+  /// Returns the complaint about a value in which two compared runs differ; nil if they agree.
   private static func difference(_ run: ComparedRun, _ other: ComparedRun) -> String? {
     for (name, value, expected) in [
       ("flops_per_token", run.flopsPerToken, other.flopsPerToken),
@@ -108,7 +109,7 @@ public struct RunComparison {
     name.lastIndex(of: "-").map { String(name[..<$0]) } ?? name
   }
 
-  /// The folders of runs that have measured a step, by name.
+  /// Returns the names of the folders that have metrics of at least one step, sorted.
   private static func runNames(_ folder: String) throws(RunError) -> [String] {
     let files = FileManager.default
     guard let names = try? files.contentsOfDirectory(atPath: folder) else {

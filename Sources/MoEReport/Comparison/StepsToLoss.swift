@@ -1,5 +1,5 @@
 extension Series {
-  /// The step at which the line through the points first comes down to a value; nil where it stays above.
+  /// Returns the step at which the line through the points first falls to a value; nil if it stays above.
   package func step(reaching value: Double) -> Double? {
     guard let index = points.firstIndex(where: { $0.value <= value }) else { return nil }
     if index == 0 { return points[0].step }
@@ -8,8 +8,9 @@ extension Series {
     return before.step + share * (after.step - before.step)
   }
 
-  /// The mean of each 2·`radius` + 1 points at the middle one's step: shorter by `radius` at both ends, so that no
-  /// point has a lag; the series itself where it is too short for one.
+  /// Returns the means of 2·`radius` + 1 neighbouring points, each at the step of the middle point. The result is
+  /// shorter by `radius` points at both ends, so no mean lags behind. Returns the series itself if it is too short
+  /// for one mean.
   package func centredMeans(radius: Int) -> Series {
     let width = 2 * radius + 1
     if points.count < width { return self }

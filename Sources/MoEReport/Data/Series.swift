@@ -13,15 +13,15 @@ package struct Series: Equatable {
 
   package init(_ points: [Point]) { self.points = points }
 
-  /// One point for each record that has the value.
+  /// Makes one point for each record that has the value.
   init(_ steps: [StepRecord], _ value: (StepRecord) -> Double?) {
     points = steps.compactMap { step in value(step).map { Point(step: Double(step.step), value: $0) } }
   }
 
   var last: Double? { points.last?.value }
 
-  /// Centred means of up to 2·`radius` + 1 points: without the lag of a running mean. Where the curve begins the
-  /// radius shrinks, so that a steep start is kept; where it ends there is nothing to the right.
+  /// Returns centred means of up to 2·`radius` + 1 points, which do not lag as running means do. At the beginning the
+  /// radius is smaller, so that a steep start stays visible. At the end a mean covers only the points to its left.
   package func smoothed(radius: Int) -> Series {
     var sums = [0.0]
     for point in points { sums.append(sums.last! + point.value) }
@@ -34,8 +34,8 @@ package struct Series: Equatable {
       })
   }
 
-  /// At most 2·`count` points: the lowest and the highest of each of `count` stretches in their order, so that no
-  /// spike is lost.
+  /// Returns at most 2·`count` points: the lowest and the highest of each of `count` ranges, in order of steps, so
+  /// that no spike is lost.
   package func extremes(_ count: Int) -> Series {
     if points.count <= 2 * count { return self }
     return Series(
@@ -47,7 +47,7 @@ package struct Series: Equatable {
       })
   }
 
-  /// At most `count` points: the mean of each stretch at its last step; the first and the last step are kept.
+  /// Returns at most `count` points: the mean of each range at its last step. The first and the last step are kept.
   package func means(_ count: Int) -> Series {
     if points.count <= count { return self }
     let means = stretches(points.count - 1, count - 1).map { range in
@@ -58,7 +58,7 @@ package struct Series: Equatable {
   }
 }
 
-/// `length` indices in `count` stretches of nearly equal length, none of them empty.
+/// Divides `length` indices into at most `count` ranges of nearly equal length, none of them empty.
 package func stretches(_ length: Int, _ count: Int) -> [Range<Int>] {
   let count = max(1, min(length, count))
   return length == 0 ? [] : (0..<count).map { $0 * length / count..<($0 + 1) * length / count }

@@ -1,35 +1,35 @@
 import Foundation
 
-/// How much an expert says about the label of a byte, from counts of bytes.
+/// The information that a byte's expert has about the byte's label, from counts of bytes.
 ///
-/// With p(e, l) the share of all bytes that expert e got from label l, the mutual information is
-/// I = Σ p(e,l) log₂(p(e,l) / (p(e) p(l))), at most the smaller of the entropies of expert and label (Cover and
-/// Thomas, Elements of Information Theory, §2.3–2.4).
+/// Let p(e, l) be the share of all bytes that have label l and went to expert e. The mutual information is
+/// I = Σ p(e,l) log₂(p(e,l) / (p(e) p(l))). It is at most the smaller of the entropies of expert and label (Cover and
+/// Thomas, *Elements of Information Theory*, §2.3–2.4).
 package struct Specialization: Equatable {
   /// I, in bits.
   package var information: Double
   /// The smaller of both entropies, in bits.
   package var maximum: Double
-  /// What independent bytes would show by chance alone, in bits: (E′−1)(L′−1) / (2 N ln 2) with the experts and
-  /// labels that occur (Miller 1955).
+  /// The expected I of N independent bytes, in bits, which is not zero by chance: (E′−1)(L′−1) / (2 N ln 2), with E′
+  /// experts and L′ labels that occur (Miller 1955).
   package var chance: Double
-  /// The expert that differs most from all bytes, and where it does; nil where no expert differs.
+  /// The expert whose labels differ most from those of all bytes; nil if no expert differs.
   package var strongest: Expert?
 
-  /// An expert beside all experts.
+  /// One expert, and the label that distinguishes it.
   package struct Expert: Equatable {
     package var expert: Int
-    /// The label whose share differs most in the expert's favour.
+    /// The label whose share of the expert's bytes exceeds its share of all bytes most.
     package var label: Int
     /// The label's share of the expert's bytes, and of all bytes.
     package var share: Double
     package var shareOfAll: Double
   }
 
-  /// I over its maximum; 0 where nothing could be told.
+  /// I divided by its maximum; 0 if the maximum is 0.
   package var ratio: Double { maximum > 1e-12 ? information / maximum : 0 }
 
-  /// - Parameter counts: [expert][label].
+  /// - Parameter counts: `[expert][label]`: numbers of bytes.
   package init(counts: [[Int]]) {
     let total = Double(counts.joined().reduce(0, +))
     let labelCount = counts.first?.count ?? 0
@@ -41,7 +41,7 @@ package struct Specialization: Equatable {
     maximum = min(entropy(ofLabel), entropy(ofExpert))
     let occurring = (ofExpert.count { $0 > 0 } - 1) * (ofLabel.count { $0 > 0 } - 1)
     chance = Double(occurring) / (2 * total * M_LN2)
-    // Experts with few bytes differ by chance: the strongest is sought among those with a quarter of an even share.
+    // Experts with few bytes differ by chance, so the strongest one must have at least a quarter of an even share.
     let enough = total / Double(counts.count) / 4
     var largest = 1e-9
     for (expert, row) in counts.enumerated() where ofExpert[expert] > 0 {
@@ -65,13 +65,13 @@ package struct Specialization: Equatable {
   }
 }
 
-/// The entropy of counts, in bits.
+/// Returns the entropy of counts, in bits.
 func entropy(_ counts: [Double]) -> Double {
   let total = counts.reduce(0, +)
   return counts.reduce(0) { $1 > 0 ? $0 - $1 / total * log2($1 / total) : $0 }
 }
 
-/// The middle value, or the mean of both middle ones.
+/// Returns the middle value, or the mean of the two middle values; 0 if there are none.
 package func median(_ values: [Double]) -> Double {
   let sorted = values.sorted()
   if sorted.isEmpty { return 0 }

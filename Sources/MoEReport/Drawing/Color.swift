@@ -2,21 +2,21 @@ import Foundation
 
 /// An sRGB colour.
 package struct Color: Equatable {
-  /// Gamma-encoded, 0 to 1.
+  /// Red, green and blue, gamma-encoded, 0 to 1.
   var red: Double
   var green: Double
   var blue: Double
 
   init(red: Double, green: Double, blue: Double) { (self.red, self.green, self.blue) = (red, green, blue) }
 
-  /// 0xRRGGBB.
+  /// Makes a colour from 0xRRGGBB.
   package init(_ hex: UInt32) {
     self.init(
       red: Double(hex >> 16 & 255) / 255, green: Double(hex >> 8 & 255) / 255, blue: Double(hex & 255) / 255)
   }
 
-  /// A colour in OKLCH (Ottosson 2020): lightness 0 to 1, chroma, hue in degrees. Chroma is lowered as far as sRGB
-  /// wants it.
+  /// Makes a colour from OKLCH (Ottosson 2020): lightness 0 to 1, chroma, hue in degrees. Chroma is lowered until the
+  /// colour is inside sRGB.
   package init(lightness: Double, chroma: Double, hue: Double) {
     var chroma = chroma
     var linear = Self.linear(lightness, chroma, hue)
@@ -43,13 +43,13 @@ package struct Color: Equatable {
     ]
   }
 
-  /// #rrggbb.
+  /// The colour as #rrggbb.
   package var hex: String {
     let bytes = [red, green, blue].map { Int(($0 * 255).rounded()) }
     return String(format: "#%02x%02x%02x", bytes[0], bytes[1], bytes[2])
   }
 
-  /// The contrast ratio of two colours, 1 to 21 (WCAG 2.2, definition of contrast ratio).
+  /// Returns the contrast ratio of two colours, 1 to 21 (WCAG 2.2, definition of contrast ratio).
   package func contrast(_ other: Color) -> Double {
     let (one, two) = (luminance, other.luminance)
     return (max(one, two) + 0.05) / (min(one, two) + 0.05)

@@ -1,16 +1,16 @@
 import Foundation
 import MoERun
 
-/// Experts × steps: how far each expert's load is from the balanced one.
+/// A map of experts × steps that shows how far each expert's load is from the balanced one.
 package struct LoadMap {
-  /// [expert][stretch of steps], the expert's share of the choices times E: 1 where balanced.
+  /// `[expert][range of steps]`: the expert's share of the choices times E, which is 1 if it is balanced.
   var ratios: [[Double]]
-  /// The steps of each stretch.
+  /// The steps of each range.
   var steps: [ClosedRange<Int>]
 
   /// - Parameters:
   ///   - layer: the position of the layer among those of a step.
-  ///   - columns: at most so many stretches of steps, whose loads are added.
+  ///   - columns: the largest number of ranges of steps; the loads of a range are added.
   init(_ records: [StepRecord], layer: Int, columns: Int) {
     let ranges = stretches(records.count, columns)
     let expertCount = records[0].layers[layer].load.count
@@ -22,15 +22,15 @@ package struct LoadMap {
     }
   }
 
-  /// Where the levels end: a level holds the ratios up to its threshold.
+  /// The ratios at which levels end: a level holds the ratios below its threshold.
   static let thresholds = [0.25, 0.5, 0.75, 0.9, 1.1, 4.0 / 3, 2, 4]
 
-  /// −4 far below balance, 0 balanced, 4 far above.
+  /// Returns the level of a ratio: −4 is far below balance, 0 is balanced, 4 is far above.
   package static func level(_ ratio: Double) -> Int {
     (thresholds.firstIndex { ratio < $0 } ?? thresholds.count) - thresholds.count / 2
   }
 
-  /// The map's marks, in units of one stretch × one expert; balanced cells are the background.
+  /// Returns the map's marks, in units of one range × one expert. Balanced cells are the background.
   ///
   /// - Parameter titles: a tooltip for each expert.
   func marks(titles: [String]) -> String {
@@ -59,7 +59,7 @@ package struct LoadMap {
   }
 }
 
-/// Each expert's share of a layer's choices in some steps; zeros where nothing was chosen.
+/// Returns each expert's share of a layer's choices in some steps; zeros if nothing was chosen.
 func loadShares(_ records: some Collection<StepRecord>, layer: Int) -> [Double] {
   var sums = Array(repeating: 0, count: records.first!.layers[layer].load.count)
   for record in records {

@@ -1,14 +1,14 @@
-/// Text made safe for HTML, in elements and in quoted attributes.
+/// Returns text that is safe in HTML, in elements and in quoted attributes.
 ///
-/// Control characters become their pictures (U+2400…), and characters that would reorder the text around them, or
-/// hide, become their numbers: what a file says is shown, not obeyed.
+/// Control characters become their pictures (U+2400…). Characters that are invisible, or that would reorder the text
+/// around them, become their numbers. So text from a file is shown and has no other effect.
 package func escaped(_ text: some StringProtocol) -> String {
   var result = ""
   for scalar in text.unicodeScalars { result += escaped(scalar) }
   return result
 }
 
-/// One character made safe for HTML.
+/// Returns one character that is safe in HTML.
 func escaped(_ scalar: Unicode.Scalar) -> String {
   switch scalar {
   case "&": "&amp;"
@@ -30,7 +30,7 @@ func escaped(_ scalar: Unicode.Scalar) -> String {
   }
 }
 
-/// An element with attributes, whose values are escaped here, and contents, which are markup already.
+/// Returns an element. The values of attributes are escaped here; the contents must be markup already.
 package func element(
   _ name: String, _ attributes: KeyValuePairs<String, String> = [:], _ contents: String = ""
 ) -> String {

@@ -1,4 +1,4 @@
-/// The colours of one theme. Whatever carries text has a contrast of 4.5 or more with it (WCAG 2.2, 1.4.3).
+/// The colours of one theme. Text has a contrast of at least 4.5 with its background (WCAG 2.2, 1.4.3).
 package struct Palette {
   var isDark: Bool
 
@@ -11,10 +11,11 @@ package struct Palette {
   package var muted: Color { Color(isDark ? 0xa6abb4 : 0x5a5e67) }
   package var rule: Color { Color(isDark ? 0x30353e : 0xe2e0d9) }
 
-  /// How many lines have a colour of their own.
+  /// The number of lines that have a colour of their own.
   package static let lineCount = 8
 
-  /// A line and its label. Neighbours differ in lightness too, for readers who tell few hues apart.
+  /// Returns the colour of a line and its label. Neighbours differ in lightness too, for readers who distinguish few
+  /// hues.
   package func line(_ index: Int) -> Color {
     let (hue, shift) = [
       (255.0, 0.0), (45, 0.03), (165, -0.04), (345, 0.02), (85, -0.06), (215, 0.03), (300, -0.07), (20, -0.1),
@@ -22,8 +23,8 @@ package struct Palette {
     return Color(lightness: (isDark ? 0.78 : 0.5) + shift, chroma: 0.14, hue: hue)
   }
 
-  /// The background of an expert's characters. Up to eight experts have hues and lightnesses that stay apart
-  /// without red–green vision; more go round the circle by the golden angle on three lightnesses.
+  /// Returns the background of an expert's characters. Up to eight experts have hues and lightnesses that differ even
+  /// without red–green vision. With more experts, hues advance by the golden angle, in three lightnesses.
   package func expert(_ index: Int, of count: Int) -> Color {
     if count <= 8 {
       let (lightness, chroma, hue) = [
@@ -36,10 +37,10 @@ package struct Palette {
     return Color(lightness: lightness, chroma: 0.1, hue: 250 + 137.508 * Double(index))
   }
 
-  /// How many steps the sequential ramp has.
+  /// The number of steps of the sequential ramp.
   package static let rampCount = 10
 
-  /// Step 0 is nearly the surface, the last one is deep (or bright, on dark).
+  /// Returns a step of the ramp. Step 0 is close to the surface; the last one is dark, or bright on a dark page.
   package func ramp(_ step: Int) -> Color {
     let share = Double(step) / Double(Self.rampCount - 1)
     return isDark
@@ -47,12 +48,12 @@ package struct Palette {
       : Color(lightness: 0.97 - 0.55 * share, chroma: 0.012 + 0.13 * share, hue: 235 + 20 * share)
   }
 
-  /// The text on a step of the ramp: whichever of both inks stands out more.
+  /// Returns the colour of text on a step of the ramp: black or white, whichever has more contrast.
   package func text(onRamp step: Int) -> Color {
     [Color(0x000000), Color(0xffffff)].max { ramp(step).contrast($0) < ramp(step).contrast($1) }!
   }
 
-  /// Loads beside the balanced one: −4 is far below, 0 is balanced, 4 is far above.
+  /// Returns the colour of a load: −4 is far below the balanced load, 0 is balanced, 4 is far above.
   func load(_ level: Int) -> Color {
     if level == 0 { return Color(isDark ? 0x2a2e36 : 0xeeece6) }
     let size = Double(abs(level)) / 4

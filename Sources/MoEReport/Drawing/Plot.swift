@@ -1,14 +1,14 @@
-/// A plot whose marks are an SVG that stretches with the page, and whose texts are HTML beside it, so that they
-/// keep their size on a phone.
+/// A plot. Its marks are an SVG that stretches with the page. Its texts are HTML beside the SVG, so they keep their
+/// size on a phone.
 struct Plot {
-  /// A text beside the marks, at a share of the height from below.
+  /// A text beside the marks. Its position is a share of the height from below, or of the width from the left.
   struct Text {
     var position: Double
     var text: String
     var style = ""
   }
 
-  /// A label within the plot, at shares of the width from the left and of the height from below.
+  /// A label inside the plot, at shares of the width from the left and of the height from below.
   struct Label {
     var x: Double
     var y: Double
@@ -16,13 +16,13 @@ struct Plot {
     var style: String
   }
 
-  /// Marks are drawn in 1000 × 1000 units, unless the plot says otherwise.
+  /// The width and height in which marks are drawn, unless the plot sets ``units``.
   static let size = 1000.0
 
   var kind = ""
-  /// In CSS pixels.
+  /// The height in CSS pixels.
   var height: Int
-  /// What the plot shows, in a sentence, for those who cannot see it.
+  /// A sentence that says what the plot shows, for screen readers.
   var summary: String
   var marks: String
   var units = (width: Plot.size, height: Plot.size)
@@ -48,7 +48,7 @@ struct Plot {
   }
 
   private func texts(_ texts: [Text], _ side: String, _ edge: String) -> String {
-    // The marks' sentence says what these say.
+    // Screen readers read the summary instead.
     element(
       "div", ["class": side, "aria-hidden": "true"],
       texts.map { text in
@@ -62,7 +62,7 @@ struct Plot {
   private func share(_ value: Double) -> String { "\(coordinate(value * 100))%" }
 }
 
-/// Pushes labels apart, upwards, so that they are at least `gap` from one another, and back below `limit`.
+/// Moves labels upwards until they are at least `gap` apart, then down again until they are below `limit`.
 ///
 /// - Returns: the positions in the order of the input.
 package func spread(_ positions: [Double], gap: Double, limit: Double = 1) -> [Double] {
@@ -80,15 +80,15 @@ package func spread(_ positions: [Double], gap: Double, limit: Double = 1) -> [D
 }
 
 extension Series {
-  /// The line through the points.
+  /// Returns the line through the points.
   func path(_ x: Axis, _ y: Axis, style: String, title: String = "") -> String {
     if points.isEmpty { return "" }
     let data = points.enumerated().map { "\($0 == 0 ? "M" : $0 == 1 ? "L" : " ")\(place($1, x, y))" }.joined()
-    // A single point is a line of no length, which a round cap makes a dot.
+    // A single point is a line without length, which a round cap draws as a dot.
     return points.count == 1 ? shape(data + "h0", "dot \(style)", title) : shape(data, style, title)
   }
 
-  /// A dot at each point, with its value as its tooltip.
+  /// Returns a dot at each point, with its value as a tooltip.
   func dots(_ x: Axis, _ y: Axis, style: String, title: (Point) -> String) -> String {
     points.map { shape("M\(place($0, x, y))h0", "dot \(style)", title($0)) }.joined()
   }
@@ -103,7 +103,7 @@ extension Series {
   }
 }
 
-/// Horizontal lines behind the marks.
+/// Returns horizontal lines behind the marks.
 func gridLines(_ positions: [Double], style: String = "grid") -> String {
   let data = positions.map { "M0 \(coordinate((1 - $0) * Plot.size))h\(coordinate(Plot.size))" }.joined()
   return positions.isEmpty ? "" : element("path", ["class": style, "d": data])

@@ -1,6 +1,6 @@
 internal import MoERun
 
-/// The name, a sentence about what was trained, and the figures one looks for first.
+/// Returns the head of the page: the name, a paragraph about the training, and the most important figures.
 func headerSection(_ facts: RunFacts, _ names: [String]) -> String {
   let beside =
     names.count == 1
@@ -12,7 +12,7 @@ func headerSection(_ facts: RunFacts, _ names: [String]) -> String {
       + element("p", ["class": "lead"], escaped(summary(facts))) + figures(facts))
 }
 
-/// What was trained, on what, and what came of it.
+/// Returns the paragraph that says what was trained, on which texts and on which machine.
 private func summary(_ facts: RunFacts) -> String {
   let run = facts.run.description
   let share =
@@ -20,7 +20,7 @@ private func summary(_ facts: RunFacts) -> String {
   let size = abbreviated(Double(run.parameters.total))
   let active =
     share < 0.9995
-    ? ", of which \(abbreviated(Double(run.parameters.activePerToken))) (\(percent(share))) work on each byte"
+    ? ", of which \(abbreviated(Double(run.parameters.activePerToken))) (\(percent(share))) are used for each byte"
     : ""
   var labels: [String] = []
   for file in run.data.files where !labels.contains(file.label) { labels.append(file.label) }
@@ -32,7 +32,7 @@ private func summary(_ facts: RunFacts) -> String {
     + "\(run.machine.isa) and \(counted(run.machine.threads, "thread"))."
 }
 
-/// Layers, experts and choices.
+/// Returns the sentence about layers, experts and choices.
 private func experts(_ facts: RunFacts) -> String {
   let counts = facts.layers.map(\.experts)
   guard let choices = facts.choicesPerToken else { return "It is dense: no layer has experts." }
@@ -79,7 +79,7 @@ private func figures(_ facts: RunFacts) -> String {
   return element("dl", ["class": "figures"], items.joined())
 }
 
-/// Seconds in the units one would say them in.
+/// Returns a time in seconds, minutes, or hours and minutes.
 func duration(_ seconds: Double) -> String {
   if seconds < 120 { return "\(short(seconds))\u{202f}s" }
   let minutes = Int((seconds / 60).rounded())

@@ -1,15 +1,15 @@
 import Foundation
 import MoERun
 
-/// Where the choices went over time, a card a layer: load map, and below it, over the same steps, how uneven the
-/// load was, what was dropped, and its entropy.
+/// Returns the section about expert load, with one card per layer. A card has the load map and, over the same steps,
+/// the load's coefficient of variation, the dropped choices and the entropy.
 func loadSection(_ facts: RunFacts) -> String {
   let layers = facts.layers
   if layers.isEmpty {
     return section(
-      "load", "Expert load", "This run is dense: no layer has experts, so that there is no load.", "")
+      "load", "Expert load", "This run is dense: no layer has experts, so there is no load.", "")
   }
-  // Few cells for many experts: the page stays small.
+  // With many experts there are fewer columns, so that the page stays small.
   let columns = min(120, max(24, 40_000 / layers.reduce(0) { $0 + $1.experts }))
   let ranges = StripRanges(facts)
   let cards = layers.indices.map { loadCard(facts, $0, columns: columns, ranges) }
@@ -36,7 +36,7 @@ private func loadSentence(_ facts: RunFacts) -> String {
     + "\(fixed(most.ratio, 2)) × the balanced load; \(dropped)."
 }
 
-/// What the colours of the load map mean.
+/// Returns the legend of the load map.
 private func loadKey() -> String {
   let bounds = ["¼", "½", "¾", "0.9", "1.1", "1⅓", "2", "4"]
   let levels = (-4...4).map { level in
@@ -50,7 +50,7 @@ private func loadKey() -> String {
       + element("span", [:], "balanced in the middle"))
 }
 
-/// The axes that the layers' strips share, so that they can be compared.
+/// The axes that the small curves of all layers share, so that layers can be compared.
 private struct StripRanges {
   var x: Axis
   var variation: Axis
@@ -113,7 +113,7 @@ private func loadMapPlot(_ facts: RunFacts, _ index: Int, columns: Int) -> Strin
   return figure(plot.html, caption: escaped(caption), style: "first")
 }
 
-/// A small curve over the steps, with its last value beside its name.
+/// Returns a small curve over the steps, with its last value beside its name.
 private func strip(
   _ facts: RunFacts, _ x: Axis, _ y: Axis, _ name: String, _ remark: String, mark: Double? = nil,
   format: (Double) -> String, value: (StepRecord) -> Double, isLast: Bool = false

@@ -1,12 +1,12 @@
 internal import MoERun
 
-/// Loss over steps for every run, and the same in a table.
+/// Returns the section about loss: a plot over steps of every run, and a table of final values.
 func lossSection(_ facts: [RunFacts], _ names: [String]) -> String {
   let several = facts.count > 1
   let legend =
     several
     ? "Each colour is a run: the line is its training loss, smoothed, the dots its validation loss."
-    : "The line is the training loss, smoothed; faint behind it each step's; dots are the validation loss."
+    : "The line is the training loss, smoothed; the faint line behind it is unsmoothed; dots are the validation loss."
   let radius = smoothingRadius(facts[0].run.steps.count)
   let smoothing = radius > 0 ? " Smoothed: the mean of up to \(2 * radius + 1) steps." : ""
   return section(
@@ -67,7 +67,7 @@ private func lossPlot(_ facts: [RunFacts], _ names: [String]) -> String {
   ).html
 }
 
-/// The runs' names beside the ends of their lines, or both lines' names where there is one run.
+/// Returns the runs' names beside the ends of their lines, or the names of both lines if there is one run.
 private func lossLabels(
   _ facts: [RunFacts], _ names: [String], _ smooth: [Series], _ validation: [Series], _ y: Axis
 ) -> [Plot.Label] {
@@ -80,7 +80,7 @@ private func lossLabels(
   }
   ends.sort { $0.value < $1.value }
   let positions = ends.map { y.position($0.value) }
-  // Losses fall, so that there is room above their ends; of two lines the lower one has its label below.
+  // Losses fall, so there is room above the ends of the lines. Of two lines, the lower one has its label below.
   let lines =
     ends.count == 2 && positions[0] > 0.1
     ? [positions[0] - 0.085, positions[1] + 0.025]
@@ -115,37 +115,37 @@ private func lossTable(_ facts: [RunFacts], _ names: [String]) -> String {
   }
   return scrollingTable(
     "Final values: losses in nats per byte; training loss and dropped choices are means of the last tenth of the "
-      + "steps, bits per byte are of the validation loss where there is one.",
+      + "steps; bits per byte are of the validation loss if there is one.",
     head: element("tr", [:], columns.map { element("th", ["scope": "col"], escaped($0)) }.joined()),
     body: rows.joined(), style: "numbers", name: "Final values of each run")
 }
 
-/// An axis around the losses, from a round value below.
+/// Returns an axis around the losses, with a margin on both sides.
 private func lossAxis(_ values: [Double]) -> Axis {
   let (low, high) = (values.min() ?? 0, values.max() ?? 1)
   let margin = max((high - low) * 0.06, high * 0.01)
   return Axis(max(0, low - margin), high + margin)
 }
 
-/// All steps of all runs; a single step is the axis' end.
+/// Returns the axis of all steps of all runs. A single step is at its end.
 func stepAxis(_ facts: [RunFacts]) -> Axis {
   let first = facts.map { $0.run.steps.first!.step }.min()!
   let last = facts.map { $0.run.steps.last!.step }.max()!
   return Axis(Double(min(first, last - 1)), Double(last))
 }
 
-/// Round steps below the axis up to a share of it, and its end.
+/// Returns round steps below the axis up to a share of it, and its end.
 func stepTicks(_ x: Axis, _ count: Int = 5, upTo share: Double = 0.86) -> [Plot.Text] {
   x.wholeTicks(count).filter { (0.04...share).contains(x.position($0)) }
     .map { step in
-      // A phone has no room for it beside the last one.
+      // A phone has no room for this label beside the last one.
       .init(position: x.position(step), text: grouped(Int(step)), style: x.position(step) > 0.7 ? "wide" : "")
     }
     + [.init(position: 1, text: "step \(grouped(Int(x.upper)))", style: "end")]
 }
 
-/// How far a smoothed point looks to each side: a hundredth of the run.
+/// Returns the number of points to each side over which a point is smoothed: a hundredth of the run.
 func smoothingRadius(_ count: Int) -> Int { count / 100 }
 
-/// The class of a line's colour.
+/// Returns the class of a line's colour.
 func lineStyle(_ index: Int) -> String { "r\(index % Palette.lineCount)" }

@@ -1,16 +1,16 @@
 internal import MoERun
 
-/// A static page about training runs.
+/// A static HTML page about training runs.
 public struct Report {
   private let runs: [RecordedRun]
 
-  /// - Parameter runs: one or more; the first is the subject, the others stand beside it where runs are compared.
+  /// - Parameter runs: one or more runs. The page is about the first one and compares it with the others.
   public init(_ runs: [RecordedRun]) {
     precondition(!runs.isEmpty, "a report needs a run")
     self.runs = runs
   }
 
-  /// One HTML document, without scripts, that loads nothing: its policy forbids it.
+  /// The page as one HTML document. It has no script and loads nothing, and its content security policy forbids both.
   public var html: String {
     let names = runNames(runs)
     let facts = runs.map(RunFacts.init)
@@ -46,38 +46,38 @@ public struct Report {
     var notes = runs.flatMap(\.notes)
     if runs.contains(where: { $0.steps.count > curvePoints }) {
       notes.append(
-        "Long series are thinned to be drawn: smoothed curves and strips to \(curvePoints) means, raw losses to the "
-          + "lowest and highest value of \(curvePoints) stretches of steps.")
+        "Long series are drawn with fewer points: smoothed curves with \(curvePoints) means, raw losses with the "
+          + "lowest and highest value of \(curvePoints) ranges of steps.")
     }
     notes.append("swift-moe \(facts.run.description.version) · nothing on this page comes from elsewhere.")
     return element("footer", [:], notes.map { element("p", [:], escaped($0)) }.joined())
   }
 }
 
-/// At most so many points, or pairs of them, are drawn of a curve.
+/// The largest number of points, or of pairs of points, with which a curve is drawn.
 let curvePoints = 300
 
-/// The runs' names, made unlike one another where folders share one.
+/// Returns the runs' names, with a number added to names that several runs have.
 package func runNames(_ runs: [RecordedRun]) -> [String] {
   runs.enumerated().map { index, run in
     runs.count { $0.name == run.name } == 1 ? run.name : "\(run.name) (\(index + 1))"
   }
 }
 
-/// A section with its heading and a sentence below it, which is markup already.
+/// Returns a section with its heading and a paragraph below it, which must be markup already.
 func section(_ id: String, _ title: String, _ lead: String, _ contents: String) -> String {
   element(
     "section", ["id": id, "aria-labelledby": "h-\(id)"],
     element("h2", ["id": "h-\(id)"], escaped(title)) + element("p", ["class": "lead"], lead) + contents)
 }
 
-/// A figure with its caption, which is markup already.
+/// Returns a figure with its caption, which must be markup already.
 func figure(_ contents: String, caption: String, style: String = "") -> String {
   element(
     "figure", style.isEmpty ? [:] : ["class": style], contents + element("figcaption", [:], caption))
 }
 
-/// A table that scrolls by itself where it is wider than the page, with its caption, which is markup already.
+/// Returns a table that scrolls by itself if it is wider than the page, with its caption, which must be markup already.
 func scrollingTable(_ caption: String, head: String, body: String, style: String, name: String) -> String {
   let table = element(
     "table", ["class": style, "aria-label": name], element("thead", [:], head) + element("tbody", [:], body))

@@ -1,6 +1,6 @@
 internal import MoERun
 
-/// The numbers that several parts of the page tell of a run.
+/// The numbers of a run that several parts of the page show.
 struct RunFacts {
   let run: RecordedRun
   /// The last tenth of the steps, over which final values are averaged.
@@ -16,16 +16,16 @@ struct RunFacts {
   var tokensPerSecond: Double { median(run.steps.map(\.tokensPerSecond)) }
   var seconds: Double { run.steps.reduce(0) { $0 + $1.seconds } }
 
-  /// The newest validation and the best.
+  /// The newest validation and the best one.
   var validation: (last: Double, best: (step: Int, loss: Double))? {
     let measured = run.steps.compactMap { record in record.validationLoss.map { (record.step, $0) } }
     return measured.last.map { ($0.1, measured.min { $0.1 < $1.1 }!) }
   }
 
-  /// A layer and its experts' number.
+  /// Each layer with experts, and its number of experts.
   var layers: [(layer: Int, experts: Int)] { run.steps[0].layers.map { ($0.layer, $0.load.count) } }
 
-  /// Choices a byte, from the first step's load.
+  /// The choices per byte, from the load of the first step.
   var choicesPerToken: Double? {
     run.steps[0].layers.first.map { Double($0.choices) / Double(max(1, run.steps[0].tokens)) }
   }
@@ -39,11 +39,10 @@ struct RunFacts {
     tail.reduce(0) { $0 + value($1) } / Double(tail.count)
   }
 
-  /// “of the last step”, “of the last 40 steps”.
+  /// “the last step”, “the last 40 steps”.
   var tailName: String { tail.count == 1 ? "the last step" : "the last \(grouped(tail.count)) steps" }
 
-  /// The stages in the order of a step, and the seconds of each in the mean; what no stage accounts for is the
-  /// last.
+  /// The stages in the order of a step, with their mean seconds. The last one is the time outside all stages.
   var stages: [(name: String, seconds: Double)] {
     let known = [
       "data", "embedding", "attention", "feed_forward", "moe", "head", "optimizer", "communication",
@@ -61,13 +60,13 @@ struct RunFacts {
   }
 }
 
-/// Bits in a nat: log₂ e.
+/// The number of bits in a nat: log₂ e.
 let bitsPerNat = 1.4426950408889634
 
-/// “a”, “a and b”, “a, b and c”.
+/// Returns “a”, “a and b”, “a, b and c”.
 func listed(_ names: [String]) -> String {
   names.count < 2 ? names.joined() : names.dropLast().joined(separator: ", ") + " and " + names.last!
 }
 
-/// “1 step”, “2 steps”.
+/// Returns “1 step”, “2 steps”.
 func counted(_ count: Int, _ noun: String) -> String { "\(grouped(count)) \(noun)\(count == 1 ? "" : "s")" }

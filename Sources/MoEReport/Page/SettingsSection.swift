@@ -1,4 +1,5 @@
-/// Everything that `run.json` says, a column a run; settings in which the runs differ are marked.
+/// Returns the section with all settings of `run.json`, with one column per run. Settings in which the runs differ
+/// are marked.
 func settingsSection(_ facts: [RunFacts], _ names: [String]) -> String {
   let runs = facts.map { Dictionary($0.run.settings.map { ($0.path, $0.value) }) { first, _ in first } }
   var paths = facts[0].run.settings.map(\.path)
@@ -22,11 +23,12 @@ func settingsSection(_ facts: [RunFacts], _ names: [String]) -> String {
   return section(
     "settings", "Settings", lead,
     scrollingTable(
-      "Objects are flattened: a dot leads to a member.", head: element("tr", [:], head), body: rows.joined(),
+      "Nested settings are written with dots: training.steps is the setting steps inside training.",
+      head: element("tr", [:], head), body: rows.joined(),
       style: "settings", name: "Settings"))
 }
 
-/// What one looks for first stands first, and the list of texts last.
+/// Returns the place of a setting: the most important ones first, the list of texts last.
 private func rank(_ path: String) -> Int {
   let order = [
     "preset", "seed", "model", "training", "parameters", "flops_per_token", "machine", "version", "format",
@@ -34,7 +36,7 @@ private func rank(_ path: String) -> Int {
   return order.firstIndex { path == $0 || path.hasPrefix("\($0).") } ?? (path.hasPrefix("data") ? 99 : 50)
 }
 
-/// Escaped text that may break after dots, slashes and underscores.
+/// Returns escaped text that may break after dots, slashes and underscores.
 private func breakable(_ text: String) -> String {
   text.unicodeScalars.map { "./_".unicodeScalars.contains($0) ? "\(escaped($0))<wbr>" : escaped($0) }.joined()
 }

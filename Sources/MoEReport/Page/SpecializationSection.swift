@@ -1,7 +1,7 @@
 import Foundation
 import MoERun
 
-/// Which labels and which kinds of characters each expert gets, a card a layer.
+/// Returns the section about labels and kinds of characters of each expert, with one card per layer.
 func specializationSection(_ facts: RunFacts) -> String {
   guard let routing = facts.run.routing, !routing.layers.isEmpty else { return "" }
   let cards = routing.layers.indices.flatMap { layer in
@@ -23,13 +23,13 @@ func specializationSection(_ facts: RunFacts) -> String {
     element("div", ["class": "cards two"], cards.joined()))
 }
 
-/// How specialised a layer's experts are, in a sentence or two.
+/// Returns one or two sentences that say how specialised a layer's experts are.
 package func specializationSentence(_ found: Specialization, _ names: [String], _ noun: String, layer: Int)
   -> String
 {
   if found.maximum < 1e-12 {
     return
-      "In layer \(layer) an expert can tell nothing of the \(noun): one expert, or one \(noun), has all bytes."
+      "In layer \(layer) an expert has no information about the \(noun): one expert, or one \(noun), has all bytes."
   }
   let degree =
     switch found.ratio {
@@ -39,8 +39,8 @@ package func specializationSentence(_ found: Specialization, _ names: [String], 
     default: "strongly"
     }
   var text =
-    "The experts of layer \(layer) are \(degree) specialised by \(noun): a byte's expert tells "
-    + "\(short(found.information)) of \(short(found.maximum)) bits of it (\(percent(found.ratio))"
+    "The experts of layer \(layer) are \(degree) specialised by \(noun): a byte's expert has "
+    + "\(short(found.information)) of at most \(short(found.maximum)) bits of information about it (\(percent(found.ratio))"
   text +=
     found.chance > found.information / 10 ? ", of which chance makes about \(short(found.chance)))." : ")."
   if let expert = found.strongest {
@@ -53,7 +53,7 @@ package func specializationSentence(_ found: Specialization, _ names: [String], 
 
 private let nothingReached = "No byte of the held-out text reached an expert."
 
-/// At most so many experts have a row.
+/// The largest number of experts that have a row.
 private let rowLimit = 32
 
 private func shareTable(
@@ -73,7 +73,7 @@ private func shareTable(
     totals[column] == 0 ? 0 : Double(counts[expert][column]) / Double(totals[column])
   }
   let experts = shownExperts(counts)
-  // A table of nearly balanced shares looks calm: the ramp ends at three times balance or above.
+  // The ramp ends at three times the balanced share or above, so that a nearly balanced table has no strong colours.
   let most = experts.flatMap { expert in names.indices.map { share(expert, $0) } }.max() ?? 1
   let top = max(most, min(1, 3 / Double(counts.count)))
   let digits = counts.count > 24 ? 1 : 0
@@ -94,7 +94,7 @@ private func shareTable(
   }
   let omitted =
     experts.count < counts.count
-    ? " The \(experts.count) of \(counts.count) experts that tell most are shown." : ""
+    ? " The \(experts.count) of \(counts.count) most specialised experts are shown." : ""
   let head = element(
     "tr", [:],
     element("th", ["scope": "col"], "<span class=\"wide\">expert</span>")
@@ -110,21 +110,21 @@ private func shareTable(
         name: "Layer \(routing.layers[layer]), expert × \(noun)"))
 }
 
-/// An escaped name, which may break in the middle where it is one long word.
+/// Returns an escaped name that may break in the middle if it is one long word.
 private func hyphenated(_ name: String) -> String {
   let isLong = name.count > 9 && name.allSatisfy(\.isLetter)
   return isLong
     ? escaped(name.prefix(name.count / 2)) + "&shy;" + escaped(name.dropFirst(name.count / 2)) : escaped(name)
 }
 
-/// A share in per cent, without its sign.
+/// Returns a share in per cent, without the sign.
 private func cell(_ share: Double, _ digits: Int) -> String {
   let value = share * 100
   if value == 0 { return "0" }
   return digits == 0 ? (value < 0.5 ? "<1" : fixed(value, 0)) : (value < 0.05 ? "<.1" : fixed(value, digits))
 }
 
-/// All experts, or, of many, those that add most to the mutual information, by number.
+/// Returns all experts, or the ``rowLimit`` experts that add most to the mutual information, in ascending order.
 private func shownExperts(_ counts: [[Int]]) -> [Int] {
   if counts.count <= rowLimit { return Array(counts.indices) }
   let all = Double(counts.joined().reduce(0, +))

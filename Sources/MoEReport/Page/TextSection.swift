@@ -1,13 +1,12 @@
 internal import MoERun
 
-/// A character of a sample: what is shown, and where its bytes begin.
+/// A character of a sample, and the places of its bytes.
 package struct SampleCharacter: Equatable {
-  /// Not yet escaped; U+FFFD where bytes are not UTF-8.
+  /// The character, not yet escaped; U+FFFD if the bytes are not UTF-8.
   package var scalar: Unicode.Scalar
   package var bytes: Range<Int>
 
-  /// Decodes bytes; those that are not UTF-8 become one replacement character for each error that the decoder
-  /// finds.
+  /// Decodes bytes. Each error that the decoder finds becomes one replacement character.
   package static func decode(_ bytes: [UInt8]) -> [SampleCharacter] {
     var parser = Unicode.UTF8.ForwardParser()
     var iterator = bytes.makeIterator()
@@ -25,7 +24,7 @@ package struct SampleCharacter: Equatable {
     }
   }
 
-  /// Markup in which line ends and tabs can be seen, so that their colour can.
+  /// The markup of the character. Line ends and tabs are visible, so that their colour is visible too.
   var markup: String {
     switch scalar {
     case "\n": "↵\n"
@@ -35,7 +34,8 @@ package struct SampleCharacter: Equatable {
   }
 }
 
-/// Held-out text, each character in the colour of its expert; radio buttons choose the layer.
+/// Returns the section of held-out text, with each character in the colour of its expert. Radio buttons choose the
+/// layer.
 func textSection(_ facts: RunFacts) -> String {
   guard let routing = facts.run.routing, !routing.samples.isEmpty, !routing.layers.isEmpty else { return "" }
   let samples = shownSamples(routing)
@@ -62,20 +62,20 @@ func textSection(_ facts: RunFacts) -> String {
       radios.joined() + element("div", ["class": "views"], panels.joined())))
 }
 
-/// The rules that show the view of the checked button.
+/// Returns the style rules that show the view of the checked button.
 func viewRules(_ run: RecordedRun) -> String {
   let count = (run.routing?.layers.count ?? 0) + 1
   let rules = (0..<count).map { "#v\($0):checked~.views>#w\($0)" }.joined(separator: ",")
   return "\(rules){display:block}"
 }
 
-/// A passage, as far as it is shown.
+/// The part of a passage that is shown.
 private struct ShownSample {
   var sample: RoutingMap.Sample
   var characters: [SampleCharacter]
 }
 
-/// The beginnings of the samples: as many characters as all layers' views together can show on a small page.
+/// Returns the beginnings of the samples. Their length is limited so that the views of all layers make a small page.
 private func shownSamples(_ routing: RoutingMap) -> [ShownSample] {
   let views = routing.layers.count + 1
   let limit = max(40, 12_000 / (views * routing.samples.count))
@@ -109,7 +109,7 @@ private func expertView(_ routing: RoutingMap, _ layer: Int, _ samples: [ShownSa
 
 private func lossView(_ samples: [ShownSample]) -> String {
   let last = Palette.rampCount - 1
-  // Eight bits are what a byte costs that one knows nothing of.
+  // A byte about which nothing is known costs eight bits.
   let top = 8 / bitsPerNat
   let passages = samples.map { shown in
     passage(shown) { character in
@@ -128,7 +128,7 @@ private func lossView(_ samples: [ShownSample]) -> String {
       + element("span", [:], "\(fixed(top, 1)) (8 bits) or more")) + passages.joined()
 }
 
-/// A passage in which neighbours with the same class share an element.
+/// Returns a passage in which neighbouring characters of one class share an element.
 private func passage(
   _ shown: ShownSample, _ style: (SampleCharacter) -> (name: String, title: String)
 ) -> String {
@@ -148,10 +148,10 @@ private func passage(
   return element("h3", ["class": "label"], label) + element("p", ["class": "passage", "dir": "auto"], markup)
 }
 
-/// The class of an expert's colour; few experts have a palette of their own.
+/// Returns the class of an expert's colour. Up to eight experts have a palette of their own.
 func expertStyle(_ expert: Int, of count: Int) -> String { count <= 8 ? "e\(expert)" : "m\(expert)" }
 
-/// The classes of the experts that a run's samples can show.
+/// Returns the classes of the experts that a run's samples can show.
 func expertStyles(_ run: RecordedRun) -> [(name: String, index: Int, count: Int)] {
   let counts = run.routing?.experts ?? []
   var styles: [(String, Int, Int)] = []
@@ -160,7 +160,7 @@ func expertStyles(_ run: RecordedRun) -> [(name: String, index: Int, count: Int)
   return styles
 }
 
-/// The text that the model wrote.
+/// Returns the section with the text that the model wrote.
 func generatedSection(_ facts: RunFacts) -> String {
   guard let sample = facts.run.sample, !sample.isEmpty else { return "" }
   let limit = 6000

@@ -1,13 +1,13 @@
 internal import MoERun
 
-/// Where a step's time goes, and tokens per second over the steps.
+/// Returns the section about time: the stages of a step, and tokens per second over the steps.
 func timeSection(_ facts: RunFacts) -> String {
   let stages = facts.stages
   let total = stages.reduce(0) { $0 + $1.seconds }
   let largest = stages.max { $0.seconds < $1.seconds }
   let lead =
     largest.map {
-      "A step takes \(milliseconds(total)) in the mean; the largest part, \(percent(total == 0 ? 0 : $0.seconds / total)), "
+      "A step takes \(milliseconds(total)) on average; the largest part, \(percent(total == 0 ? 0 : $0.seconds / total)), "
         + "is \(stageName($0.name))."
     } ?? "No stage was timed."
   return section(

@@ -21,14 +21,14 @@ package struct CheckpointRanks {
 
   /// The values of each rank, in order of rank. A collective.
   func gather<Element: BitwiseCopyable>(_ values: [Element], step: String) throws -> [[Element]] {
-    try communicator?.allGatherLists(values, step: step) ?? [values]
+    try communicator?.allGatherLists(values, during: step) ?? [values]
   }
 
   /// The strings of each rank, which have no zero byte, in order of rank. A collective.
   func gather(_ strings: [String], step: String) throws -> [[String]] {
     guard let communicator else { return [strings] }
     let bytes: [UInt8] = strings.flatMap { Array($0.utf8) + [UInt8(0)] }
-    return try communicator.allGatherLists(bytes, step: step).map { list in
+    return try communicator.allGatherLists(bytes, during: step).map { list in
       list.split(separator: 0, omittingEmptySubsequences: false).dropLast().map { bytes in
         String(decoding: bytes, as: UTF8.self)
       }

@@ -32,7 +32,7 @@ package func redistribute(
     }
     counts.append(sent.count - before)
   }
-  let (received, _) = try communicator.allToAll(sent, counts: counts, step: label)
+  let (received, _) = try communicator.allToAll(sent, counts: counts, during: label)
   let targets = Dictionary(wanted.map { ($0.name, $0) }) { first, _ in first }
   var first = 0
   for source in 0..<communicator.size {

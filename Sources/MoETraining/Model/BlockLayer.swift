@@ -11,7 +11,7 @@ enum BlockLayer {
   var held: MoELayer {
     switch self {
     case .whole(let layer): layer
-    case .spread(let layer): layer.part
+    case .spread(let layer): layer.localLayer
     }
   }
 

@@ -46,7 +46,7 @@ public final class Decoder {
       attend(layer.attention, state.attentionNorm.normed, cache: caches[index], execution)
       layer.feedForwardNorm.forward(
         state.attentionNorm.sum, addend: pass.branch, into: state.feedForwardNorm, execution: execution)
-      try evaluate(layer.feedForward, index, execution)
+      try evaluate(layer.feedForward, index)
       stream = state.feedForwardNorm.sum
       addend = pass.branch
     }
@@ -63,15 +63,15 @@ public final class Decoder {
 
   /// The feed-forward block of one byte; where its experts are spread, the first rank brings the byte and gives all what
   /// they made of it.
-  private func evaluate(_ feedForward: FeedForward, _ index: Int, _ execution: Execution) throws {
-    let own = feedForward.isSpread ? none ?? pass : pass
-    try feedForward.evaluate(
-      own.layers[index].feedForwardNorm.normed, state: own.layers[index].feedForward, into: own.branch,
-      workspace: &model.workspace, execution: execution)
-    guard feedForward.isSpread, let communicator = model.ranks?.communicator else { return }
+  private func evaluate(_ feedForward: FeedForward, _ index: Int) throws {
+    let own = feedForward.layer.isSpread ? none ?? pass : pass
+    try feedForward.layer.evaluate(
+      own.layers[index].feedForwardNorm.normed.activations, into: &own.branch.activations,
+      record: &own.layers[index].feedForward.evaluation)
+    guard feedForward.layer.isSpread, let communicator = model.ranks?.communicator else { return }
     let row = unsafe UnsafeMutableBufferPointer(
       start: pass.branch.floats, count: model.configuration.hiddenSize)
-    let whole = try communicator.broadcast(unsafe Array(row), root: 0, step: "a byte of text")
+    let whole = try communicator.broadcast(unsafe Array(row), root: 0, during: "a byte of text")
     _ = unsafe row.update(fromContentsOf: whole)
   }
 
@@ -82,9 +82,8 @@ public final class Decoder {
     let row = unsafe cache.floats + position * 3 * hidden
     unsafe attention.queryKeyValue.forward(
       x.floats, sequences: 1, length: 1, into: row, execution: execution)
-    unsafe moe_rotate(
-      execution.cValue, row, 1, Int64(3 * hidden), 1, Int64(position), Int64(2 * attention.headCount),
-      Int64(size), attention.positions.cosines.floats, attention.positions.sines.floats, false)
+    var rotary = unsafe attention.rotary(length: 1, first: position)
+    unsafe moe_rotate(execution.cValue, &rotary, row, 1, Int64(3 * hidden), false)
     let context = unsafe pass.attentionScratch.contextGradient.floats
     for head in 0..<attention.headCount {
       let keys = unsafe cache.floats + hidden + head * size

@@ -17,30 +17,30 @@ struct InitialWeights {
       rows: rows, columns: columns, deviation: scale / Float(columns).squareRoot(), using: &generator)
   }
 
-  /// A layer's experts, router and dense branch; the router begins at √0.1 of the usual (Switch §2.4).
-  func layer(_ configuration: MoEConfiguration, isRouted: Bool, hasSelectionBias: Bool, index: Int) -> Source
-  {
-    Source(
-      weights: self, configuration: configuration, isRouted: isRouted, hasSelectionBias: hasSelectionBias,
-      firstPlace: (index + 1) << 24)
+  /// Returns the router, experts and dense branch of a layer; the router begins at √0.1 of the usual (Switch §2.4),
+  /// biases begin at 0.
+  ///
+  /// - Parameter configuration: what `block` computes.
+  func layer(_ configuration: MoEConfiguration, _ block: FeedForwardBlock, index: Int) -> Source {
+    Source(weights: self, configuration: configuration, block: block, firstPlace: (index + 1) << 24)
   }
 
   /// Parameters of one layer, made when they are asked for.
   struct Source: MoEWeightSource {
     let weights: InitialWeights
     let configuration: MoEConfiguration
-    let isRouted: Bool
-    let hasSelectionBias: Bool
+    let block: FeedForwardBlock
     let firstPlace: Int
 
     func router() -> RouterWeights {
       let (experts, hidden) = (configuration.expertCount, configuration.hiddenSize)
       let weight =
-        isRouted
+        block.isMoE
         ? weights.matrix(experts, hidden, scale: 0.316_227_77, place: firstPlace)
         : Matrix(rows: experts, columns: hidden)
       return RouterWeights(
-        weight: weight, selectionBias: hasSelectionBias ? Array(repeating: 0, count: experts) : nil)
+        weight: weight, bias: block.isMoE ? bias(experts) : nil,
+        selectionBias: block.routing == .deepSeekV3 ? Array(repeating: 0, count: experts) : nil)
     }
 
     func expert(_ index: Int) -> FeedForwardWeights {
@@ -52,10 +52,11 @@ struct InitialWeights {
     }
 
     func denseBranchGate() -> BranchGateWeights {
-      BranchGateWeights(
+      let rows = configuration.denseBranch?.gateRows ?? 0
+      return BranchGateWeights(
         weight: weights.matrix(
-          configuration.denseBranch?.gateRows ?? 0, configuration.hiddenSize, scale: 0.316_227_77,
-          place: firstPlace + 1))
+          rows, configuration.hiddenSize, scale: 0.316_227_77, place: firstPlace + 1),
+        bias: bias(rows))
     }
 
     private func network(_ inner: Int, place: Int) -> FeedForwardWeights {
@@ -63,7 +64,14 @@ struct InitialWeights {
       return FeedForwardWeights(
         gate: configuration.activation.isGated ? weights.matrix(inner, hidden, place: place + 2) : nil,
         up: weights.matrix(inner, hidden, place: place),
-        down: weights.matrix(hidden, inner, scale: weights.outputScale, place: place + 1))
+        down: weights.matrix(hidden, inner, scale: weights.outputScale, place: place + 1),
+        gateBias: configuration.activation.isGated ? bias(inner) : nil, upBias: bias(inner),
+        downBias: bias(hidden))
+    }
+
+    /// Zeros where the block has biases.
+    private func bias(_ count: Int) -> [Float]? {
+      block.hasBiases ? Array(repeating: 0, count: count) : nil
     }
   }
 }

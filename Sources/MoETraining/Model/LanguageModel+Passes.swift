@@ -22,17 +22,18 @@ extension LanguageModel {
         layer.feedForwardNorm.forward(
           state.attentionNorm.sum, addend: pass.branch, into: state.feedForwardNorm, execution: execution)
         let (input, kept) = (state.feedForwardNorm.normed, state.feedForward)
+        let feedForward = layer.feedForward
         do {
           if let noise {
-            try layer.feedForward.forward(
-              input, noise: noise, state: kept, into: pass.branch, workspace: &workspace, execution: execution
-            )
+            try feedForward.layer.forward(
+              input.activations, noise: feedForward.noise(of: noise), recording: kept.recording,
+              into: &pass.branch.activations)
           } else {
-            try layer.feedForward.evaluate(
-              input, state: kept, into: pass.branch, workspace: &workspace, execution: execution)
+            try feedForward.layer.evaluate(
+              input.activations, into: &pass.branch.activations, record: &kept.evaluation)
           }
         } catch MoEError.notFinite(let what, let token) {
-          if ranks != nil, !layer.feedForward.isSpread {
+          if ranks != nil, !feedForward.layer.isSpread {
             // The other ranks do not know yet; no numbers follow from here, which the next router or the loss tells all.
             unsafe pass.branch.floats.update(
               repeating: .nan, count: pass.tokenCount * configuration.hiddenSize)
@@ -85,12 +86,12 @@ extension LanguageModel {
       let feedForward = layer.feedForward
       try clock.measure(feedForward.block.stage) {
         try goBack(
-          pass, of: part, through: feedForward.isSpread ? [] : feedForward.parameters,
+          pass, of: part, through: feedForward.layer.isSpread ? [] : feedForward.parameters,
           after: layer.feedForwardNorm, state: state.feedForwardNorm
         ) { calls in
-          try feedForward.backward(
-            calls, pass.stream, input: state.feedForwardNorm.normed, state: state.feedForward,
-            losses: losses[index], into: pass.inward, workspace: &workspace, execution: execution)
+          try feedForward.layer.backward(
+            calls, pass.stream.activations, input: state.feedForwardNorm.normed.activations,
+            recording: state.feedForward.recording, losses: losses[index], into: &pass.inward.activations)
         }
       }
       try clock.measure(.attention) {

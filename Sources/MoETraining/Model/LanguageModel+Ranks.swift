@@ -33,14 +33,14 @@ extension LanguageModel {
       let buffer = unsafe MessageBuffer(
         UnsafeMutableRawBufferPointer(start: memory.base, count: memory.byteCount), of: memory)
       try ranks.communicator.startAllReduce(
-        buffer, of: Float.self, count: parameter.count, .sum, step: "the gradients of \(parameter.name)"
+        buffer, of: Float.self, count: parameter.count, .sum, during: "the gradients of \(parameter.name)"
       ).wait()
     }
   }
 
   /// The parameters whose gradients no layer adds up over ranks itself.
   private var sharedParameters: [Parameter] {
-    let spread = layers.filter(\.feedForward.isSpread).flatMap(\.feedForward.parameters)
+    let spread = layers.filter(\.feedForward.layer.isSpread).flatMap(\.feedForward.parameters)
     return parameters.filter { parameter in !spread.contains { $0 === parameter } }
   }
 
@@ -52,7 +52,7 @@ extension LanguageModel {
 
   /// Sums of counts over all ranks.
   func overRanks(_ counts: [Int]) throws -> [Int] {
-    try ranks?.communicator.allReduce(counts, .sum, step: "the counts of choices") ?? counts
+    try ranks?.communicator.allReduce(counts, .sum, during: "the counts of choices") ?? counts
   }
 
   /// Where the first number that is not finite is, over all ranks.

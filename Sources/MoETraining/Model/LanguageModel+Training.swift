@@ -50,11 +50,11 @@ extension LanguageModel {
       }
       for (index, layer) in layers.enumerated() {
         let state = pass.layers[index].feedForward
-        dropped[index] += state.recording.local.record.droppedCount
+        dropped[index] += state.recording.record.droppedCount
         sums[index] =
           try sums[index]
-          + layer.feedForward.statistics(
-            of: state, length: sequenceLength, workspace: &workspace, execution: execution)
+          + layer.feedForward.layer.statistics(
+            of: state.recording, by: layer.feedForward.grouping(length: sequenceLength))
       }
     }
     var losses: [(balance: RouterLoss, z: RouterLoss)] = []
@@ -96,11 +96,11 @@ extension LanguageModel {
   ///
   /// - Parameter outcome: of the step that led to the change; nil where the parameters were read from a checkpoint.
   public func parametersChanged(after outcome: StepOutcome?) {
-    for layer in layers { layer.feedForward.parametersChanged(execution: execution) }
+    for layer in layers { layer.feedForward.layer.parametersChanged() }
     for layer in outcome?.layers ?? [] {
       let feedForward = layers[layer.layer].feedForward
-      guard let bias = feedForward.selectionBias else { continue }
-      feedForward.selectionBias = RouterStatistics.updatedSelectionBias(
+      guard let bias = feedForward.layer.selectionBias else { continue }
+      feedForward.layer.selectionBias = RouterStatistics.updatedSelectionBias(
         bias, counts: layer.load, rate: feedForward.block.biasRate)
     }
   }

@@ -23,8 +23,6 @@ public final class LanguageModel {
   public let ranks: Ranks?
   let extent: Recording.Extent
   let execution: Execution
-  /// Scratch that all layers share.
-  var workspace = ExpertParallelWorkspace()
   /// What is left to do of sums over ranks, in order.
   var openSums: [() throws -> Void] = []
   let embedding: Embedding
@@ -82,6 +80,7 @@ public final class LanguageModel {
       parameters.append(weight)
       return Linear(weight)
     }
+    let workspace = LayerWorkspace()
     var layers: [Layer] = []
     for (index, block) in configuration.blocks.enumerated() {
       let name = "layers.\(index)"
@@ -94,7 +93,7 @@ public final class LanguageModel {
       let feedForwardNorm = try norm("\(name).feed_forward_norm")
       let feedForward = try FeedForward(
         block, hiddenSize: hidden, index: index, weights: weights, precision: precision,
-        ranks: ranks, execution: execution)
+        ranks: ranks, workspace: workspace, execution: execution)
       parameters += feedForward.parameters
       layers.append(
         Layer(
@@ -112,7 +111,7 @@ public final class LanguageModel {
     get {
       var biases: [String: [Float]] = [:]
       for layer in layers {
-        if let bias = layer.feedForward.selectionBias {
+        if let bias = layer.feedForward.layer.selectionBias {
           biases["layers.\(layer.feedForward.index).selection_bias"] = bias
         }
       }
@@ -121,7 +120,7 @@ public final class LanguageModel {
     set {
       for layer in layers {
         if let bias = newValue["layers.\(layer.feedForward.index).selection_bias"] {
-          layer.feedForward.selectionBias = bias
+          layer.feedForward.layer.selectionBias = bias
         }
       }
     }

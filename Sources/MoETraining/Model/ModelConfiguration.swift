@@ -137,6 +137,13 @@ public struct FeedForwardBlock: Codable, Sendable, Equatable {
   public var inputJitter: Float = 0
   /// γ of the selection bias's update, where there is one.
   public var biasRate: Float = 0
+  /// Whether router, experts, dense branch and its gate have biases. They begin at 0, are trained, and do not decay.
+  public var hasBiases: Bool {
+    get { biases ?? false }
+    set { biases = newValue ? true : nil }
+  }
+  /// nil for none, so that a run without biases has the description that earlier versions wrote and read.
+  private var biases: Bool?
 
   /// Makes a block without losses and without dropping.
   public init(

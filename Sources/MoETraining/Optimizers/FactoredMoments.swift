@@ -152,20 +152,16 @@ final class FactoredMoments: @unchecked Sendable {
   }
 
   private let base: UnsafeMutablePointer<Float>
-  private let columns: Int
-  private let place: PanelPlace?
+  private let tensor: Parameter.Tensor
   private let scale: Double
 
   init(_ tensor: Parameter.Tensor, in memory: Memory, scale: Double) {
     unsafe base = memory.floats
-    columns = tensor.columns
-    place = tensor.place
+    self.tensor = tensor
     self.scale = scale
   }
 
   func row(_ row: Int) -> Row {
-    unsafe Row(
-      base: base + (place?.offset(row: row, columns: columns) ?? row * columns), step: place == nil ? 1 : 16,
-      scale: scale)
+    unsafe Row(base: base + tensor.offset(ofRow: row), step: tensor.columnStep, scale: scale)
   }
 }

@@ -79,7 +79,7 @@ public struct GradientNorm: Sendable, Equatable {
   /// Those of all ranks, each once.
   private static func whole(_ squares: [Square], _ ranks: Ranks) throws -> [Square] {
     var seen: Set<[Int]> = []
-    return try ranks.communicator.allGatherLists(squares, step: "the norm of the gradients").joined()
+    return try ranks.communicator.allGatherLists(squares, during: "the norm of the gradients").joined()
       .filter { seen.insert([$0.parameter, $0.expert]).inserted }
       .sorted { ($0.parameter, $0.expert) < ($1.parameter, $1.expert) }
   }

@@ -55,8 +55,10 @@ public struct OptimizerState {
   public let name: String
   /// `[rows, columns]`.
   public let shape: [Int]
-  package let read: () -> Matrix
-  package let write: (Matrix) -> Void
+  /// Returns a copy of the matrix.
+  public let read: () -> Matrix
+  /// Overwrites the matrix by one of the same shape.
+  public let write: (Matrix) -> Void
 
   /// The matrices of `memory`, one in the layout of each parameter.
   static func matrices(

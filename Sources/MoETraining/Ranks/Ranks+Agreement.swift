@@ -11,7 +11,7 @@ extension Ranks {
     var failure: (any Error)?
     if isFirst { do { try body() } catch { failure = error } }
     let texts = try patiently {
-      try communicator.allGatherLists(Array((failure.map { "\($0)" } ?? "").utf8), step: step)
+      try communicator.allGatherLists(Array((failure.map { "\($0)" } ?? "").utf8), during: step)
     }
     if let failure { throw SharedFailure(error: failure) }
     if !texts[0].isEmpty {
@@ -31,14 +31,14 @@ extension Ranks {
   ///
   /// - Parameter complaint: this rank's, with the place that it is about.
   func first(_ complaint: (place: Int, text: String)?, step: String) throws -> String? {
-    let places = try communicator.allGather([complaint?.place ?? .max], step: step)
-    let texts = try communicator.allGatherLists(Array((complaint?.text ?? "").utf8), step: step)
+    let places = try communicator.allGather([complaint?.place ?? .max], during: step)
+    let texts = try communicator.allGatherLists(Array((complaint?.text ?? "").utf8), during: step)
     guard let place = places.min(), place < .max else { return nil }
     return String(decoding: texts[places.firstIndex(of: place)!], as: UTF8.self)
   }
 
   /// The largest of what the ranks say. A collective.
   func largest(_ value: Int, step: String) throws -> Int {
-    try communicator.allReduce(value, .maximum, step: step)
+    try communicator.allReduce(value, .maximum, during: step)
   }
 }

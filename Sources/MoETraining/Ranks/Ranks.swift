@@ -89,7 +89,7 @@ public struct Ranks {
   func gather<Element: BitwiseCopyable>(
     _ values: [Element], of sequences: Range<Int>, length: Int, step: String
   ) throws -> [Element] {
-    try communicator.allGather(values, counts: shares(of: sequences).map { $0.count * length }, step: step)
+    try communicator.allGather(values, counts: shares(of: sequences).map { $0.count * length }, during: step)
   }
 
   /// Lets each rank that has some of the sequences add its tokens' gradients, one after another. A collective.
@@ -101,7 +101,7 @@ public struct Ranks {
   ) throws -> () throws -> Void {
     let members = shares(of: sequences).enumerated().filter { !$0.element.isEmpty }.map(\.offset)
     return try GradientChain(
-      memories.map { ($0, 0..<$0.byteCount) }, group: communicator, members: members, step: step
+      memories.map { ($0, 0..<$0.byteCount) }, group: communicator, members: members, during: step
     ).sum(.exact, add)
   }
 }

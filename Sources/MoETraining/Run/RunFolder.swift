@@ -32,10 +32,10 @@ public struct RunFolder: Sendable {
       throw .run(path: path, "the folder holds a run already; --resume continues it")
     }
     if !found.isEmpty { throw .run(path: path, "the folder exists and is not empty") }
-    do {
-      try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+    do throws(CheckpointError) {
+      try Folder.create(path)
     } catch {
-      throw .run(path: path, "the folder cannot be made: \(error.localizedDescription)")
+      throw .run(path: error.path, error.complaint)
     }
   }
 
@@ -77,10 +77,10 @@ public struct RunFolder: Sendable {
 
   /// Writes a text that appears whole or not at all.
   func write(_ text: String, to path: String) throws(TrainingError) {
-    do {
-      try Data(text.utf8).write(to: URL(filePath: path), options: .atomic)
+    do throws(CheckpointError) {
+      try AtomicFile.write(Array(text.utf8), to: path)
     } catch {
-      throw .run(path: path, "the file cannot be written: \(error.localizedDescription)")
+      throw .run(path: path, error.complaint)
     }
   }
 }

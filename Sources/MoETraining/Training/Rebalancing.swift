@@ -47,7 +47,7 @@ extension Trainer {
     guard var ranks = model.ranks else { return nil }
     var result = Rebalancing(step: step, layers: [])
     let size = ranks.communicator.size
-    for layer in model.layers.map(\.feedForward) where layer.isSpread {
+    for layer in model.layers.map(\.feedForward) where layer.layer.isSpread {
       guard let load = loads.rows[layer.index] else { continue }
       let solver = try PlacementSolver(
         expertCount: load.count, rankCount: size,
@@ -66,7 +66,7 @@ extension Trainer {
     let received = try redistribute(
       from: TrainingCheckpoint(model, optimizer).entries, to: TrainingCheckpoint(next, nextOptimizer).entries,
       over: ranks.communicator)
-    result.movedBytes = try ranks.communicator.allReduce(received, .sum, step: "the bytes of moved experts")
+    result.movedBytes = try ranks.communicator.allReduce(received, .sum, during: "the bytes of moved experts")
     next.parametersChanged(after: nil)
     (model, optimizer) = (next, nextOptimizer)
     return result

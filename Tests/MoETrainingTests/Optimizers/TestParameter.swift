@@ -23,7 +23,12 @@ extension Parameter {
     let count = place == nil ? matrix.count : panels * ((matrix.columns + 31) / 32 * 32) * 16
     let parameter = Parameter(
       name: name, group: group, decays: decays,
-      tensors: [Tensor(name: name, rows: matrix.rows, columns: matrix.columns, place: place)], count: count,
+      tensors: [
+        Tensor(
+          name: name, rows: matrix.rows, columns: matrix.columns, layout: place.map { .panels($0) } ?? .rows()
+        )
+      ],
+      count: count,
       values: try Memory(zeroed: count * 4), gradient: try Memory(zeroed: count * 4))
     parameter.set(matrix, parameter.tensors[0], in: parameter.values)
     return parameter

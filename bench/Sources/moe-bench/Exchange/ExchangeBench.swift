@@ -68,9 +68,9 @@ final class ExchangeBench {
   func run(rounds: Int) throws {
     for round in 0...rounds {
       for index in contenders.indices {
-        try communicator.barrier(step: contenders[index].name)
+        try communicator.barrier(during: contenders[index].name)
         let own = try seconds(contenders[index].body)
-        let slowest = try communicator.allReduce(own, .maximum, step: contenders[index].name)
+        let slowest = try communicator.allReduce(own, .maximum, during: contenders[index].name)
         if round > 0 { contenders[index].seconds.append(slowest) }
       }
     }
@@ -112,8 +112,8 @@ private final class LayerPass {
 /// experts, a row back for each choice.
 private final class PlainExchange {
   private let communicator: any Communicator
-  private let tokens: (source: MessageBuffer, destination: MessageBuffer, blocks: Blocks)
-  private let rows: (source: MessageBuffer, destination: MessageBuffer, blocks: Blocks)
+  private let tokens: (source: MessageBuffer, destination: MessageBuffer, blocks: BlockLayout)
+  private let rows: (source: MessageBuffer, destination: MessageBuffer, blocks: BlockLayout)
 
   init(_ problem: BalancedProblem, over communicator: any Communicator) {
     self.communicator = communicator
@@ -126,9 +126,9 @@ private final class PlainExchange {
       for rank in [first / each, second / each] { rowCounts[rank] += 1 }
     }
     // The routing is the same on all ranks and even, so as much comes from each as goes there.
-    func exchange(_ counts: [Int]) -> (MessageBuffer, MessageBuffer, Blocks) {
+    func exchange(_ counts: [Int]) -> (MessageBuffer, MessageBuffer, BlockLayout) {
       let width = problem.shape.hiddenSize * MemoryLayout<Float>.stride
-      let blocks = Blocks(rows: counts, bytesPerRow: width)
+      let blocks = BlockLayout(rows: counts, bytesPerRow: width)
       let bytes = counts.reduce(0, +) * width
       return (MessageBuffer(byteCount: bytes), MessageBuffer(byteCount: bytes), blocks)
     }
@@ -138,7 +138,7 @@ private final class PlainExchange {
   func forward() throws {
     for (source, destination, blocks) in [tokens, rows] {
       try communicator.startAllToAll(
-        from: source, blocks, into: destination, blocks, step: "the exchange alone"
+        from: source, blocks, into: destination, blocks, during: "the exchange alone"
       ).wait()
     }
   }

@@ -1,16 +1,21 @@
 import MoECore
 
-/// The rows of each expert in each group of a split, drawn or expected, and what a capacity drops of them.
-package struct ExpertRows {
-  /// `[DP][E]`: kept rows, in the order of the experts that the chances came in.
+/// The rows of each expert in each group of a split, drawn or expected, and the share of them that a capacity drops.
+package struct ExpectedRows {
+  /// `[DP][E]`: kept rows; experts are in the order of `chances`.
   package private(set) var rows: [[Double]]
   /// `[E]`: the share of an expert's choices that is kept.
   package let kept: [Double]
   /// The share of all choices that is dropped.
   package let dropRate: Double
 
-  /// With a seed, each group's count of an expert is drawn from the normal distribution that the binomial one of its
-  /// tokens tends to, and a group's counts are made to add up to its choices; without one they are expected counts.
+  /// If the workload has a seed, each group's count of an expert is drawn from the normal distribution that
+  /// approximates the binomial distribution over the group's tokens. The counts of a group are then scaled to add up
+  /// to its choices. Without a seed, counts are expectations.
+  ///
+  /// - Parameters:
+  ///   - chances: `[E]`: the probability that an expert is among the K of a token.
+  ///   - groupCount: DP.
   package init(_ workload: Workload, chances: [Double], expertsPerToken: Int, groupCount: Int) {
     let tokens = Double(workload.tokenCount) / Double(groupCount)
     let choices = tokens * Double(expertsPerToken)

@@ -10,7 +10,8 @@ struct TextTable {
     self.leftAligned = leftAligned.union([0])
   }
 
-  mutating func add(_ cells: String...) { rows.append(cells) }
+  /// Adds a row. Control characters are escaped here, so that columns are as wide as what is shown.
+  mutating func add(_ cells: String...) { rows.append(cells.map { printable($0) }) }
 
   /// The lines, with a rule beneath the header.
   var lines: [String] {
@@ -25,11 +26,12 @@ struct TextTable {
     return lines
   }
 
-  func print() { for line in lines { Swift.print(line) } }
+  /// Writes the lines to the standard output.
+  func write() { for line in lines { StandardStream.output.line(line) } }
 }
 
-/// A number in scientific notation with two digits, such as 3.1e-07.
+/// Returns a number in scientific notation with two digits, such as 3.1e-07.
 func scientific(_ value: Double) -> String { String(format: "%.1e", value) }
 
-/// A number with so many digits behind the point.
+/// Returns a number with `digits` digits behind the point.
 func fixed(_ value: Double, _ digits: Int) -> String { String(format: "%.\(digits)f", value) }

@@ -1,0 +1,225 @@
+/* OpenMP, in this one place. The runtime is called through its C ABI, so this target needs no -fopenmp: a package that
+ * others depend on by version may not ask for that flag. Clang rejects vector intrinsics inside an outlined OpenMP body,
+ * so threads live in the kernels' .c files and intrinsics in their .inc.h files. */
+#include "team.h"
+
+#if defined(__linux__)
+
+#include <linux/futex.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+extern void GOMP_parallel(void (*body)(void *), void *data, unsigned threads, unsigned flags);
+extern int omp_get_thread_num(void);
+
+/* How long a thread looks for a change before it sleeps: longer than what passes between the stages of a layer, and
+ * a small part of what the scheduler gives another process at a time. */
+enum { SPIN_NANOSECONDS = 50000, LOOKS_PER_CLOCK = 32 };
+
+/* What each field is written by, and when, is the whole of the synchronisation:
+ * the caller writes task, context and count while no task is open, then opens them by storing `open`;
+ * a thread reads them after it has taken a task, until it has counted that task as done;
+ * the caller returns when all are done. So a thread that comes late takes nothing and reads nothing. */
+typedef struct {
+  /* The tasks not yet taken in the low half, the number of threads that may take them in the high half. One word, so
+   * that taking a task and finding out whether there is one are one operation. */
+  _Alignas(64) _Atomic uint64_t open;
+  _Alignas(64) _Atomic uint32_t unfinished; /* tasks that are not done */
+  _Atomic uint32_t caller_sleeps;
+  _Alignas(64) _Atomic uint32_t bell; /* rung for every call, and to end the team */
+  _Atomic uint32_t sleepers;          /* threads that must be woken to hear the bell */
+  _Atomic uint32_t ended;
+  moe_task task;
+  void *context;
+  uint32_t count;
+  int threads; /* the caller included */
+  pthread_t host;
+  pid_t process; /* a child made by fork has the memory of a team, but none of its threads */
+} team;
+
+/* The team of the calling thread; the key ends it with the thread. */
+static _Thread_local team *own_team;
+static pthread_key_t team_key;
+static pthread_once_t team_key_once = PTHREAD_ONCE_INIT;
+
+/* Whether the calling thread is running a task of some team. */
+static _Thread_local bool runs_task;
+
+static int64_t nanoseconds(void) {
+  struct timespec time;
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
+}
+
+static void pause_core(void) {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("yield");
+#endif
+}
+
+static void sleep_while(_Atomic uint32_t *word, uint32_t value, int64_t at_most) {
+  const struct timespec time = {.tv_sec = at_most / 1000000000, .tv_nsec = at_most % 1000000000};
+  syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, at_most > 0 ? &time : NULL, NULL, 0);
+}
+
+static void wake(_Atomic uint32_t *word, int count) {
+  syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, count, NULL, NULL, 0);
+}
+
+/* Takes a task as thread `thread` and runs it; false where there is none to take. */
+static bool run_one(team *t, int thread) {
+  uint64_t open = atomic_load_explicit(&t->open, memory_order_relaxed);
+  do {
+    if ((uint32_t)open == 0 || thread >= (int)(open >> 32)) return false;
+  } while (!atomic_compare_exchange_weak_explicit(&t->open, &open, open - 1, memory_order_acquire,
+                                                  memory_order_relaxed));
+  t->task(t->context, t->count - (uint32_t)open, thread);
+  /* Sequentially consistent with the caller's store of `caller_sleeps`: one of the two sees the other. */
+  if (atomic_fetch_sub(&t->unfinished, 1) == 1 && atomic_load(&t->caller_sleeps)) wake(&t->unfinished, 1);
+  return true;
+}
+
+/* Waits until the bell is not at `heard` any more: looks, then sleeps. */
+static void await_bell(team *t, uint32_t heard) {
+  const int64_t until = nanoseconds() + SPIN_NANOSECONDS;
+  do {
+    for (int i = 0; i < LOOKS_PER_CLOCK; i++) {
+      if (atomic_load_explicit(&t->bell, memory_order_acquire) != heard) return;
+      pause_core();
+    }
+  } while (nanoseconds() < until);
+  atomic_fetch_add(&t->sleepers, 1);
+  while (atomic_load(&t->bell) == heard) sleep_while(&t->bell, heard, 0);
+  atomic_fetch_sub(&t->sleepers, 1);
+}
+
+/* What each thread of the region does. Thread 0 waits for the end alone, because its number is the caller's. */
+static void serve(void *data) {
+  team *t = data;
+  const int thread = omp_get_thread_num();
+  runs_task = true;
+  while (!atomic_load(&t->ended)) {
+    if (thread == 0) {
+      sleep_while(&t->ended, 0, 0);
+      continue;
+    }
+    const uint32_t heard = atomic_load(&t->bell);
+    while (run_one(t, thread)) {
+    }
+    if (!atomic_load(&t->ended)) await_bell(t, heard);
+  }
+}
+
+static void *open_region(void *data) {
+  team *t = data;
+  GOMP_parallel(serve, t, (unsigned)t->threads, 0);
+  return NULL;
+}
+
+static void end_team(void *data) {
+  team *t = data;
+  if (t->process == getpid()) {
+    atomic_store(&t->ended, 1);
+    atomic_fetch_add(&t->bell, 1);
+    wake(&t->ended, 1);
+    wake(&t->bell, TEAM_LIMIT);
+    pthread_join(t->host, NULL);
+  }
+  free(t);
+}
+
+static void make_team_key(void) { pthread_key_create(&team_key, end_team); }
+
+/* The calling thread's team, of at least `threads`; NULL where the system gives no thread. */
+static team *team_of(int threads) {
+  if (own_team && own_team->threads >= threads) return own_team;
+  pthread_once(&team_key_once, make_team_key);
+  if (own_team) {
+    pthread_setspecific(team_key, NULL);
+    end_team(own_team);
+    own_team = NULL;
+  }
+  team *t = aligned_alloc(_Alignof(team), sizeof(team));
+  if (!t) return NULL;
+  memset(t, 0, sizeof *t);
+  t->threads = threads;
+  t->process = getpid();
+  if (pthread_create(&t->host, NULL, open_region, t) != 0) {
+    free(t);
+    return NULL;
+  }
+  pthread_setspecific(team_key, t);
+  own_team = t;
+  return t;
+}
+
+/* Waits until all tasks are done: looks, then sleeps. */
+static void await_tasks(team *t, void (*between)(void), int64_t interval) {
+  const int64_t until = nanoseconds() + SPIN_NANOSECONDS;
+  do {
+    for (int i = 0; i < LOOKS_PER_CLOCK; i++) {
+      if (atomic_load_explicit(&t->unfinished, memory_order_acquire) == 0) return;
+      pause_core();
+    }
+    if (between) between();
+  } while (nanoseconds() < until);
+  atomic_store(&t->caller_sleeps, 1);
+  for (uint32_t left; (left = atomic_load(&t->unfinished)) != 0;) {
+    sleep_while(&t->unfinished, left, between ? interval : 0);
+    if (between) between();
+  }
+  atomic_store(&t->caller_sleeps, 0);
+}
+
+static void run_alone(uint32_t count, moe_task task, void *context, void (*between)(void)) {
+  for (uint32_t i = 0; i < count; i++) {
+    task(context, i, 0);
+    if (between) between();
+  }
+}
+
+void team_run(int threads, uint32_t count, moe_task task, void *context, void (*between)(void),
+              int64_t interval) {
+  if (threads > TEAM_LIMIT) threads = TEAM_LIMIT;
+  if ((uint32_t)threads > count) threads = (int)count;
+  team *t = threads > 1 && !runs_task ? team_of(threads) : NULL;
+  if (!t) {
+    run_alone(count, task, context, between);
+    return;
+  }
+  t->task = task;
+  t->context = context;
+  t->count = count;
+  atomic_store_explicit(&t->unfinished, count, memory_order_relaxed);
+  atomic_store_explicit(&t->open, (uint64_t)threads << 32 | count, memory_order_release);
+  /* Sequentially consistent with a thread's count of the sleepers: it hears the bell, or is counted and woken. */
+  atomic_fetch_add(&t->bell, 1);
+  if (atomic_load(&t->sleepers)) wake(&t->bell, t->threads > threads ? TEAM_LIMIT : threads - 1);
+  runs_task = true;
+  while (run_one(t, 0)) {
+    if (between) between();
+  }
+  runs_task = false;
+  await_tasks(t, between, interval);
+}
+
+#else
+
+/* No OpenMP runtime is linked elsewhere: the caller runs all tasks. */
+void team_run(int threads, uint32_t count, moe_task task, void *context, void (*between)(void),
+              int64_t interval) {
+  (void)threads, (void)interval;
+  for (uint32_t i = 0; i < count; i++) {
+    task(context, i, 0);
+    if (between) between();
+  }
+}
+
+#endif

@@ -1,0 +1,137 @@
+package import MoE
+package import MoECore
+
+/// A layer that can be trained: whole on this rank, or with its experts spread over ranks.
+///
+/// Both kinds take the recording and the workspace of ranks, of which a whole layer uses the local part. Of a spread
+/// layer, every method that takes a workspace is a collective: all ranks call it in the same order.
+package protocol TrainableLayer {
+  /// The parameters that this rank holds, as a layer.
+  var held: MoELayer { get }
+  /// Whether the experts are spread over ranks, which then add up the gradients of the layer themselves.
+  var isSpread: Bool { get }
+
+  /// Returns the layer with the same parameters, in the same memory, under another configuration of the same sizes.
+  func with(_ configuration: MoEConfiguration) throws(MoEError) -> Self
+  /// Returns a copy whose networks are rounded to bfloat16; router, gate and biases are shared with it.
+  func narrowed(execution: Execution) throws(MoEError) -> Self
+  /// Returns the parameters that this rank holds, in the memory the layer computes from.
+  ///
+  /// - Parameters:
+  ///   - prefix: goes before every name, with a dot between; empty for none.
+  ///   - gradients: the sums that backward passes add to, made for ``held``.
+  func parameters(prefix: String, gradients: MoEGradients) throws(MoEError) -> [Parameter]
+
+  /// Applies the layer to `[…, D]` and records what a backward pass needs.
+  func forward(
+    _ input: Activations, mask: [Bool]?, noise: RouterNoise?, recording: inout ExpertParallelRecording,
+    into output: inout Activations, workspace: inout ExpertParallelWorkspace, execution: Execution
+  ) throws
+  /// Applies the layer to `[…, D]` and records nothing.
+  func evaluate(
+    _ input: Activations, mask: [Bool]?, record: inout RoutingRecord, into output: inout Activations,
+    workspace: inout ExpertParallelWorkspace, execution: Execution
+  ) throws
+  /// Returns the sums that losses of a recorded pass are made of: of a spread layer those over all ranks.
+  func statistics(
+    of recording: inout ExpertParallelRecording, by grouping: TokenGrouping,
+    workspace: inout ExpertParallelWorkspace, execution: Execution
+  ) throws -> RouterStatistics
+  /// Goes back through a recorded pass.
+  ///
+  /// - Parameter part: of a whole layer `.parameters` may follow `.input`; a spread layer computes everything with
+  ///   `.input`, and nothing with `.parameters`.
+  func backward(
+    _ part: BackwardPart, _ outputGradient: Activations, input: Activations,
+    recording: inout ExpertParallelRecording, losses: RouterLossGradients,
+    into inputGradient: inout Activations, gradients: MoEGradients,
+    workspace: inout ExpertParallelWorkspace, execution: Execution
+  ) throws
+}
+
+extension MoELayer: TrainableLayer {
+  package var held: MoELayer { self }
+  package var isSpread: Bool { false }
+
+  package func parameters(prefix: String, gradients: MoEGradients) throws(MoEError) -> [Parameter] {
+    try parameters(prefix: prefix, gradients: gradients, experts: nil)
+  }
+
+  package func forward(
+    _ input: Activations, mask: [Bool]?, noise: RouterNoise?, recording: inout ExpertParallelRecording,
+    into output: inout Activations, workspace: inout ExpertParallelWorkspace, execution: Execution
+  ) throws {
+    try forward(
+      input, mask: mask, noise: noise, recording: &recording.local, into: &output,
+      workspace: &workspace.local, execution: execution)
+  }
+
+  package func evaluate(
+    _ input: Activations, mask: [Bool]?, record: inout RoutingRecord, into output: inout Activations,
+    workspace: inout ExpertParallelWorkspace, execution: Execution
+  ) throws {
+    try forward(
+      input, mask: mask, into: &output, record: &record, workspace: &workspace.local, execution: execution)
+  }
+
+  package func statistics(
+    of recording: inout ExpertParallelRecording, by grouping: TokenGrouping,
+    workspace: inout ExpertParallelWorkspace, execution: Execution
+  ) throws -> RouterStatistics {
+    try statistics(
+      of: &recording.local, by: grouping, workspace: &workspace.local, execution: execution)
+  }
+
+  package func backward(
+    _ part: BackwardPart, _ outputGradient: Activations, input: Activations,
+    recording: inout ExpertParallelRecording, losses: RouterLossGradients,
+    into inputGradient: inout Activations, gradients: MoEGradients,
+    workspace: inout ExpertParallelWorkspace, execution: Execution
+  ) throws {
+    try backward(
+      part, outputGradient, input: input, recording: &recording.local, losses: losses, into: &inputGradient,
+      gradients: gradients, workspace: &workspace.local, execution: execution)
+  }
+}
+
+extension ExpertParallelLayer: TrainableLayer {
+  package var held: MoELayer { localLayer }
+  package var isSpread: Bool { true }
+
+  package func forward(
+    _ input: Activations, mask: [Bool]?, noise: RouterNoise?, recording: inout ExpertParallelRecording,
+    into output: inout Activations, workspace: inout ExpertParallelWorkspace, execution: Execution
+  ) throws {
+    try forward(
+      input, mask: mask, sequenceLength: nil, noise: noise, recording: &recording, into: &output,
+      workspace: &workspace, execution: execution)
+  }
+
+  package func evaluate(
+    _ input: Activations, mask: [Bool]?, record: inout RoutingRecord, into output: inout Activations,
+    workspace: inout ExpertParallelWorkspace, execution: Execution
+  ) throws {
+    try forward(
+      input, mask: mask, into: &output, record: &record, workspace: &workspace, execution: execution)
+  }
+
+  package func statistics(
+    of recording: inout ExpertParallelRecording, by grouping: TokenGrouping,
+    workspace: inout ExpertParallelWorkspace, execution: Execution
+  ) throws -> RouterStatistics {
+    try statistics(
+      of: &recording, by: grouping, extent: .batch, workspace: &workspace, execution: execution)
+  }
+
+  package func backward(
+    _ part: BackwardPart, _ outputGradient: Activations, input: Activations,
+    recording: inout ExpertParallelRecording, losses: RouterLossGradients,
+    into inputGradient: inout Activations, gradients: MoEGradients,
+    workspace: inout ExpertParallelWorkspace, execution: Execution
+  ) throws {
+    if part == .parameters { return }
+    try backward(
+      outputGradient, input: input, recording: &recording, losses: losses, of: .batch, into: &inputGradient,
+      gradients: gradients, workspace: &workspace, execution: execution)
+  }
+}

@@ -1,0 +1,66 @@
+public import MoE
+
+/// An optimizer of one or several ``TrainedLayer``s, with the number of its steps.
+public final class LayerOptimizer {
+  /// The steps taken; set it, with ``state``, to go on from a saved optimizer.
+  public var stepCount = 0
+  private let layers: [TrainedLayer]
+  private let parameters: [Parameter]
+  private let rule: any Optimizer
+  private let execution: Execution
+
+  init(_ layers: [TrainedLayer], _ configuration: OptimizerConfiguration) throws(MoEError) {
+    guard let first = layers.first else {
+      throw .invalidConfiguration("the optimizer has no layers, expected at least one")
+    }
+    self.layers = layers
+    execution = first.execution
+    parameters = layers.flatMap(\.parameters)
+    rule = try configuration.optimizer(of: parameters, execution: execution)
+  }
+
+  /// Changes the parameters by the gradients that backward passes have added up since the step before, and sets the
+  /// gradients to zero. Over ranks a collective.
+  ///
+  /// - Parameters:
+  ///   - learningRate: of all parameters, or of all but the experts'.
+  ///   - expertLearningRate: of the routed experts; nil for `learningRate`.
+  ///   - clip: the largest norm of the gradients, biases included; nil for no limit.
+  /// - Returns: the norms of the gradients before they were clipped.
+  /// - Throws: ``TrainingError/notFinite(what:)`` naming the parameter with a NaN or infinite gradient; nothing was changed
+  ///   then. `MoEError.invalidConfiguration` for a learning rate that is negative, NaN or infinite, and
+  ///   `CommunicationError`.
+  @discardableResult
+  public func step(
+    learningRate: Double, expertLearningRate: Double? = nil, clip: GradientClip = GradientClip(norm: nil)
+  ) throws -> GradientNorm {
+    for rate in [learningRate, expertLearningRate ?? learningRate] where !(rate >= 0 && rate.isFinite) {
+      throw MoEError.invalidConfiguration("the learning rate is \(rate), expected a number from 0 on")
+    }
+    let norm = try GradientNorm(of: parameters, over: layers[0].ranks, execution: execution)
+    stepCount += 1
+    rule.step(
+      OptimizerUpdate(
+        number: stepCount,
+        learningRate: GroupValues(expert: expertLearningRate ?? learningRate, other: learningRate),
+        gradientScale: clip.scales(for: norm)))
+    for layer in layers {
+      layer.parametersChanged()
+      layer.resetGradients()
+    }
+    return norm
+  }
+
+  /// The matrices that the rule keeps beside the parameters.
+  public var state: [OptimizerState] { rule.state }
+}
+
+extension OptimizerConfiguration {
+  /// Makes an optimizer of the parameters of one or several layers, with nothing remembered yet.
+  ///
+  /// - Parameter layers: those that one step changes and whose gradients are clipped together.
+  /// - Throws: `MoEError` for a constant that cannot be used, for no layers, or where there is no memory.
+  public func optimizer(of layers: TrainedLayer...) throws(MoEError) -> LayerOptimizer {
+    try LayerOptimizer(layers, self)
+  }
+}
