@@ -1,17 +1,18 @@
 import Foundation
 import MoEReport
+import MoERun
 import Testing
 
 /// What is read, and what is refused with which sentence.
 @Suite struct RunFolderTests {
   /// Writes a small run, changes it, and reads it.
   private func read(_ change: (URL) throws -> Void = { _ in }) throws
-    -> RunFolder
+    -> RecordedRun
   {
     try withTemporaryFolder { folder in
       try SyntheticRun.small.write(to: folder)
       try change(folder)
-      return try RunFolder(path: folder.path)
+      return try RecordedRun(path: folder.path)
     }
   }
 
@@ -68,7 +69,7 @@ import Testing
 
   @Test func noFolder() throws {
     #expect(throws: RunError("/nowhere/run", "there is no such folder")) {
-      try RunFolder(path: "/nowhere/run")
+      try RecordedRun(path: "/nowhere/run")
     }
   }
 
@@ -153,7 +154,7 @@ import Testing
       try edit(folder.appending(path: "routing.json")) { text in
         text.replaceSubrange(text.range(of: pattern, options: .regularExpression)!, with: replacement)
       }
-      let error = #expect(throws: RunError.self) { try RunFolder(path: folder.path) }
+      let error = #expect(throws: RunError.self) { try RecordedRun(path: folder.path) }
       #expect(error?.complaint.hasPrefix(complaint) == true, "\(String(describing: error))")
     }
   }

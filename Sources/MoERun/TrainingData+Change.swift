@@ -1,8 +1,8 @@
-extension RunDescription.Data {
+extension TrainingData {
   /// Returns the first difference to another text, in words; nil where both are equal.
-  public func change(to other: RunDescription.Data) -> String? {
+  public func change(to other: TrainingData) -> String? {
     if self == other { return nil }
-    func bytes(_ file: TextCorpus.File) -> Int { file.trainBytes + file.validationBytes }
+    func bytes(_ file: TextFile) -> Int { file.trainBytes + file.validationBytes }
     for (old, new) in zip(files, other.files) where old != new {
       if old.path == new.path, old.label == new.label {
         return "\(old.path) had \(bytes(old)) bytes and has \(bytes(new)) now, or other ones are held out"
