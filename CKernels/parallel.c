@@ -7,7 +7,7 @@ extern int omp_get_max_threads(void);
 static int omp_get_max_threads(void) { return 1; }
 #endif
 
-/* What the calling thread does between tasks. */
+/* The function that the calling thread runs between its tasks. */
 static _Thread_local struct {
   void (*poll)(void *);
   void *context;
