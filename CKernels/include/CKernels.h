@@ -27,8 +27,26 @@ typedef struct {
   int threads;
 } moe_execution;
 
-/* Returns the number of threads that OpenMP uses: OMP_NUM_THREADS, or the processors that this process may run on. */
+/* Returns the number of threads where none is given, 1 to 1024: the first number of OMP_NUM_THREADS, or the processors that
+ * affinity and control groups leave to this process; never more than moe_thread_limit. */
 int moe_default_threads(void);
+
+/* Returns the least of OMP_THREAD_LIMIT, KMP_DEVICE_THREAD_LIMIT and KMP_ALL_THREADS, or INT_MAX. */
+int moe_thread_limit(void);
+
+/* Returns the processors that the control groups of the file `membership` (/proc/self/cgroup) leave to a process, by the
+ * groups' folders below `mount` (/sys/fs/cgroup); INT_MAX where they limit nothing. */
+int moe_processors_of_groups(const char *membership, const char *mount);
+
+/* A variable of the environment whose value cannot be used: its name, its value (the first 127 bytes), and a phrase
+ * for the values that can. */
+typedef struct {
+  const char *name, *value, *expected;
+} moe_variable;
+
+/* Finds the first variable of OpenMP that cannot be used, as the process was started with it; the OpenMP runtime no
+ * longer sees it. OMP_NUM_THREADS counts only where the number of threads is read from it. */
+bool moe_environment_fault(bool reads_thread_count, moe_variable *fault);
 
 /* One task of `count`, on thread `thread` of the team. */
 typedef void (*moe_task)(void *context, int64_t task, int thread);
