@@ -5,7 +5,7 @@ import Testing
 @Suite struct FailureTests {
   struct OwnError: Error, Equatable { let rank: Int }
 
-  /// What each rank's operation threw, where rank `ranks - 1` behaves differently.
+  /// The error of each rank's operation, if rank `ranks - 1` behaves differently.
   static func errors(
     ranks: Int, hosts: [Int]? = nil, timeout: Duration = .seconds(60),
     _ body: @escaping @Sendable (LocalCommunicator) throws -> Void
@@ -95,7 +95,7 @@ import Testing
     }
   }
 
-  /// Whoever ends after its last operation is not missed: its part in it stays.
+  /// A rank may end after its last operation: its part in the operation stays.
   @Test func endingAfterTheLastOperationIsNoFailure() throws {
     for _ in 0..<200 {
       let sums = try LocalCommunicator.run(ranks: 4) { try $0.allReduce($0.rank, .sum, during: "last") }

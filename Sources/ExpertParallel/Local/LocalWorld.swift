@@ -92,7 +92,10 @@
         if exchange.untaken[other] { exchange.meet(part) }
         if part.untaken[rank] {
           part.meet(exchange)
-          if part.arrived.count >= part.absentCount { wake(part.member) }
+          if !part.isWoken, part.arrived.count >= part.absentCount {
+            part.isWoken = true
+            wake(part.member)
+          }
         }
       }
       started[id, default: [:]][exchange.member] = exchange
@@ -119,7 +122,7 @@
   /// Returns the parts of ranks whose block a rank has not copied yet, which it now does.
   func takeArrived(of exchange: LocalExchange) -> [LocalExchange] {
     locked {
-      defer { exchange.arrived = [] }
+      defer { (exchange.arrived, exchange.isWoken) = ([], false) }
       return exchange.arrived
     }
   }
