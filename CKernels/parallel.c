@@ -1,12 +1,6 @@
 #include "team.h"
 #include <time.h>
 
-#if defined(__linux__)
-extern int omp_get_max_threads(void);
-#else
-static int omp_get_max_threads(void) { return 1; }
-#endif
-
 /* What the calling thread does between tasks. */
 static _Thread_local struct {
   void (*poll)(void *);
@@ -59,5 +53,3 @@ void moe_parallel_for(int threads, int64_t count, moe_task task, void *context) 
              polling.interval);
   }
 }
-
-int moe_default_threads(void) { return omp_get_max_threads(); }

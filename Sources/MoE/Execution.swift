@@ -42,18 +42,27 @@ public struct Execution: Sendable, Equatable {
   ///
   /// - Parameters:
   ///   - instructionSet: nil for the best of this CPU, lowered by the environment variable `MOE_ISA`.
-  ///   - threadCount: nil for `OMP_NUM_THREADS` or the processors this process may run on.
-  /// - Throws: `MoEError.unsupported` for an instruction set this CPU lacks or a name that is none, and
-  ///   `MoEError.invalidConfiguration` for fewer than 1 or more than 1024 threads.
+  ///   - threadCount: nil for the first number of `OMP_NUM_THREADS`, or for the processors that affinity and control
+  ///     groups leave to this process; either is lowered to `OMP_THREAD_LIMIT`.
+  /// - Throws: `MoEError.unsupported` for an instruction set that this CPU lacks and for an unknown name, and
+  ///   `MoEError.invalidConfiguration` for fewer than 1 or more than 1024 threads, for more threads than
+  ///   `OMP_THREAD_LIMIT`, and for a variable of OpenMP that cannot be used.
   public init(instructionSet: InstructionSet? = nil, threadCount: Int? = nil) throws(MoEError) {
     let chosen =
       if let instructionSet { instructionSet } else { try Execution.preferredInstructionSet() }
     guard chosen.isSupported else {
       throw .unsupported("this CPU does not run \(chosen); it runs \(Execution.list(.supported))")
     }
+    try Execution.requireUsableEnvironment(readsThreadCount: threadCount == nil)
     let threads = threadCount ?? Int(moe_default_threads())
     guard (1...1024).contains(threads) else {
       throw .invalidConfiguration("the number of threads is \(threads), expected 1 to 1024")
+    }
+    // Only a number that was asked for can be larger: the OpenMP runtime would start fewer threads and only warn.
+    let limit = Int(moe_thread_limit())
+    guard threads <= limit else {
+      throw .invalidConfiguration(
+        "the number of threads is \(threads), but OMP_THREAD_LIMIT allows \(limit); lower one or raise the other")
     }
     self.instructionSet = chosen
     self.threadCount = threads
@@ -66,8 +75,19 @@ public struct Execution: Sendable, Equatable {
 
   private static let found = Result<Execution, MoEError> { () throws(MoEError) in try Execution() }
 
+  /// Throws the first variable of OpenMP that cannot be used.
+  private static func requireUsableEnvironment(readsThreadCount: Bool) throws(MoEError) {
+    var fault = unsafe moe_variable()
+    guard unsafe moe_environment_fault(readsThreadCount, &fault) else { return }
+    let (name, value) = unsafe (String(cString: fault.name), String(cString: fault.value))
+    throw unsafe .invalidConfiguration("\(name) is “\(value)”, expected \(String(cString: fault.expected))")
+  }
+
+  /// Reads `MOE_ISA`; an empty one counts as none.
   private static func preferredInstructionSet() throws(MoEError) -> InstructionSet {
-    guard let name = unsafe getenv("MOE_ISA") else { return InstructionSet.supported.last! }
+    guard let name = unsafe getenv("MOE_ISA"), unsafe name.pointee != 0 else {
+      return InstructionSet.supported.last!
+    }
     let text = unsafe String(cString: name)
     guard let set = InstructionSet(rawValue: text) else {
       throw .unsupported("MOE_ISA is \"\(text)\", expected one of \(list(InstructionSet.allCases))")

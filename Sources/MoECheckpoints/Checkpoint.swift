@@ -46,6 +46,9 @@ public struct Checkpoint: Sendable {
   /// Every `model_type` that can be read.
   public static var supportedModelTypes: [String] { ModelFamily.all.map(\.modelType).sorted() }
 
+  /// The paths of the files that are read, and of all others of the folder but safetensors files that no index names.
+  package var filePaths: [String] { files.filePaths }
+
   /// The names of the layers that have an MoE block: `"0"`, `"1"`, … for decoders, `"encoder.1"`, … for
   /// encoder–decoder models.
   public var moeLayers: [String] { description.blocks.map(\.name) }

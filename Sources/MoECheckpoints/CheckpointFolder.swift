@@ -27,6 +27,8 @@ struct CheckpointFolder: Sendable {
       try MappedBytes(path: "\(path)/\(name)")
     } exists: { name in
       isFile("\(path)/\(name)")
+    } names: {
+      fileNames(inFolder: path)
     }
   }
 
@@ -38,13 +40,18 @@ struct CheckpointFolder: Sendable {
       return MappedBytes(bytes)
     } exists: { name in
       files[name] != nil
+    } names: {
+      files.keys.sorted()
     }
   }
 
   private init(
-    path: String, open: (String) throws(CheckpointError) -> MappedBytes, exists: (String) -> Bool
+    path: String, open: (String) throws(CheckpointError) -> MappedBytes, exists: (String) -> Bool,
+    names: () -> [String]
   ) throws(CheckpointError) {
     self.path = path
+    let found = exists(Self.single) || exists(Self.index) ? [] : names()
+    if !found.isEmpty { throw CheckpointError(path, Self.missingWeights(found)) }
     let configBytes = try open("config.json")
     config = try ConfigFile(parsing: configBytes.copy(0..<configBytes.count), path: "\(path)/config.json")
     // A folder may have both; transformers then reads the single file.
@@ -102,6 +109,9 @@ struct CheckpointFolder: Sendable {
     }
     return shards
   }
+
+  /// The paths of the safetensors files that are open.
+  var openFilePaths: [String] { files.map(\.path) }
 
   /// The names of all tensors that a file has, in the order of their bytes.
   var names: [String] { places.keys }

@@ -28,23 +28,23 @@ struct ActivationFile {
     tokenCount = tensor.count / columns
   }
 
-  /// All of them.
+  /// Reads all tokens.
   ///
-  /// - Throws: `CheckpointError` where they are not floats or not finite.
+  /// - Throws: `CheckpointError` where a number is no float or not finite.
   func activations() throws -> Activations {
     let tokens = try tokens(0..<tokenCount)
     if let fault = fault(of: tokens) { throw error(fault.description(firstToken: 0)) }
     return try Activations(shape: shape, tokens: tokens)
   }
 
-  /// Some tokens `[t, D]`; nothing else of the tensor is read.
+  /// Reads the tokens of `range`, `[t, D]`, and nothing else of the tensor.
   ///
-  /// - Throws: `CheckpointError` where they are not floats.
+  /// - Throws: `CheckpointError` where a number is no float.
   func tokens(_ range: Range<Int>) throws(CheckpointError) -> Matrix {
     try file.rows(range, named: name, columns: hiddenSize)
   }
 
-  /// The first number of some tokens that is not finite.
+  /// Returns the first number of `tokens` that is not finite.
   func fault(of tokens: Matrix) -> Fault? {
     unsafe tokens.withUnsafeBufferPointer { values in
       guard let place = unsafe values.firstIndex(where: { !$0.isFinite }) else { return nil }
@@ -52,7 +52,7 @@ struct ActivationFile {
     }
   }
 
-  /// A number that is not finite, and where it is among some tokens.
+  /// A number that is not finite, and its place.
   struct Fault: BitwiseCopyable {
     var token: Int
     var column: Int
@@ -63,7 +63,7 @@ struct ActivationFile {
     }
   }
 
-  /// Checks that the tokens fit the layers of `checkpoint`, before one of them is read.
+  /// Checks that tokens have the hidden size of `checkpoint`; reads no token.
   func require(hiddenSize: Int, of checkpoint: String) throws(CheckpointError) {
     if self.hiddenSize != hiddenSize {
       throw error(
@@ -71,7 +71,7 @@ struct ActivationFile {
     }
   }
 
-  /// A complaint about the tensor.
+  /// Makes an error about the tensor.
   func error(_ complaint: String) -> CheckpointError {
     CheckpointError(file.path, "tensor \(quoted(name)) \(complaint)")
   }

@@ -26,27 +26,30 @@ struct ApplyCommand: ParsableCommand {
       """)
 
   @Argument(help: "A folder with config.json and safetensors files.") var checkpoint: String
-  @Option(help: "The decoder layer's index; encoder.N or decoder.N for encoder–decoder models.")
+  @Option(help: "Index of the decoder layer; encoder.N or decoder.N for encoder–decoder models.")
   var layer: String
   @Option(help: "A safetensors file with activations […, D].") var input: String
-  @Option(help: "The tensor of the input file; may be left out where it holds one.") var tensor: String?
+  @Option(help: "The tensor of the input file (its only one).") var tensor: String?
   @Option(help: "The safetensors file to write.") var output: String
   @Option(
     help: ArgumentHelp(
-      "What the experts' weights are stored in and their inputs rounded to.",
+      "Number format of the experts' weights, to which their inputs are rounded too.",
       valueName: Precision.allCases.map(\.rawValue).joined(separator: "|")))
   var dtype: Precision = .float32
   @Option(
-    help: "Ranks of this process that share the experts, each with a part of the tokens and of the threads.")
-  var ranks = 1
-  @Flag(help: "The ranks are those of mpirun, on one host or many; rank 0 writes the file.")
+    help: "Ranks of this process, which share experts, tokens and threads (1).")
+  var ranks: Int?
+  @Flag(help: "Be one rank of those that mpirun starts, on one host or many; rank 0 writes the file.")
   var mpi = false
   @OptionGroup var options: ExecutionOptions
 
   func validate() throws {
-    if !(1...1024).contains(ranks) { throw ValidationError("--ranks is \(ranks), expected 1 to 1024") }
-    if mpi, ranks != 1 {
-      throw ValidationError("--ranks is of one process, and --mpi of many: give one of both")
+    if let ranks, !(1...1024).contains(ranks) {
+      throw ValidationError("--ranks is \(ranks), expected 1 to 1024")
+    }
+    if mpi, ranks != nil {
+      throw ValidationError(
+        "--ranks starts ranks in this process, and --mpi takes those of mpirun: give one of both")
     }
   }
 
@@ -58,10 +61,10 @@ struct ApplyCommand: ParsableCommand {
         try run(own, ", \(communicator.size) ranks", isWriter: communicator.rank == 0) { block, file in
           try block.applied(to: file, name: name, dtype, own, over: communicator)
         }
-        // Nobody succeeds before the file is there.
+        // No rank succeeds before the file is written.
         try communicator.barrier(during: "writing \(output)")
       }
-    } else if ranks > 1 {
+    } else if let ranks, ranks > 1 {
       try run(execution, ", \(ranks) ranks") { block, file in
         try LocalCommunicator.run(ranks: ranks) {
           try block.applied(to: file, name: name, dtype, execution.part($0.rank, of: ranks), over: $0)
@@ -74,17 +77,18 @@ struct ApplyCommand: ParsableCommand {
     }
   }
 
-  /// What errors call the layer.
+  /// The layer, as errors name it.
   private var name: String { "layer \(layer) of \(checkpoint)" }
 
-  /// Reads the header of the input and the layer, applies it by `apply`, and writes what comes of it, if anything.
+  /// Reads the header of the input and the layer, calls `apply`, and writes the output where `apply` returns one.
   private func run(
     _ execution: Execution, _ ranks: String = "", isWriter: Bool = true,
     by apply: (CheckpointLayer, ActivationFile) throws -> AppliedLayer?
   ) throws {
-    if isWriter { try SafetensorsWriter.check(path: output) }
+    if isWriter { try AtomicFile.check(output, isNoneOf: [input]) }
     let file = try ActivationFile(path: input, tensor: tensor)
     let model = try Checkpoint(folder: checkpoint)
+    if isWriter { try AtomicFile.check(output, isNoneOf: model.filePaths) }
     let block = try model.layer(layer)
     try file.require(hiddenSize: block.configuration.hiddenSize, of: checkpoint)
     guard let result = try apply(block, file) else { return }
@@ -94,7 +98,7 @@ struct ApplyCommand: ParsableCommand {
     try writer.add("expert_ids", result.expertIDs, shape: [file.tokenCount, chosen])
     try writer.add("expert_weights", result.expertWeights, shape: [file.tokenCount, chosen])
     try writer.write(to: output)
-    print(
+    StandardStream.besides(output).remark(
       "\(model.modelType) layer \(layer): \(file.tokenCount) tokens, top-\(chosen) of \(experts) experts, "
         + "\(result.droppedCount) choices dropped, \(fixed(result.seconds * 1000, 1)) ms "
         + "(\(dtype), \(execution.instructionSet), \(execution.threadCount) threads\(ranks)) → \(output)")

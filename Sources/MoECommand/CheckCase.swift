@@ -1,7 +1,7 @@
 import MoE
 
-/// A layer that `moe check` computes: a policy with an activation and a dense branch of its own, at sizes beside
-/// those of tiles.
+/// A layer that `moe check` computes: a policy with an activation and a dense branch of its own. No size is a multiple of
+/// a tile's.
 struct CheckCase: Sendable {
   let name: String
   let routing: RoutingPolicy
@@ -45,7 +45,7 @@ struct CheckCase: Sendable {
   }
 }
 
-/// √(Σ(actual − expected)²/Σ expected²).
+/// Returns √(Σ(actual − expected)²/Σ expected²).
 func relativeRMS(_ actual: [Float], _ expected: [Double]) -> Double {
   var difference = 0.0
   var size = 0.0

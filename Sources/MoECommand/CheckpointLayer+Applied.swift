@@ -3,7 +3,7 @@ import Foundation
 import MoE
 import MoECheckpoints
 
-/// What a layer made of all tokens, and how long the pass took.
+/// The output of a layer for all tokens, and the time of the pass.
 struct AppliedLayer: Sendable {
   /// `[T, D]`.
   var output: Matrix
@@ -35,7 +35,7 @@ extension CheckpointLayer {
     }
   }
 
-  /// The same by ranks that divide tokens and experts, each of which reads its part of both. A collective; the time is
+  /// Applies the block over ranks, each of which reads its part of the tokens and of the experts. A collective; the time is
   /// that of the slowest.
   ///
   /// - Returns: on rank 0, nil on the others.

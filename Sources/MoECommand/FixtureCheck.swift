@@ -2,12 +2,12 @@ import Foundation
 import MoE
 import MoECheckpoints
 
-/// Checkpoint folders with expected outputs, run as `moe apply` runs them.
+/// Runs the layers of checkpoint folders as `moe apply` does, and compares them with the folders' expected outputs.
 struct FixtureCheck {
   let folder: String
   let execution: Execution
 
-  /// What one block may differ by from the output computed in fp32 elsewhere.
+  /// Largest relative RMS difference of one block from the output that transformers computed in fp32.
   static let bound = 2e-6
 
   /// Prints the table and returns the number of families that are out of bounds.
@@ -48,15 +48,15 @@ struct FixtureCheck {
         "\(configuration?.expertsPerToken ?? 0)", scientific(worst), "\(off)", fixed(speed, 0),
         isRight ? "ok" : "WRONG")
     }
-    table.print()
-    print(
+    table.write()
+    StandardStream.output.line(
       failures == 0
         ? "all \(names.count) within \(scientific(Self.bound)) of the expected outputs"
         : "\(failures) of \(names.count) are out of bounds")
     return failures
   }
 
-  /// Tokens whose set of experts differs.
+  /// Returns the number of tokens whose set of experts differs.
   private func routesOff(_ record: RoutingRecord, _ expected: [Int32]) -> Int {
     let width = record.expertsPerToken
     return (0..<record.tokenCount).count { token in
@@ -65,7 +65,7 @@ struct FixtureCheck {
     }
   }
 
-  /// The layer on 1024 tokens made of the input's, best of three passes.
+  /// Returns the speed of the layer on 1024 tokens, which repeat the input's; the best of three passes.
   private func tokensPerSecond(_ layer: MoELayer, _ input: Activations) throws -> Double {
     let count = 1024
     var tokens = Matrix(rows: count, columns: layer.configuration.hiddenSize)

@@ -1,7 +1,8 @@
 import MoE
 import MoEReference
 
-/// The kernels' gradients against the oracle's, for every policy, precision, extent of recording and instruction set.
+/// Compares the kernels' gradients with the oracle's, for every policy, number format, extent of recording and instruction
+/// set.
 struct GradientCheck {
   let sets: [InstructionSet]
   let threadCount: Int
@@ -43,12 +44,12 @@ struct GradientCheck {
         }
       }
     }
-    table.print()
-    print(failures == 0 ? "all within bounds" : "\(failures) rows are out of bounds")
+    table.write()
+    StandardStream.output.line(failures == 0 ? "all within bounds" : "\(failures) rows are out of bounds")
     return failures
   }
 
-  /// Of input, router, experts and dense branch.
+  /// Returns the errors of the gradients of input, router, experts and dense branch.
   private func errors(
     _ row: CheckCase, _ layer: MoELayer, _ weights: MoEWeights, _ extent: Recording.Extent,
     _ set: InstructionSet
@@ -74,7 +75,7 @@ struct GradientCheck {
     ]
   }
 
-  /// The oracle's gradients for the choices and drops of a recorded pass.
+  /// Returns the oracle's gradients, for the choices and drops of a recorded pass.
   private func oracle(
     _ row: CheckCase, _ configuration: MoEConfiguration, _ weights: MoEWeights, _ outputGradient: Activations,
     _ record: RoutingRecord
@@ -88,7 +89,7 @@ struct GradientCheck {
       outputGradient: Reference.rows(outputGradient.tokens))
   }
 
-  /// The error over all matrices of some networks.
+  /// Returns the error over all matrices of `found`.
   private func networkError(
     _ found: [FeedForwardWeights], _ exact: [Reference.FeedForwardGradients]
   ) -> Double {

@@ -4,7 +4,7 @@ import Foundation
 import MoE
 import MoETraining
 
-/// What this machine has and what the kernels will use of it.
+/// Shows the machine and the libraries, and how much of the machine the kernels use.
 struct InfoCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "info", abstract: "Show CPU, instruction set, threads and libraries.",
@@ -35,15 +35,16 @@ struct InfoCommand: ParsableCommand {
     if json {
       let encoder = JSONEncoder()
       encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
-      print(String(decoding: try encoder.encode(report), as: UTF8.self))
+      StandardStream.output.json(try encoder.encode(report))
     } else {
-      print("version  \(report.version)")
-      print("CPU      \(report.cpu)")
-      print("ISA      \(report.isa) (this CPU runs \(report.supportedISAs.joined(separator: ", ")))")
-      print("threads  \(report.threads)")
-      print("OpenMP   \(report.openMP)")
-      print("BLAS     \(report.blas)")
-      print("MPI      \(report.mpi)")
+      StandardStream.output.line("version  \(report.version)")
+      StandardStream.output.line("CPU      \(report.cpu)")
+      StandardStream.output.line(
+        "ISA      \(report.isa) (this CPU runs \(report.supportedISAs.joined(separator: ", ")))")
+      StandardStream.output.line("threads  \(report.threads)")
+      StandardStream.output.line("OpenMP   \(report.openMP)")
+      StandardStream.output.line("BLAS     \(report.blas)")
+      StandardStream.output.line("MPI      \(report.mpi)")
     }
   }
 

@@ -1,7 +1,7 @@
 import MoE
 import MoEReference
 
-/// The kernels against the oracle, for every policy and instruction set.
+/// Compares the kernels with the oracle, for every policy and instruction set.
 struct KernelCheck {
   let sets: [InstructionSet]
   let threadCount: Int
@@ -41,8 +41,8 @@ struct KernelCheck {
         }
       }
     }
-    table.print()
-    print(failures == 0 ? "all within bounds" : "\(failures) rows are out of bounds")
+    table.write()
+    StandardStream.output.line(failures == 0 ? "all within bounds" : "\(failures) rows are out of bounds")
     return failures
   }
 }

@@ -104,8 +104,8 @@ struct LossCheck {
           row.name, "\(set)", shown[0], shown[1], shown[2], scientific(bound), isRight ? "ok" : "WRONG")
       }
     }
-    table.print()
-    print(failures == 0 ? "all within bounds" : "\(failures) rows are out of bounds")
+    table.write()
+    StandardStream.output.line(failures == 0 ? "all within bounds" : "\(failures) rows are out of bounds")
     return failures
   }
 }

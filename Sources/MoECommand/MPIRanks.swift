@@ -5,8 +5,8 @@ import MoE
 
 /// Runs `body` as one rank of the job that `mpirun` started.
 ///
-/// An error on a rank ends the job: the rank says it on stderr, the others say in which step they missed it, and all
-/// exit with 1. An error that all ranks have alike is said once.
+/// An error on a rank ends the job: the rank prints it, the others print the step in which they missed the rank, and all
+/// exit with 1. An error that all ranks share is printed once.
 ///
 /// - Parameter timeout: how long a rank waits for another.
 /// - Throws: `CommunicationError.unavailable` in a build without MPI.
@@ -19,10 +19,11 @@ func onMPIRanks(timeout: Duration = .seconds(60), _ body: (any Communicator) thr
     do {
       try body(world)
     } catch let shared as SharedFailure {
-      if world.rank == 0 { complain("Error: \(shared)") }
+      if world.rank == 0 { StandardStream.errors.line("Error: \(shared)") }
       throw ExitCode.failure
     } catch {
-      complain("rank \(world.rank): \(error)")
+      StandardStream.output.push()
+      StandardStream.errors.line("rank \(world.rank): \(error)")
       world.abort(code: 1)
     }
   #else
@@ -31,16 +32,13 @@ func onMPIRanks(timeout: Duration = .seconds(60), _ body: (any Communicator) thr
   #endif
 }
 
-/// Writes a line to stderr at once, so that those of several ranks do not mix.
-func complain(_ text: String) { FileHandle.standardError.write(Data((text + "\n").utf8)) }
-
 extension Execution {
-  /// One rank's part of the threads, which differ by one at most; at least one.
+  /// Returns the threads of one of `ranks` ranks: an equal part, rounded, of at least one thread.
   func part(_ rank: Int, of ranks: Int) throws -> Execution {
     try Execution(instructionSet: instructionSet, threadCount: Self.part(rank, of: ranks, threadCount))
   }
 
-  /// The threads of a rank that is a process: as many as were asked for, or its part of the host's processors, unless it
+  /// Returns the threads of a rank that is a process: `asked`, or its part of the host's processors, unless the process
   /// may use fewer.
   func part(of communicator: any Communicator, asked: Int?) throws -> Execution {
     let share = Self.part(

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Foundation
 
 /// The version the command prints and `moe info` reports.
 let version = "0.1.0"
@@ -25,4 +26,34 @@ struct MoeCommand: ParsableCommand {
       InfoCommand.self, ApplyCommand.self, RouteCommand.self, TrainCommand.self, GenerateCommand.self,
       ReportCommand.self, PlanCommand.self, CheckCommand.self,
     ])
+
+  /// Runs the command that the arguments name, and ends the process: with 0, with 1 after a failure, with 64 after bad
+  /// usage. Messages of the argument parser, help and version included, go through ``StandardStream`` as all others do.
+  static func main() {
+    StandardStream.prepare()
+    var status: Int32 = 0
+    do {
+      var command = try parseAsRoot()
+      try command.run()
+    } catch is OutputError {
+      // The flush below tells it.
+    } catch {
+      status = exitCode(for: error).rawValue
+      let message = fullMessage(for: error)
+      if status == 0 {
+        StandardStream.output.text(message + "\n")
+      } else if status == ExitCode.failure.rawValue, !message.isEmpty {
+        StandardStream.errors.line(message)
+      } else if !message.isEmpty {
+        StandardStream.errors.text(message + "\n")
+      }
+    }
+    do throws(OutputError) {
+      try StandardStream.output.flush()
+    } catch {
+      if !error.isClosedPipe { StandardStream.errors.line("Error: \(error)") }
+      if status == 0 { status = ExitCode.failure.rawValue }
+    }
+    Foundation.exit(status)
+  }
 }

@@ -4,25 +4,25 @@ import MoE
 import MoECheckpoints
 import MoEPlan
 
-/// `moe plan --calibrate`: what this machine, or every one of a job, computes and sends, and how well that predicts
-/// layers it was not measured on.
+/// `moe plan --calibrate`: measures how fast this machine, or each machine of a job, computes and sends, and how well that
+/// predicts layers that were not measured.
 struct PlanCalibration {
   let execution: Execution
-  /// The threads of a rank of MPI, where they were asked for.
+  /// The number of threads of each MPI rank; nil where `--threads` is not given.
   let threads: Int?
   let output: String?
 
-  /// This process alone, with local ranks.
+  /// Measures this machine, with ranks of this process.
   func run() throws {
     try checkOutput()
     var calibration = Calibration(execution: execution)
-    calibration.report = { print($0) }
+    calibration.report = Self.tell
     let host = try calibration.host()
     try save(host)
     show(try Trial.run(Trial.problems, on: host, execution: execution))
   }
 
-  /// All ranks of a job of MPI, of which rank 0 speaks.
+  /// Measures the machines of an MPI job; rank 0 prints.
   func runOverMPI() throws {
     try onMPIRanks { communicator in
       let speaks = communicator.rank == 0
@@ -30,7 +30,7 @@ struct PlanCalibration {
       let own = try execution.part(of: communicator, asked: threads)
       try communicator.requireAgreement(on: [.instructionSet(own)])
       var calibration = Calibration(execution: own)
-      if speaks { calibration.report = { print($0) } }
+      if speaks { calibration.report = Self.tell }
       let cluster = try calibration.cluster(over: communicator)
       if speaks { try save(cluster) }
       let trials = try Trial.run(Trial.problems, over: communicator, on: cluster, execution: own)
@@ -38,19 +38,21 @@ struct PlanCalibration {
     }
   }
 
-  /// Nobody measures for a minute to find that the file cannot be written.
+  /// Shows at once what was measured: all of it takes a minute.
+  private static func tell(_ text: String) {
+    StandardStream.output.line(text)
+    StandardStream.output.push()
+  }
+
+  /// Checks the output before a minute of measuring.
   private func checkOutput() throws {
-    if let output { try SafetensorsWriter.check(path: output) }
+    if let output { try AtomicFile.check(output) }
   }
 
   private func save(_ cluster: Cluster) throws {
     guard let output else { return }
-    do {
-      try cluster.json().write(to: URL(filePath: output), options: .atomic)
-    } catch {
-      throw PlanError("\(output): the description cannot be written there")
-    }
-    print("cluster → \(output)")
+    try AtomicFile.write(Array(cluster.json()), to: output)
+    StandardStream.output.line("cluster → \(output)")
   }
 
   private func show(_ trials: [Trial]) {
@@ -66,9 +68,9 @@ struct PlanCalibration {
         "\(trial.error < 0 ? "−" : "+")\(fixed(abs(trial.error) * 100, 1)) %",
         "\(fixed(trial.spread * 100, 0)) %")
     }
-    print()
-    table.print()
-    print(
+    StandardStream.output.line()
+    table.write()
+    StandardStream.output.line(
       "\(trials.count { abs($0.error) <= 0.2 }) of \(trials.count) unseen layers (forward and backward) within 20 %"
     )
   }

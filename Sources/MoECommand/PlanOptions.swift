@@ -12,34 +12,59 @@ extension Route: ExpressibleByArgument {}
 
 /// The model and the step of `moe plan`.
 struct PlannedModelOptions: ParsableArguments {
-  @Option(help: "E, experts of a layer.") var experts: Int?
-  @Option(help: "K, experts a token passes.") var topK = 2
-  @Option(help: "D, the width of a token.") var hidden: Int?
-  @Option(help: "F, the width inside an expert.") var ffn: Int?
-  @Option(help: "Layers with experts.") var layers = 1
+  @Option(help: "E, experts per layer.") var experts: Int?
+  @Option(help: "K, experts per token (2).") var topK: Int?
+  @Option(help: "D, the hidden size.") var hidden: Int?
+  @Option(help: "F, the feed-forward size of an expert.") var ffn: Int?
+  @Option(help: "Layers with experts (1).") var layers: Int?
   @Flag(help: "Experts of two matrices, without a gate projection.") var noGate = false
   @Flag(help: "Layers without attention.") var noAttention = false
-  @Option(help: "F of a dense branch beside the experts.") var sharedFfn = 0
-  @Option(help: "Rows of the embedding, which is also the output projection.") var vocabulary = 0
-  @Option(help: "Tokens of a step, over all ranks; 4096 a rank without it.") var tokens: Int?
-  @Option(help: "Tokens of a sequence.") var context = 1024
-  @Flag(help: "Forward passes alone.") var inference = false
+  @Option(help: "F of a dense branch beside the experts (0: none).") var sharedFfn: Int?
+  @Option(help: "Rows of the embedding, which is also the output projection (0: none).")
+  var vocabulary: Int?
+  @Option(help: "Tokens per step, over all ranks (4096 per rank).") var tokens: Int?
+  @Option(help: "Tokens per sequence (1024).") var context: Int?
+  @Flag(help: "Plan forward passes alone.") var inference = false
   @Option(
     help: ArgumentHelp(
-      "What keeps moments.", valueName: Workload.Optimizer.allCases.map(\.rawValue).joined(separator: "|")))
-  var optimizer: Workload.Optimizer = .adamw
-  @Option(help: ArgumentHelp("What the networks are computed in.", valueName: "f32|bf16")) var dtype:
-    Precision =
-      .float32
-  @Option(help: ArgumentHelp("What travels.", valueName: "f32|bf16")) var payload: Precision = .float32
+      "The optimizer, which decides how many moments are kept (adamw).",
+      valueName: Workload.Optimizer.allCases.map(\.rawValue).joined(separator: "|")))
+  var optimizer: Workload.Optimizer?
+  @Option(help: ArgumentHelp("The number format of the networks (f32).", valueName: "f32|bf16"))
+  var dtype: Precision?
+  @Option(help: ArgumentHelp("The number format of rows sent between ranks (f32).", valueName: "f32|bf16"))
+  var payload: Precision?
   @Flag(help: "Compute activations again in the backward pass.") var recompute = false
-  @Option(help: "Rows of an expert as a multiple of its even share; nothing is dropped without it.")
+  @Option(help: "Rows per expert, as a multiple of an equal share; without it nothing is dropped.")
   var capacityFactor: Double?
   @Option(
     help: ArgumentHelp(
-      "How gradients of several ranks are added: with the bits of one rank, or by an all-reduce.",
+      "How gradients of several ranks are added: exact has the bits of one rank, reduced is an all-reduce (reduced).",
       valueName: Workload.GradientSum.allCases.map(\.rawValue).joined(separator: "|")))
-  var gradientSum: Workload.GradientSum = .reduced
+  var gradientSum: Workload.GradientSum?
+
+  /// Whether each option was given, by its name.
+  var given: [(name: String, isGiven: Bool)] {
+    [
+      ("--experts", experts != nil), ("--top-k", topK != nil), ("--hidden", hidden != nil),
+      ("--ffn", ffn != nil), ("--layers", layers != nil), ("--no-gate", noGate),
+      ("--no-attention", noAttention), ("--shared-ffn", sharedFfn != nil),
+      ("--vocabulary", vocabulary != nil), ("--tokens", tokens != nil), ("--context", context != nil),
+      ("--inference", inference), ("--optimizer", optimizer != nil), ("--dtype", dtype != nil),
+      ("--payload", payload != nil), ("--recompute", recompute), ("--capacity-factor", capacityFactor != nil),
+      ("--gradient-sum", gradientSum != nil),
+    ]
+  }
+
+  func validate() throws {
+    let backward = [
+      ("--optimizer", optimizer != nil), ("--recompute", recompute), ("--gradient-sum", gradientSum != nil),
+    ]
+    if inference, let option = backward.first(where: \.1)?.0 {
+      throw ValidationError(
+        "--inference has no backward pass, so \(option) has nothing to do; give one of both")
+    }
+  }
 
   func model() throws -> ModelShape {
     for (name, value) in [("--experts", experts), ("--hidden", hidden), ("--ffn", ffn)] where value == nil {
@@ -47,22 +72,23 @@ struct PlannedModelOptions: ParsableArguments {
     }
     return try usage {
       try ModelShape(
-        expertCount: experts!, expertsPerToken: topK, hiddenSize: hidden!, feedForwardSize: ffn!,
-        layerCount: layers, isGated: !noGate, sharedFeedForwardSize: sharedFfn, hasAttention: !noAttention,
-        vocabularySize: vocabulary)
+        expertCount: experts!, expertsPerToken: topK ?? 2, hiddenSize: hidden!, feedForwardSize: ffn!,
+        layerCount: layers ?? 1, isGated: !noGate, sharedFeedForwardSize: sharedFfn ?? 0,
+        hasAttention: !noAttention,
+        vocabularySize: vocabulary ?? 0)
     }
   }
 
   func workload(rankCount: Int, seed: UInt64) throws -> Workload {
     var workload = Workload(tokenCount: tokens ?? 4096 * rankCount)
-    workload.sequenceLength = context
+    workload.sequenceLength = context ?? 1024
     workload.trains = !inference
-    workload.optimizer = inference ? .none : optimizer
+    workload.optimizer = inference ? .none : optimizer ?? .adamw
     workload.parameterBytes = dtype == .bfloat16 ? 2 : 4
     workload.payloadBytes = payload == .bfloat16 ? 2 : 4
     workload.recomputes = recompute
     workload.capacityFactor = capacityFactor
-    workload.gradientSum = gradientSum
+    workload.gradientSum = gradientSum ?? .reduced
     workload.seed = seed
     try usage { try workload.validate() }
     return workload
@@ -71,17 +97,30 @@ struct PlannedModelOptions: ParsableArguments {
 
 /// The machines of `moe plan`.
 struct PlannedClusterOptions: ParsableArguments {
-  @Option(help: ArgumentHelp("What --calibrate wrote; options below replace parts of it.", valueName: "file"))
+  @Option(
+    help: ArgumentHelp(
+      "The description that --calibrate wrote; the options below replace parts of it.", valueName: "file"))
   var cluster: String?
   @Option(help: "Hosts.") var hosts: Int?
   @Option(help: "Ranks on each host.") var ranksPerHost: Int?
-  @Option(help: "Cores of a host, which its ranks share; one for each rank without it.") var cores: Int?
+  @Option(help: "Cores per host, which its ranks share (one per rank).") var cores: Int?
   @Option(help: "Bandwidth and latency between hosts: 1gbit:50us.") var link: String?
-  @Option(help: "The same between ranks of a host, in all: 10GB/s:2us.") var intra: String?
-  @Option(help: "Operations a second of a host, a multiply-add being two: 250G. Replaces a measured curve.")
+  @Option(help: "Bandwidth and latency between the ranks of a host, in all: 10GB/s:2us.") var intra: String?
+  @Option(
+    help: "Operations per second of a host, where a multiply-add is two: 250G. Replaces a measured curve.")
   var flops: String?
-  @Option(help: "Memory of a host: 24GiB.") var memory: String?
-  @Option(help: "Bytes a second of a host's memory: 40GB/s.") var memoryBandwidth: String?
+  @Option(help: "Memory per host: 24GiB.") var memory: String?
+  @Option(help: "Bytes per second of a host's memory: 40GB/s.") var memoryBandwidth: String?
+
+  /// Whether each option was given, by its name.
+  var given: [(name: String, isGiven: Bool)] {
+    [
+      ("--cluster", cluster != nil), ("--hosts", hosts != nil), ("--ranks-per-host", ranksPerHost != nil),
+      ("--cores", cores != nil), ("--link", link != nil), ("--intra", intra != nil),
+      ("--flops", flops != nil),
+      ("--memory", memory != nil), ("--memory-bandwidth", memoryBandwidth != nil),
+    ]
+  }
 
   func description() throws -> Cluster {
     let cluster = try cluster.map { path in
@@ -132,7 +171,7 @@ struct PlannedClusterOptions: ParsableArguments {
   }
 }
 
-/// What is wrong with options is bad usage.
+/// Calls `body`; what is wrong with a plan's options is bad usage.
 func usage<Value>(_ body: () throws -> Value) throws -> Value {
   do {
     return try body()

@@ -2,13 +2,13 @@ import Foundation
 import MoEPlan
 import MoEReport
 
-/// A plan for people and for programs.
+/// Shows a plan as tables or as JSON.
 struct PlanReport {
   let planner: Planner
   let outcome: Planner.Outcome
   let load: String
 
-  /// What was planned, in a line.
+  /// One line that says what was planned.
   var title: String {
     let (model, cluster) = (planner.model, planner.cluster)
     return
@@ -19,34 +19,40 @@ struct PlanReport {
 
   func show(_ best: Prediction, listed: Int) {
     let cluster = planner.cluster
-    print("\(title), load \(load)")
-    print(
+    StandardStream.output.line("\(title), load \(load)")
+    StandardStream.output.line(
       "\(millions(planner.model.parameters)) parameters; a host: \(cluster.coresPerHost) cores, "
         + "\(formatted(bytes: cluster.memory)), \(short(cluster.rates.flops / 1e9)) GFLOP/s"
         + "\(cluster.rates.curve.isEmpty ? "" : " (measured curve)")")
-    print("between hosts: \(cluster.link); inside: \(cluster.intra)")
-    print()
+    StandardStream.output.line("between hosts: \(cluster.link); inside: \(cluster.intra)")
+    StandardStream.output.line()
     let splits = outcome.best
-    table(splits.prefix(listed)).print()
-    if splits.count > listed { print("and \(splits.count - listed) slower ones") }
-    for (prediction, reason) in outcome.rejected.prefix(3) { print("no room: \(prediction.split) \(reason)") }
-    if outcome.rejected.count > 3 { print("no room for \(outcome.rejected.count - 3) more") }
-    print()
-    print("\(best.split), \(best.route.rawValue) exchange:")
-    times(best).print()
-    print()
-    traffic(best).print()
-    print()
-    memory(best).print()
-    print()
-    print("tokens a second     \(short(Double(planner.workload.tokenCount) / best.seconds))")
-    print("step by slices      \(slices(best))")
-    print("hidden by overlap   \(best.overlapEfficiency.map(percent) ?? "nothing to hide")")
-    print("busiest rank        \(short(best.imbalance)) × the mean rows")
-    print("dropped choices     \(percent(best.dropRate))")
+    table(splits.prefix(listed)).write()
+    if splits.count > listed { StandardStream.output.line("and \(splits.count - listed) slower ones") }
+    for (prediction, reason) in outcome.rejected.prefix(3) {
+      StandardStream.output.line("no room: \(prediction.split) \(reason)")
+    }
+    if outcome.rejected.count > 3 {
+      StandardStream.output.line("no room for \(outcome.rejected.count - 3) more")
+    }
+    StandardStream.output.line()
+    StandardStream.output.line("\(best.split), \(best.route.rawValue) exchange:")
+    times(best).write()
+    StandardStream.output.line()
+    traffic(best).write()
+    StandardStream.output.line()
+    memory(best).write()
+    StandardStream.output.line()
+    StandardStream.output.line(
+      "tokens a second     \(short(Double(planner.workload.tokenCount) / best.seconds))")
+    StandardStream.output.line("step by slices      \(slices(best))")
+    StandardStream.output.line(
+      "hidden by overlap   \(best.overlapEfficiency.map(percent) ?? "nothing to hide")")
+    StandardStream.output.line("busiest rank        \(short(best.imbalance)) × the mean rows")
+    StandardStream.output.line("dropped choices     \(percent(best.dropRate))")
   }
 
-  /// The step of a split in other numbers of slices.
+  /// Returns the step times of the best split by its number of slices.
   private func slices(_ best: Prediction) -> String {
     outcome.ranked.filter {
       let (one, other) = ($0.split, best.split)
@@ -91,7 +97,8 @@ struct PlanReport {
     for part in prediction.traffic.parts where part.between + part.inside > 0 {
       table.add(part.kind.rawValue, formatted(bytes: part.between), formatted(bytes: part.inside))
     }
-    table.add("in all", formatted(bytes: prediction.traffic.between), formatted(bytes: prediction.traffic.inside))
+    table.add(
+      "in all", formatted(bytes: prediction.traffic.between), formatted(bytes: prediction.traffic.inside))
     table.add(
       "a host's link, mean", formatted(bytes: prediction.traffic.between / Double(planner.cluster.hostCount)),
       formatted(bytes: prediction.traffic.inside / Double(planner.cluster.hostCount)))

@@ -1,11 +1,13 @@
 import MoE
 
-/// A routing policy by the name that `moe route` knows it by.
+/// A routing policy, and its name in `moe route`.
 struct PolicyPreset: Sendable {
   let name: String
   let summary: String
-  /// K where the system fixes it or its published model has one.
+  /// K of the system, or of its published model.
   let expertsPerToken: Int
+  /// Whether tokens may be limited to groups of experts, as DeepSeek-V2 (softmax) and V3 (sigmoid) limit them.
+  var takesGroups = false
   /// The policy for E experts, without a capacity.
   let policy: @Sendable (_ expertCount: Int) -> RoutingPolicy
   /// The system's own capacity for a factor and a least capacity; nil where it has no rule of its own.
@@ -22,13 +24,13 @@ struct PolicyPreset: Sendable {
       capacity: { .lingvo(factor: $0 ?? 2, minimum: $1 ?? 4) }),
     PolicyPreset(
       name: "softmax-topk", summary: "softmax over all experts, then top-k, weights over their sum",
-      expertsPerToken: 2, policy: { _ in .softmaxTopK(normalized: true) }),
+      expertsPerToken: 2, takesGroups: true, policy: { _ in .softmaxTopK(normalized: true) }),
     PolicyPreset(
       name: "topk-softmax", summary: "top-k on the logits, then softmax over the selected",
       expertsPerToken: 2, policy: { _ in .topKSoftmax }),
     PolicyPreset(
       name: "deepseek-v3", summary: "sigmoid, selection bias, 4 of 8 groups by their two best, ×2.5",
-      expertsPerToken: 8, policy: deepseekV3),
+      expertsPerToken: 8, takesGroups: true, policy: deepseekV3),
     PolicyPreset(
       name: "sparsemixer", summary: "SparseMixer at evaluation, jitter 0.01 (Phi-3.5-MoE)",
       expertsPerToken: 2, policy: { _ in RoutingPolicy(scoring: .sparseMixer(jitter: 0.01)) }),
@@ -39,8 +41,8 @@ struct PolicyPreset: Sendable {
 
   static func named(_ name: String) -> PolicyPreset? { all.first { $0.name == name } }
 
-  /// Eight groups of which four are used, where the experts divide into eight groups of two or more; otherwise
-  /// one group, which limits nothing.
+  /// Returns eight groups of which each token uses four, where the experts divide into eight groups of two or more;
+  /// otherwise no groups.
   @Sendable private static func deepseekV3(expertCount: Int) -> RoutingPolicy {
     let isGrouped = expertCount % 8 == 0 && expertCount >= 16
     var policy = RoutingPolicy.deepseekV3(groups: 8, selectedGroups: 4, normalized: true, scale: 2.5)

@@ -4,7 +4,7 @@ import MoE
 import MoETraining
 import Synchronization
 
-/// How gradients of what several ranks hold are added.
+/// How the gradients of several ranks are added.
 enum GradientSumOption: String, CaseIterable, ExpressibleByArgument {
   case exact, reduced
 
@@ -26,14 +26,14 @@ struct OverlapOption: ExpressibleByArgument {
   }
 }
 
-/// Which ranks compute together, and how. With exact sums none of it changes a bit; how sums are made is kept with the run.
+/// The ranks that compute together, and how. With exact sums no option changes a bit. The run remembers how sums are made.
 struct RankOptions: ParsableArguments {
   @Option(
-    help: "Ranks of this process, which share the batch, the experts and the threads (1).") var ranks: Int?
+    help: "Ranks of this process, which share batch, experts and threads (1).") var ranks: Int?
   @Flag(help: "Be one rank of those that mpirun starts; needs a build with the trait MPI.") var mpi = false
   @Option(
     help: ArgumentHelp(
-      "Ranks that have all experts together; every so many others have them again (all ranks).",
+      "Ranks that share one copy of the experts; it divides the number of ranks (all ranks).",
       valueName: "ranks"))
   var expertParallel: Int?
   @Option(
@@ -43,22 +43,23 @@ struct RankOptions: ParsableArguments {
   var gradientSum: GradientSumOption?
   @Option(
     help: ArgumentHelp(
-      "Slices in which tokens travel to experts, computed while others are on their way (auto).",
+      "Slices of the exchange: one is computed while the next travels (auto).",
       valueName: "auto|1|2|4…"))
   var overlap: OverlapOption?
   @Option(
     help: ArgumentHelp(
-      "Place experts anew every so many steps, by the rows that each had in them (never).", valueName: "steps"
-    ))
+      "Steps between placements of the experts, by the rows that each had meanwhile (never).",
+      valueName: "steps"))
   var rebalanceEvery: Int?
   @Option(
     help: ArgumentHelp(
-      "Copies of busy experts that a layer may then have, over all ranks (0).", valueName: "count"))
+      "Copies of busy experts that each layer may have after a placement, over all ranks (0).",
+      valueName: "count"))
   var expertCopies: Int?
   @Option(
     help:
-      "Seconds that a rank waits for another before it gives up; while checkpoints are written and read at least 600."
-  ) var timeout = 60
+      "Seconds that a rank waits for another before it gives up; at least 600 while checkpoints are written and read (60)."
+  ) var timeout: Int?
 
   func validate() throws {
     if let ranks, !(1...1024).contains(ranks) {
@@ -67,8 +68,13 @@ struct RankOptions: ParsableArguments {
     if mpi, ranks != nil {
       throw ValidationError("--ranks is for ranks of one process; with --mpi their number is mpirun's -n")
     }
-    if !(1...86_400).contains(timeout) {
+    if let timeout, !(1...86_400).contains(timeout) {
       throw ValidationError("--timeout is \(timeout), expected 1 to 86400 seconds")
+    }
+    if !mpi, ranks == nil,
+      let option = [("--overlap", overlap != nil), ("--timeout", timeout != nil)].first(where: \.1)?.0
+    {
+      throw ValidationError("\(option) is for several ranks; --ranks or --mpi gives them")
     }
     if let steps = rebalanceEvery {
       if steps < 1 { throw ValidationError("--rebalance-every is \(steps), expected at least 1") }
@@ -93,22 +99,22 @@ struct RankOptions: ParsableArguments {
 
   /// Calls `body` on every rank, with its part of the threads; with nil where there is one rank.
   ///
-  /// What one rank throws ends all of them; each says on the standard error what stopped it.
+  /// An error of one rank ends all of them; each says on the standard error what stopped it.
   ///
-  /// - Parameter threads: those of a rank of MPI, where they were asked for.
+  /// - Parameter threads: the number of threads of each MPI rank; nil where `--threads` is not given.
   func run(
     _ execution: Execution, threads: Int?,
     _ body: @escaping @Sendable ((any Communicator)?, Execution) throws -> Void
   ) throws {
     if mpi {
-      return try onMPIRanks(timeout: .seconds(timeout)) { world in
+      return try onMPIRanks(timeout: .seconds(timeout ?? 60)) { world in
         try body(world, execution.part(of: world, asked: threads))
       }
     }
     guard let count = ranks, count > 1 else { return try body(nil, execution) }
     let complaints = Mutex<[Int: String]>([:])
     do {
-      try LocalCommunicator.run(ranks: count, timeout: .seconds(timeout)) { communicator in
+      try LocalCommunicator.run(ranks: count, timeout: .seconds(timeout ?? 60)) { communicator in
         do {
           try body(communicator, execution.part(communicator.rank, of: count))
         } catch {
@@ -121,14 +127,16 @@ struct RankOptions: ParsableArguments {
     } catch {
       let complaints = complaints.withLock(\.self)
       if complaints.count == count, Set(complaints.values).count == 1 { throw error }
-      for (rank, text) in complaints.sorted(by: { $0.key < $1.key }) { complain("rank \(rank): \(text)") }
+      for (rank, text) in complaints.sorted(by: { $0.key < $1.key }) {
+        StandardStream.errors.line("rank \(rank): \(text)")
+      }
       throw ExitCode.failure
     }
   }
 
-  /// The ranks of a communicator as the options have them.
+  /// Returns the ranks of `communicator`, with these options.
   ///
-  /// - Parameter stored: how the run that is continued adds gradients, unless the options say it.
+  /// - Parameter stored: how the run that is continued adds gradients; an option overrides it.
   func ranks(_ communicator: any Communicator, stored: String?) throws -> Ranks {
     try Ranks(
       communicator, gradientSum: (gradientSum ?? stored.flatMap(GradientSumOption.init) ?? .exact).value,

@@ -1,6 +1,8 @@
 import ArgumentParser
 import Foundation
+import MoECheckpoints
 import MoEReport
+import MoERun
 
 /// Writes a static page about one or more training runs.
 struct ReportCommand: ParsableCommand {
@@ -8,8 +10,8 @@ struct ReportCommand: ParsableCommand {
     commandName: "report", abstract: "Write one static HTML page about training runs.",
     discussion: """
       The page shows losses, each expert's load, drops, which labels and characters each expert takes, held-out \
-      text coloured by expert, and the time of each stage. The first RUN is its subject; more stand beside it in \
-      the loss curves and tables. It has no script and loads nothing.
+      text coloured by expert, and the time of each stage. The first RUN is its subject; the loss curves and \
+      tables show the others beside it. The page has no script and loads nothing.
 
       Examples:
         moe report runs/switch
@@ -22,19 +24,23 @@ struct ReportCommand: ParsableCommand {
   var output: String?
 
   func run() throws {
-    let folders = try runs.map { try RunFolder(path: $0) }
     let path = output ?? URL(filePath: runs[0]).appending(path: "report.html").path
-    let page = Data(Report(folders).html.utf8)
-    do {
-      try page.write(to: URL(filePath: path), options: .atomic)
-    } catch {
-      throw RunError(path, "the page cannot be written there")
-    }
+    let folders = try runs.map { try RecordedRun(path: $0) }
+    try AtomicFile.check(path, isNoneOf: runs.flatMap(ownFiles))
+    let page = Array(Report(folders).html.utf8)
+    try AtomicFile.write(page, to: path)
+    let stream = StandardStream.besides(path)
     for (folder, note) in folders.flatMap({ folder in folder.notes.map { (folder.name, $0) } }) {
-      print("\(folder): \(note)")
+      stream.remark("\(folder): \(note)")
     }
-    table(folders.map(RunSummary.init)).print()
-    print("\(folders[0].name): \(page.count / 1024) KiB → \(path)")
+    for line in table(folders.map(RunSummary.init)).lines { stream.remark(line) }
+    stream.remark("\(folders[0].name): \(page.count / 1024) KiB → \(path)")
+  }
+
+  /// The files of a run, none of which a page may replace.
+  private func ownFiles(_ run: String) -> [String] {
+    let names = FileManager.default.enumerator(atPath: run)?.compactMap { $0 as? String } ?? []
+    return names.filter { !$0.hasSuffix(".html") }.map { "\(run)/\($0)" }
   }
 
   private func table(_ runs: [RunSummary]) -> TextTable {

@@ -24,27 +24,40 @@ struct RouteCommand: ParsableCommand {
   }
 
   @Argument(help: "A safetensors file with “logits” [T,E], or one tensor of that shape.") var logits: String?
-  @Option(help: "A name of --list.") var policy: String?
+  @Option(help: "The policy, by a name of --list.") var policy: String?
   @Flag(help: "List the policies.") var list = false
-  @Option(help: "Experts per token; without it the policy's own number.") var topK: Int?
-  @Option(help: "Rows of an expert as a multiple of its even share; the policy says how it is rounded.")
+  @Option(help: "Experts per token (the policy's own number).") var topK: Int?
+  @Option(help: "Rows per expert, as a multiple of an equal share; the policy says how it is rounded.")
   var capacityFactor: String?
-  @Option(help: "The least capacity.") var minCapacity: Int?
+  @Option(help: "Rows per expert, at least.") var minCapacity: Int?
   @Option(
     help: ArgumentHelp(
-      "Which choices of a full expert are dropped: those of low weight, or the latest, as without it.",
+      "Which choices of a full expert are dropped: those of the lowest weight, or the latest (position).",
       valueName: DropPolicy.allCases.map(\.rawValue).joined(separator: "|")))
   var dropPolicy: DropPolicy?
-  @Flag(help: "Drop nothing, also where the policy would.") var noDrop = false
-  @Option(help: "Groups of consecutive experts, of which a token uses --groups-selected.") var groups: Int?
-  @Option(help: "Groups a token uses.") var groupsSelected: Int?
-  @Option(help: "A tensor [E] of the file that is added to the scores for selection only.")
+  @Flag(help: "Drop nothing, even where the policy would.") var noDrop = false
+  @Option(help: "Groups of consecutive experts; each token uses --groups-selected of them.") var groups: Int?
+  @Option(help: "Groups that each token uses.") var groupsSelected: Int?
+  @Option(help: "Name of a tensor [E] of the file; it is added to the scores for selection only.")
   var selectionBias: String?
   @Option(help: "The safetensors file to write.") var output: String?
   @OptionGroup var options: ExecutionOptions
 
   func validate() throws {
-    if list { return }
+    if list {
+      let given = [
+        ("a file", logits != nil), ("--policy", policy != nil), ("--top-k", topK != nil),
+        ("--capacity-factor", capacityFactor != nil), ("--min-capacity", minCapacity != nil),
+        ("--drop-policy", dropPolicy != nil), ("--no-drop", noDrop), ("--groups", groups != nil),
+        ("--groups-selected", groupsSelected != nil), ("--selection-bias", selectionBias != nil),
+        ("--output", output != nil),
+      ]
+      if let option = given.first(where: \.1)?.0 {
+        throw ValidationError(
+          "--list prints the policies and routes nothing, so it goes without \(option); give one of both")
+      }
+      return
+    }
     guard logits != nil else { throw ValidationError("a file with logits is missing") }
     guard let policy else { throw ValidationError("--policy is missing; moe route --list shows the names") }
     guard let preset = PolicyPreset.named(policy) else {
@@ -75,17 +88,29 @@ struct RouteCommand: ParsableCommand {
     if (groups == nil) != (groupsSelected == nil) {
       throw ValidationError("--groups and --groups-selected go together")
     }
+    if let groups, let groupsSelected {
+      if !preset.takesGroups {
+        let names = PolicyPreset.all.filter(\.takesGroups).map(\.name).joined(separator: " or ")
+        throw ValidationError(
+          "--policy \(policy) has no groups, so --groups and --groups-selected have nothing to do; leave them "
+            + "out, or give --policy \(names)")
+      }
+      if groups < 1 { throw ValidationError("--groups is \(groups), expected at least 1") }
+      if groupsSelected < 1 {
+        throw ValidationError("--groups-selected is \(groupsSelected), expected at least 1")
+      }
+    }
   }
 
   func run() throws {
     if list {
       var table = TextTable("policy", "what it does", leftAligned: [1])
       for preset in PolicyPreset.all { table.add(preset.name, preset.summary) }
-      for line in table.lines { print(line) }
+      table.write()
       return
     }
     let execution = try options.execution()
-    if let output { try SafetensorsWriter.check(path: output) }
+    if let output { try AtomicFile.check(output, isNoneOf: [logits!]) }
     let file = try SafetensorsFile(path: logits!)
     let name = file.names.contains("logits") || file.names.count != 1 ? "logits" : file.names[0]
     try file.require(name)
@@ -94,6 +119,11 @@ struct RouteCommand: ParsableCommand {
     let preset = PolicyPreset.named(policy!)!
     let expertsPerToken = topK ?? min(preset.expertsPerToken, matrix.columns)
     let routing = routingPolicy(preset, expertCount: matrix.columns)
+    if routing.scoring == .softmaxOverSelected, expertsPerToken == 1 {
+      StandardStream.errors.line(
+        "warning: --policy \(policy!) with a top-k of 1 gives each chosen expert the weight 1, so a router that is "
+          + "trained with it gets no gradient; a top-k of 2 or --policy softmax-topk gives one")
+    }
     let record: RoutingRecord
     do {
       record = try routing.route(
@@ -105,7 +135,7 @@ struct RouteCommand: ParsableCommand {
     show(record, routing)
   }
 
-  /// The tensor that is added to the scores, which has one number for each expert.
+  /// Reads the tensor that is added to the scores, one number per expert.
   private func readBias(_ name: String, of file: SafetensorsFile, expertCount: Int) throws -> [Float] {
     try file.require(name)
     let bias = try file.floats(named: name)
@@ -160,9 +190,10 @@ struct RouteCommand: ParsableCommand {
   }
 
   private func show(_ record: RoutingRecord, _ policy: RoutingPolicy) {
+    let stream = output.map { StandardStream.besides($0) } ?? .output
     let groups = policy.groups.map { "\($0.selected) of \($0.count) groups" } ?? "no groups"
     let capacity = record.capacity.map { "capacity \($0)" } ?? "nothing is dropped"
-    print(
+    stream.line(
       "\(self.policy!): \(record.tokenCount) tokens, top-\(record.expertsPerToken) of \(record.expertCount) "
         + "experts, \(groups), \(capacity)")
     let largest = max(record.counts.max() ?? 0, 1)
@@ -175,9 +206,9 @@ struct RouteCommand: ParsableCommand {
         "\(expert)", "\(count)", "\(fixed(100 * Double(count) / Double(max(choices, 1)), 1)) %",
         "\(record.droppedCounts[expert])", bar)
     }
-    table.print()
-    print("dropped         \(record.droppedCount) of \(choices) choices")
-    print("auxiliary loss  \(fixed(Double(record.loadBalanceLoss), 6)) (1 is balanced)")
-    print("router z-loss   \(fixed(Double(record.routerZLoss), 6))")
+    for line in table.lines { stream.line(line) }
+    stream.line("dropped         \(record.droppedCount) of \(choices) choices")
+    stream.line("auxiliary loss  \(fixed(Double(record.loadBalanceLoss), 6)) (1 is balanced)")
+    stream.line("router z-loss   \(fixed(Double(record.routerZLoss), 6))")
   }
 }

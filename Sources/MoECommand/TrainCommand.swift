@@ -3,22 +3,24 @@ import ExpertParallel
 import Foundation
 import MoE
 import MoETraining
+import MoERun
 
 /// Trains a small language model on text.
 struct TrainCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "train", abstract: "Train a small Mixture-of-Experts language model on text.",
     discussion: """
-      The model reads and writes bytes. RUN gets run.json, metrics.jsonl (a line a step), checkpoint.safetensors, \
+      The model reads and writes bytes. RUN gets run.json, metrics.jsonl (a line per step), checkpoint.safetensors, \
       routing.json (which text went to which expert) and sample.txt. One block of 2 KiB in twenty is held out.
 
-      A run that was interrupted, or killed at any moment, goes on with --resume, its own settings and the same \
-      bits; only --steps may then be raised. Linear and cosine schedules stretch to the new last step.
+      SIGINT (Ctrl-C), SIGTERM and SIGHUP end a run with a checkpoint; a second SIGINT or SIGTERM ends it at once. \
+      --resume continues a run that was interrupted or killed, with its own settings and the same bits; only --steps \
+      may then be raised. Linear and cosine schedules stretch to the new last step.
 
-      Several ranks, threads of this process or processes of mpirun on machines that all see RUN and the text at the same path, train the \
-      same model: batches are dealt to them sequence by sequence, experts spread over them. With exact sums the \
-      number of ranks changes no bit, and it may be another one after --resume. Their checkpoints are folders, \
-      checkpoint-STEP, with a file of each rank.
+      Several ranks train one model: each has its part of the batch and of the experts. Ranks are threads of this process \
+      (--ranks), or processes of mpirun (--mpi) on machines that all see RUN and the text at the same path. With exact \
+      sums the number of ranks changes no bit, and --resume may change it. Their checkpoints are folders, \
+      checkpoint-STEP, with a file per rank.
 
       Examples:
         moe train --text books/de books/en --out run
@@ -39,7 +41,7 @@ struct TrainCommand: ParsableCommand {
       valueName: "[label=]path"))
   var text: [String] = []
   @Option(help: "The folder of the run.") var out: String
-  @Flag(help: "Continue the run in that folder.") var resume = false
+  @Flag(help: "Continue the run in the folder --out.") var resume = false
   @OptionGroup(title: "Settings") var settings: TrainOptions
   @OptionGroup(title: "Ranks") var rankOptions: RankOptions
   @OptionGroup var options: ExecutionOptions
@@ -65,26 +67,23 @@ struct TrainCommand: ParsableCommand {
     }
   }
 
-  /// The run, new or continued, and its text.
-  private func prepared(_ execution: Execution) throws -> (RunDescription, TextCorpus) {
+  /// Returns the run, new or continued, and its text.
+  private func prepared(_ execution: Execution) throws -> (TrainingDescription, TextCorpus) {
     let folder = RunFolder(out)
     let stored = try resume ? continued(folder) : nil
     let texts = try stored?.texts ?? text.map { argument in try TextCorpus.absolute(argument) }
     let corpus = try TextCorpus(texts, leavingOut: out)
     var description = try stored ?? begun(corpus, texts, execution)
     if let given = rankOptions.gradientSum { description.gradientSum = given.rawValue }
-    if description.data != RunDescription.Data(corpus) {
-      throw TrainingError.run(
-        path: out,
-        "the text has changed since the run began: \(description.data.trainBytes) bytes to train on then, "
-          + "\(corpus.trainBytes) now, or as many with another content or name")
+    if let change = description.data.change(to: TrainingData(corpus)) {
+      throw TrainingError.run(path: out, "the text has changed since the run began: \(change)")
     }
     return (description, corpus)
   }
 
-  /// Trains on one rank; the first of several speaks for all.
+  /// Trains on one rank; the first of several prints.
   private func train(
-    _ description: RunDescription, _ corpus: TextCorpus, _ ranks: Ranks?, _ execution: Execution
+    _ description: TrainingDescription, _ corpus: TextCorpus, _ ranks: Ranks?, _ execution: Execution
   ) throws {
     let trainer = try Trainer(
       description, corpus: corpus, folder: RunFolder(out), resumes: resume, over: ranks, execution: execution)
@@ -110,7 +109,7 @@ struct TrainCommand: ParsableCommand {
     }
   }
 
-  /// Whether somebody asked this rank to end; of local ranks the first is asked for all.
+  /// Returns whether a signal asked this rank to end; of local ranks the first listens for all.
   private static func interruption(_ ranks: Ranks?) -> () -> Bool {
     guard let communicator = ranks?.communicator else {
       let interrupt = Interrupt()
@@ -121,15 +120,15 @@ struct TrainCommand: ParsableCommand {
       return { interrupt?.isRequested ?? false }
     }
     // SIGTERM is also how mpirun ends the ranks that outlive another one, so the communicator takes note of it.
-    let interrupt = Interrupt(communicator.size == 1 ? [SIGINT, SIGTERM] : [SIGINT])
+    let interrupt = Interrupt(communicator.size == 1 ? [SIGINT, SIGTERM, SIGHUP] : [SIGINT, SIGHUP])
     return { interrupt.isRequested || communicator.isEnding }
   }
 
-  /// The description of a new run.
-  private func begun(_ corpus: TextCorpus, _ texts: [String], _ execution: Execution) throws -> RunDescription
+  /// Returns the description of a new run.
+  private func begun(_ corpus: TextCorpus, _ texts: [String], _ execution: Execution) throws -> TrainingDescription
   {
     let all = settings.resolved
-    return RunDescription(
+    return TrainingDescription(
       preset: all.preset!.rawValue, seed: all.seed!, model: try all.model(), training: try all.training(),
       corpus: corpus,
       machine: .init(cpu: InfoCommand.cpuName(), execution: execution, ranks: rankOptions.ranks),
@@ -138,8 +137,10 @@ struct TrainCommand: ParsableCommand {
       texts: texts)
   }
 
-  /// The description of the run in the folder, as far as the options agree with it.
-  private func continued(_ folder: RunFolder) throws -> RunDescription {
+  /// Returns the description of the run in the folder.
+  ///
+  /// - Throws: `TrainingError` for an option that contradicts it.
+  private func continued(_ folder: RunFolder) throws -> TrainingDescription {
     var description = try folder.description()
     if let sum = description.gradientSum, GradientSumOption(rawValue: sum) == nil {
       throw TrainingError.run(path: out, "run.json has the gradient_sum “\(sum)”, expected exact or reduced")

@@ -6,51 +6,55 @@ extension ModelPreset: ExpressibleByArgument {}
 extension OptimizerConfiguration.Kind: ExpressibleByArgument {}
 extension LearningRateSchedule.Shape: ExpressibleByArgument {}
 
-/// The settings of `moe train` that decide what a run computes; those that are not given have usual values.
+/// The settings of `moe train` that decide the results of a run; each has a usual value.
 struct TrainOptions: ParsableArguments {
-  @Option(help: ArgumentHelp("Rules and places of experts (switch).", valueName: names(ModelPreset.self)))
+  @Option(
+    help: ArgumentHelp(
+      "Paper whose routing rule, losses and places of experts are used (switch).",
+      valueName: names(ModelPreset.self)))
   var preset: ModelPreset?
   @Option(help: "Layers (4).") var layers: Int?
   @Option(help: "Hidden size, a multiple of 32 (256).") var hidden: Int?
   @Option(help: "Attention heads (4).") var heads: Int?
   @Option(help: "Feed-forward size of the dense model, a multiple of 32 (1024).") var ffn: Int?
-  @Option(help: "Experts of a layer (8).") var experts: Int?
-  @Option(help: "Bytes of a sequence (256).") var context: Int?
-  @Option(help: "Sequences of a step (16).") var batch: Int?
+  @Option(help: "Experts per layer (8).") var experts: Int?
+  @Option(help: "Bytes per sequence (256).") var context: Int?
+  @Option(help: "Sequences per step (16).") var batch: Int?
   @Option(help: "Steps in all (500).") var steps: Int?
   @Option(help: "Seed of parameters and batches (1).") var seed: UInt64?
   @Option(help: ArgumentHelp("Optimizer (adamw).", valueName: names(OptimizerConfiguration.Kind.self)))
   var optimizer: OptimizerConfiguration.Kind?
   @Option(help: "Highest learning rate (adamw 0.001, adafactor 0.01, sgd 0.1).") var learningRate: Double?
-  @Option(help: "What the experts' learning rate is multiplied with (1).") var expertLearningRate: Double?
-  @Option(help: "Steps that lead up to the highest learning rate (a tenth of all, at most 100).")
+  @Option(help: "Factor of the experts' learning rate (1).") var expertLearningRate: Double?
+  @Option(help: "Steps until the highest learning rate (a tenth of all steps, at most 100).")
   var warmup: Int?
   @Option(
     help: ArgumentHelp(
-      "What follows the warm-up (cosine, to a tenth).", valueName: names(LearningRateSchedule.Shape.self)))
+      "Learning rate after the warm-up (cosine, to a tenth).",
+      valueName: names(LearningRateSchedule.Shape.self)))
   var schedule: LearningRateSchedule.Shape?
-  @Option(help: "Share of the learning rate by which matrices decay (0.1).") var weightDecay: Double?
-  @Option(help: "Largest norm of the gradients, 0 for any (1).") var clip: Double?
-  @Flag(help: "Give experts and others that norm each.") var clipGroups = false
+  @Option(help: "Weight decay of matrices, per unit of learning rate (0.1).") var weightDecay: Double?
+  @Option(help: "Largest norm of the gradients; 0 permits any (1).") var clip: Double?
+  @Flag(help: "Clip experts and other parameters each by their own norm.") var clipGroups = false
   @Option(
     help: ArgumentHelp(
-      "What products are computed in; parameters stay fp32 (f32).", valueName: names(Precision.self)))
+      "Number format of products; parameters stay fp32 (f32).", valueName: names(Precision.self)))
   var dtype: Precision?
-  @Option(help: "Parts a batch is computed in, for less memory (1).") var microBatches: Int?
-  @Flag(help: "Compute activations again on the way back rather than keep them.") var recompute = false
+  @Option(help: "Parts that each batch is computed in, to use less memory (1).") var microBatches: Int?
+  @Flag(help: "Compute activations again in the backward pass, to use less memory.") var recompute = false
   @Option(help: "Steps between validations (100).") var validateEvery: Int?
   @Option(help: "Steps between checkpoints (100).") var saveEvery: Int?
   @Flag(help: "Draw each label equally often, rather than in proportion to its bytes.")
   var balanceLabels = false
   @Option(help: "Coefficient of the load-balance loss (the preset's).") var balanceCoefficient: Float?
-  @Option(help: "Rows of an expert as a multiple of an equal share (the preset's).")
+  @Option(help: "Rows per expert, as a multiple of an equal share (the preset's).")
   var capacityFactor: Double?
 
   private static func names<Value: RawRepresentable<String> & CaseIterable>(_: Value.Type) -> String {
     Value.allCases.map(\.rawValue).joined(separator: "|")
   }
 
-  /// What was given, by the options' names.
+  /// The options that were given: their names and values.
   var given: [(name: String, value: String)] {
     let options: [(String, String?)] = [
       ("preset", preset?.rawValue), ("layers", layers.map(String.init)),
@@ -70,7 +74,20 @@ struct TrainOptions: ParsableArguments {
     return options.compactMap { name, value in value.map { (name, $0) } }
   }
 
-  /// The options in full: what was given, and the usual values of the rest.
+  func validate() throws {
+    let ofExperts = [
+      ("--expert-learning-rate", expertLearningRate != nil), ("--clip-groups", clipGroups),
+    ]
+    if preset == .dense, let option = ofExperts.first(where: \.1)?.0 {
+      throw ValidationError("--preset dense has no experts, so \(option) has nothing to do; give one of both")
+    }
+    if clipGroups, clip == 0 {
+      throw ValidationError(
+        "--clip 0 permits any norm of the gradients, so --clip-groups has nothing to do; give one of both")
+    }
+  }
+
+  /// The options with the usual values of those that were not given.
   var resolved: TrainOptions {
     var all = self
     all.preset = preset ?? .switchTransformer
@@ -97,7 +114,7 @@ struct TrainOptions: ParsableArguments {
     return all
   }
 
-  /// The model of resolved options.
+  /// Returns the model; all options must be resolved.
   func model() throws -> ModelConfiguration {
     let preset = preset!
     guard (1...1024).contains(layers!) else {
@@ -137,7 +154,7 @@ struct TrainOptions: ParsableArguments {
     return model
   }
 
-  /// The training of resolved options.
+  /// Returns the training; all options must be resolved.
   func training() throws -> TrainingConfiguration {
     var training = TrainingConfiguration(
       steps: steps!, batchSize: batch!,

@@ -2,8 +2,9 @@ import ExpertParallel
 import Foundation
 import MoE
 import MoETraining
+import MoERun
 
-/// What `moe train` says: a header, how far it is, and a summary.
+/// Tells a person about a training: a header, how far it is, and a summary.
 final class TrainReport {
   private let trainer: Trainer
   private let corpus: TextCorpus
@@ -11,8 +12,8 @@ final class TrainReport {
   private let folder: String
   private let start = Date()
   private let firstStep: Int
-  private let isTerminal = isatty(2) == 1
-  private var recent: [StepMetrics] = []
+  private let progressLine = ProgressLine()
+  private var recent: [StepRecord] = []
   private var validationLoss: Double?
 
   init(_ trainer: Trainer, _ corpus: TextCorpus, _ execution: Execution, _ folder: String) {
@@ -25,7 +26,7 @@ final class TrainReport {
 
   private var steps: Int { trainer.description.training.steps }
 
-  /// Prints what is trained, on what and how.
+  /// Prints the model, its text and the settings.
   func begin(isResumed: Bool) {
     let run = trainer.description
     let (model, training) = (run.model, run.training)
@@ -43,7 +44,7 @@ final class TrainReport {
         + "\(model.contextLength), experts \(experts.isEmpty ? "none" : experts.joined(separator: " + "))")
     line(
       "size",
-      "\(grouped(run.parameters.total)) parameters, \(grouped(run.parameters.activePerToken)) for a byte, "
+      "\(grouped(run.parameters.total)) parameters, \(grouped(run.parameters.activePerToken)) per byte, "
         + "\(grouped(run.parameters.experts)) in experts")
     let texts = corpus.texts.map { "\($0.label) \(grouped($0.train.count))" }.joined(separator: ", ")
     line("text", "bytes: \(texts); held out \(grouped(corpus.validationBytes))")
@@ -59,26 +60,27 @@ final class TrainReport {
         + "learning rate \(training.schedule.peak) \(training.schedule.shape.rawValue), \(training.precision), "
         + "\(execution.instructionSet), \(execution.threadCount) threads"
         + (trainer.ranks.map { ", \($0.communicator.size) ranks" } ?? ""))
-    fflush(nil)
+    StandardStream.output.push()
   }
 
   /// Prints a sentence.
-  func say(_ text: String) { print(text) }
+  func say(_ text: String) { StandardStream.output.remark(text) }
 
-  /// Shows a step: as a line that changes where somebody watches, else about every tenth of the way.
-  func show(_ metrics: StepMetrics) {
+  /// Shows a step: as a line that changes in place, and where no terminal can do that, as a line for about every tenth of
+  /// the steps.
+  func show(_ metrics: StepRecord) {
     recent.append(metrics)
     if recent.count > max(1, min(100, steps / 10)) { recent.removeFirst() }
     if let loss = metrics.validationLoss { validationLoss = loss }
-    if isTerminal {
-      FileHandle.standardError.write(Data("\r\u{1B}[K\(progress(metrics, width: terminalWidth()))".utf8))
+    if progressLine.isShown {
+      progressLine.show(progress(metrics)) { bar(metrics.step, columns: $0) }
     } else if metrics.step * 10 / steps != (metrics.step - 1) * 10 / steps || metrics.validationLoss != nil {
-      print(progress(metrics, width: .max))
-      fflush(nil)
+      say(fitting(progress(metrics), into: columns(of: StandardStream.output)))
+      StandardStream.output.push()
     }
   }
 
-  /// Prints where experts were placed, a line a layer.
+  /// Prints where experts were placed, a line per layer.
   func show(_ balance: Rebalancing) {
     clear()
     for layer in balance.layers {
@@ -90,17 +92,15 @@ final class TrainReport {
     }
   }
 
-  /// Removes the changing line.
-  func clear() {
-    if isTerminal { FileHandle.standardError.write(Data("\r\u{1B}[K".utf8)) }
-  }
+  /// Removes the line that changes.
+  func clear() { progressLine.clear() }
 
   /// Prints where the run ended.
   func end() {
     clear()
     guard let last = recent.last else { return }
     let loss = validationLoss.map {
-      "validation loss \(fixed($0, 4)) nats a byte (\(fixed($0 / log(2), 3)) bits), "
+      "validation loss \(fixed($0, 4)) nats per byte (\(fixed($0 / log(2), 3)) bits), "
     }
     line("done", "step \(last.step), \(loss ?? "")training loss \(fixed(meanLoss, 4))")
     for (index, layer) in last.layers.enumerated() {
@@ -125,43 +125,44 @@ final class TrainReport {
     return Double(recent.count * bytes) / seconds
   }
 
-  /// One line: a bar that takes what room there is, and what it stands beside; the validation loss goes first where
-  /// there is too little.
-  private func progress(_ metrics: StepMetrics, width: Int) -> String {
+  /// Returns what a step came to, in parts.
+  private func progress(_ metrics: StepRecord) -> [String] {
     let done = metrics.step - firstStep
     let left = Date().timeIntervalSince(start) / Double(max(done, 1)) * Double(steps - metrics.step)
-    func parts(withValidation: Bool) -> String {
-      let validation = withValidation ? validationLoss.map { "validation \(fixed($0, 3))" } : nil
-      let parts = [
-        "\(metrics.step)/\(steps)", "loss \(fixed(metrics.loss, 3))", validation,
-        "\(grouped(Int(tokensPerSecond))) tokens/s", "\(duration(left)) left",
-        metrics.layers.last.map { sparkline($0.load) },
-      ]
-      return parts.compactMap(\.self).joined(separator: "  ")
-    }
-    let full = parts(withValidation: true)
-    let text = full.count + 11 <= width ? full : parts(withValidation: false)
-    let length = max(0, min(20, width - text.count - 1))
-    let filled = metrics.step * length / steps
-    let bar = String(repeating: "━", count: filled) + String(repeating: "─", count: length - filled)
-    return String("\(bar) \(text)".prefix(width))
+    let parts = [
+      "\(metrics.step)/\(steps)", "loss \(fixed(metrics.loss, 3))",
+      validationLoss.map { "validation \(fixed($0, 3))" },
+      "\(grouped(Int(tokensPerSecond))) tokens/s", "\(duration(left)) left",
+      metrics.layers.last.map { sparkline($0.load) },
+    ]
+    return parts.compactMap(\.self)
+  }
+
+  /// Returns a bar of at most 20 columns and a space, filled by the share of steps that are done; nothing where there is
+  /// no room for a bar.
+  private func bar(_ step: Int, columns: Int) -> String {
+    let length = min(20, columns - 1)
+    if length < 4 { return "" }
+    let filled = step * length / steps
+    return String(repeating: "━", count: filled) + String(repeating: "─", count: length - filled) + " "
   }
 
   private func line(_ name: String, _ text: String) {
-    print("\(name.padding(toLength: max(10, name.count + 2), withPad: " ", startingAt: 0))\(text)")
+    let name = printable(name)
+    say("\(name.padding(toLength: max(10, name.count + 2), withPad: " ", startingAt: 0))\(text)")
   }
 
-  private func warn(_ text: String) { FileHandle.standardError.write(Data((text + "\n").utf8)) }
+  private func warn(_ text: String) { StandardStream.errors.line(text) }
 }
 
-/// A bar for each expert, half high at an equal share and full at twice that.
-func sparkline(_ load: [Int64]) -> String {
+/// Returns a bar per expert, half high at an equal share and full at twice that.
+func sparkline(_ load: [Int]) -> String {
   let mean = max(Double(load.reduce(0, +)) / Double(max(load.count, 1)), 1e-9)
   let bars = Array("▁▂▃▄▅▆▇█")
   return String(load.map { bars[min(7, max(0, Int((Double($0) / mean * 4).rounded()) - 1))] })
 }
 
-/// A number with a thin gap between its thousands.
+/// Returns a number with a thin gap between its thousands.
 func grouped(_ value: Int) -> String {
   var text = ""
   for (index, digit) in String(value).reversed().enumerated() {
@@ -171,17 +172,10 @@ func grouped(_ value: Int) -> String {
   return String(text.reversed())
 }
 
-/// Seconds as 42s, 3m07s or 2h05m.
+/// Returns seconds as 42s, 3m07s or 2h05m.
 func duration(_ seconds: Double) -> String {
   let whole = Int(seconds.rounded())
   func two(_ value: Int) -> String { value < 10 ? "0\(value)" : "\(value)" }
   if whole < 60 { return "\(whole)s" }
   return whole < 3600 ? "\(whole / 60)m\(two(whole % 60))s" : "\(whole / 3600)h\(two(whole % 3600 / 60))m"
-}
-
-/// Columns of the terminal on the standard error, less one for the cursor.
-private func terminalWidth() -> Int {
-  var size = winsize()
-  guard unsafe ioctl(2, UInt(TIOCGWINSZ), &size) == 0, size.ws_col > 20 else { return 79 }
-  return Int(size.ws_col) - 1
 }

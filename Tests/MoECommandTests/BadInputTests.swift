@@ -135,7 +135,7 @@ import Testing
 
   @Test(arguments: [
     ("none/y", "cannot be created in the folder", "No such file"), ("", "is a folder", "name of a file"),
-    ("/proc/y", "/proc/y: cannot be created", "/proc"), ("/dev/null", "not a regular file", "/dev/null"),
+    ("/proc/y", "/proc/y: cannot be created", "/proc"), ("/dev/full", "cannot be written", "No space left"),
   ])
   func outputThatCannotBeWritten(_ output: String, _ complaint: String, _ detail: String) throws {
     try withTemporaryFolder { folder in

@@ -14,6 +14,8 @@ import Testing
     #expect(help.output.contains("Example") && help.output.contains(example))
     // A wrapped example cannot be pasted: the line after one is another, continues it, or is empty.
     let lines = help.output.split(separator: "\n", omittingEmptySubsequences: false)
+    let examples = lines.drop { !$0.hasPrefix("Example") }.dropFirst().prefix { !$0.isEmpty }
+    for line in examples { #expect(line.hasPrefix("  "), "wrapped: \(line)") }
     func begins(_ line: Substring) -> Bool { line.hasPrefix("  moe ") || line.hasPrefix("  mpirun ") }
     for (line, next) in zip(lines, lines.dropFirst()) where begins(line) {
       #expect(
@@ -94,6 +96,20 @@ import Testing
 
   static let apply = ["apply", "m", "--layer", "0", "--input", "x", "--output", "y"]
   static let route = ["route", "x", "--policy"]
+  static let plan = ["plan", "--experts", "8", "--hidden", "64", "--ffn", "64"]
+  static let train = ["train", "--text", "x", "--out", "r"]
+
+  @Test func routerWithoutGradientIsAWarning() throws {
+    try withTemporaryFolder { folder in
+      let logits = folder.appending(path: "l.safetensors")
+      try Data(safetensors(["logits": Tensor(4, 8)])).write(to: logits)
+      let run = try moe("route", logits.path, "--policy", "topk-softmax", "--top-k", "1")
+      #expect(run.status == 0 && run.output.contains("top-1 of 8 experts"))
+      #expect(run.errors.hasPrefix("warning: --policy topk-softmax with a top-k of 1"))
+      #expect(run.errors.count { $0 == "\n" } == 1)
+      expectSuccess(try moe("route", logits.path, "--policy", "topk-softmax"))
+    }
+  }
 
   @Test(arguments: [
     (["nonsense"], "nonsense"), (["info", "--bogus"], "--bogus"),
@@ -127,6 +143,52 @@ import Testing
     (route + ["softmax-topk", "--drop-policy", "probs"], "--drop-policy needs --capacity-factor"),
     (route + ["deepseek-v3", "--groups", "2"], "--groups and --groups-selected go together"),
     (route + ["sparsemixer", "--selection-bias", "b"], "has no --selection-bias"),
+    (
+      route + ["sparsemixer", "--groups", "2", "--groups-selected", "1"],
+      "sparsemixer has no groups, so --groups"
+    ),
+    (route + ["switch", "--groups", "2", "--groups-selected", "1"], "switch has no groups, so --groups"),
+    (
+      route + ["deepseek-v3", "--groups", "0", "--groups-selected", "1"], "--groups is 0, expected at least 1"
+    ),
+    (
+      ["route", "--list", "--policy", "switch"],
+      "--list prints the policies and routes nothing, so it goes without --policy"
+    ),
+    (["route", "--list", "--output", "y"], "goes without --output"),
+    (["route", "--list", "x"], "goes without a file"),
+    (
+      apply + ["--ranks", "2", "--mpi"],
+      "--ranks starts ranks in this process, and --mpi takes those of mpirun"
+    ),
+    (apply + ["--ranks", "1", "--mpi"], "give one of both"),
+    (["check", "--gradients", "--fixtures", "f"], "--fixtures has no gradients"),
+    (
+      ["generate", "r", "--temperature", "0", "--top-p", "0.5"],
+      "--temperature 0 always takes the likeliest byte, so --top-p"
+    ),
+    (plan + ["--inference", "--optimizer", "sgd"], "--inference has no backward pass, so --optimizer"),
+    (plan + ["--inference", "--recompute"], "--inference has no backward pass, so --recompute"),
+    (
+      plan + ["--inference", "--gradient-sum", "exact"], "--inference has no backward pass, so --gradient-sum"
+    ),
+    (plan + ["--mpi"], "--mpi goes with --calibrate"),
+    (plan + ["--json", "--svg", "/dev/stdout"], "--json and --svg"),
+    (
+      ["plan", "--calibrate", "--experts", "8"],
+      "--calibrate measures machines and plans nothing, so it goes without --experts"
+    ),
+    (["plan", "--calibrate", "--svg", "y"], "goes without --svg"),
+    (["plan", "--calibrate", "--json"], "without --json"),
+    (["plan", "--calibrate", "--cluster", "y"], "without --cluster"),
+    (train + ["--overlap", "2"], "--overlap is for several ranks; --ranks or --mpi gives them"),
+    (train + ["--timeout", "9"], "--timeout is for several ranks"),
+    (train + ["--ranks", "2", "--mpi"], "--ranks is for ranks of one process; with --mpi"),
+    (
+      train + ["--clip", "0", "--clip-groups"], "--clip 0 permits any norm of the gradients, so --clip-groups"
+    ),
+    (train + ["--preset", "dense", "--clip-groups"], "--preset dense has no experts, so --clip-groups"),
+    (train + ["--preset", "dense", "--expert-learning-rate", "2"], "so --expert-learning-rate"),
   ])
   func badUsage(_ arguments: [String], _ complaint: String) throws {
     expectUsageError(try moe(arguments), saying: complaint)

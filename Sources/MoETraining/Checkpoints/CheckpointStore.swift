@@ -155,8 +155,8 @@ package struct CheckpointStore: Sendable {
   /// Removes checkpoints that a killed process left half written.
   package func removeLeftovers() {
     for name in fileNames(in: path)
-    where name.hasPrefix("checkpoint") && name.hasSuffix(".tmp") || name == Self.nextFile
-      || name == Self.nextFolder
+    where AtomicFile.isTemporary(name) || name.hasPrefix("checkpoint") && name.hasSuffix(".tmp")
+      || name == Self.nextFile || name == Self.nextFolder
     {
       try? FileManager.default.removeItem(atPath: path(name))
     }

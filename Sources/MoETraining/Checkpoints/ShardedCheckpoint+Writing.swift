@@ -54,12 +54,14 @@ extension ShardedCheckpoint {
   }
 
   private static func makeEmpty(_ path: String) throws(CheckpointError) {
-    do {
-      if FileManager.default.fileExists(atPath: path) { try FileManager.default.removeItem(atPath: path) }
-      try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: false)
-    } catch {
-      throw CheckpointError(path, "the folder cannot be made: \(error.localizedDescription)")
+    if FileManager.default.fileExists(atPath: path) {
+      do {
+        try FileManager.default.removeItem(atPath: path)
+      } catch {
+        throw CheckpointError(path, "the folder of an earlier checkpoint cannot be removed")
+      }
     }
+    try Folder.create(path)
   }
 }
 

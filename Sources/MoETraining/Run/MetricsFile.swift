@@ -1,49 +1,66 @@
-internal import Foundation
+internal import Glibc
+internal import MoERun
 
-/// `metrics.jsonl`: a line a step, at the disk's door before the next step begins.
+/// `metrics.jsonl`: one line per step, written before the next step begins.
 final class MetricsFile {
-  private let handle: FileHandle
+  private let descriptor: Int32
   private let path: String
 
-  /// Opens the file to go on after the line of `step`, and drops what follows it.
+  /// Opens the file, which may not exist yet, to go on after the line of `step`, and removes the lines that follow it.
   ///
   /// - Throws: ``TrainingError/run(path:_:)`` where it cannot be written, or lacks lines up to `step`.
   init(path: String, after step: Int) throws(TrainingError) {
-    if !FileManager.default.fileExists(atPath: path) {
-      _ = FileManager.default.createFile(atPath: path, contents: nil)
-    }
-    guard let handle = FileHandle(forUpdatingAtPath: path) else {
-      throw .run(path: path, "the file cannot be written")
-    }
     self.path = path
-    self.handle = handle
-    do {
-      let bytes = try handle.readToEnd() ?? Data()
-      var (end, lines) = (0, 0)
-      while lines < step, let newline = bytes[end...].firstIndex(of: UInt8(ascii: "\n")) {
-        end = newline + 1
-        lines += 1
-      }
-      guard lines == step else {
-        throw TrainingError.run(
-          path: path, "the file has \(lines) lines, expected those of the checkpoint's \(step) steps")
-      }
-      try handle.truncate(atOffset: UInt64(end))
-    } catch let error as TrainingError {
-      throw error
-    } catch {
-      throw .run(path: path, "the file cannot be written: \(error.localizedDescription)")
+    descriptor = unsafe open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0o666)
+    if descriptor < 0 { throw Self.error(path) }
+    let (lineCount, end) = try lines(atMost: step)
+    guard lineCount == step else {
+      throw .run(
+        path: path, "the file has \(lineCount) lines, expected those of the checkpoint's \(step) steps")
     }
+    if ftruncate(descriptor, end) != 0 { throw Self.error(path) }
+  }
+
+  /// Counts the first lines, and the bytes that they take.
+  private func lines(atMost limit: Int) throws(TrainingError) -> (count: Int, bytes: Int) {
+    var block = [UInt8](repeating: 0, count: 1 << 16)
+    var (lineCount, end, position) = (0, 0, 0)
+    while lineCount < limit {
+      let count = unsafe block.withUnsafeMutableBytes {
+        unsafe pread(descriptor, $0.baseAddress!, $0.count, position)
+      }
+      if count < 0, errno == EINTR { continue }
+      if count < 0 { throw Self.error(path) }
+      if count == 0 { break }
+      for (offset, byte) in block[..<count].enumerated() where byte == UInt8(ascii: "\n") && lineCount < limit
+      {
+        lineCount += 1
+        end = position + offset + 1
+      }
+      position += count
+    }
+    return (lineCount, end)
   }
 
   /// Writes a line in one call, so that a kill leaves it whole or away.
-  func append(_ metrics: StepMetrics) throws(TrainingError) {
-    do {
-      try handle.write(contentsOf: Data((RunDescription.json(metrics) + "\n").utf8))
-    } catch {
-      throw .run(path: path, "the file cannot be written: \(error.localizedDescription)")
+  func append(_ metrics: StepRecord) throws(TrainingError) {
+    let line = Array((RunJSON.text(metrics) + "\n").utf8)
+    var written = 0
+    while written < line.count {
+      let count = unsafe line.withUnsafeBytes {
+        unsafe write(descriptor, $0.baseAddress! + written, $0.count - written)
+      }
+      if count > 0 {
+        written += count
+      } else if count == 0 || errno != EINTR {
+        throw Self.error(path)
+      }
     }
   }
 
-  deinit { try? handle.close() }
+  private static func error(_ path: String) -> TrainingError {
+    .run(path: path, "the file cannot be written: \(unsafe String(cString: strerror(errno)))")
+  }
+
+  deinit { if descriptor >= 0 { close(descriptor) } }
 }

@@ -1,0 +1,18 @@
+public import MoE
+public import MoERun
+
+extension TrainingDescription {
+  /// The most bytes of a step: a batch has fewer rows than this.
+  private static let largestStep = 1 << 31
+
+  /// Checks every number, before anything is computed with it.
+  ///
+  /// - Throws: `MoEError.invalidConfiguration` naming the value, and the expected one.
+  public func validate() throws(MoEError) {
+    try model.validate()
+    try training.validate()
+    _ = try product(
+      of: [training.batchSize, model.contextLength], atMost: Self.largestStep,
+      "a step has \(training.batchSize) sequences of \(model.contextLength) bytes")
+  }
+}
