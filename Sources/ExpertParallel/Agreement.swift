@@ -1,4 +1,4 @@
-public import MoE
+package import MoE
 
 /// An error that all ranks throw, so that one rank alone needs to print it.
 public struct SharedFailure: Error, CustomStringConvertible {
@@ -6,14 +6,14 @@ public struct SharedFailure: Error, CustomStringConvertible {
   public let error: any Error
 
   /// Marks an error as one that all ranks throw.
-  public init(error: any Error) { self.error = error }
+  package init(error: any Error) { self.error = error }
 
   /// The error as one sentence, without a full stop.
   public var description: String { "\(error)" }
 }
 
 /// A value that has to be the same on all ranks before they compute together.
-public struct SharedFact: Sendable {
+package struct SharedFact: Sendable {
   let name: String
   let value: String
 
@@ -22,12 +22,12 @@ public struct SharedFact: Sendable {
   /// - Parameters:
   ///   - name: the name of the value in errors.
   ///   - value: the value on this rank; ranks compare its description.
-  public init(_ name: String, _ value: some CustomStringConvertible) {
+  package init(_ name: String, _ value: some CustomStringConvertible) {
     (self.name, self.value) = (name, value.description)
   }
 
   /// The instruction set, on which the bits of a result depend: hosts may have different processors.
-  public static func instructionSet(_ execution: Execution) -> SharedFact {
+  package static func instructionSet(_ execution: Execution) -> SharedFact {
     SharedFact("the instruction set (--isa)", execution.instructionSet)
   }
 }
@@ -38,7 +38,7 @@ extension Communicator {
   /// - Parameter facts: the same number of facts, in the same order, on all ranks.
   /// - Throws: ``SharedFailure``, which names the first fact that differs and the first rank on which it differs from rank 0;
   ///   `CommunicationError`.
-  public func requireAgreement(on facts: [SharedFact]) throws {
+  package func requireAgreement(on facts: [SharedFact]) throws {
     for fact in facts {
       let texts = try allGatherLists(Array(fact.value.utf8), during: "comparing \(fact.name)")
       guard let rank = texts.firstIndex(where: { $0 != texts[0] }) else { continue }

@@ -158,7 +158,7 @@
     let gone = exchange.content.peers.filter { peer in
       guard ended[members[peer]] != nil else { return false }
       if exchange.hasReceived(from: peer) { return exchange.untaken[peer] }
-      // What a rank sent before it ended can still be copied.
+      // A block that the rank sent before it ended can still be copied.
       return started[exchange.content.id]?[members[peer]] == nil
     }
     guard let first = gone.first else { return nil }
