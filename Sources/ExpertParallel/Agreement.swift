@@ -1,49 +1,53 @@
-public import MoE
+package import MoE
 
-/// An error that all ranks throw alike, so it is enough that one of them prints it.
+/// An error that all ranks throw, so that one rank alone needs to print it.
 public struct SharedFailure: Error, CustomStringConvertible {
-  /// The error. A rank that heard of it from another one has its words.
+  /// The error. A rank that was told of it by another rank has an error with the same text.
   public let error: any Error
 
   /// Marks an error as one that all ranks throw.
-  public init(error: any Error) { self.error = error }
+  package init(error: any Error) { self.error = error }
 
-  /// One plain sentence without a full stop.
+  /// The error as one sentence, without a full stop.
   public var description: String { "\(error)" }
 }
 
-/// Something that has to be the same on all ranks before they compute together.
-public struct SharedFact: Sendable {
+/// A value that has to be the same on all ranks before they compute together.
+package struct SharedFact: Sendable {
   let name: String
   let value: String
 
-  /// Names a value for messages.
-  public init(_ name: String, _ value: some CustomStringConvertible) {
+  /// Makes a fact from a value.
+  ///
+  /// - Parameters:
+  ///   - name: the name of the value in errors.
+  ///   - value: the value on this rank; ranks compare its description.
+  package init(_ name: String, _ value: some CustomStringConvertible) {
     (self.name, self.value) = (name, value.description)
   }
 
-  /// What the bits of a result depend on besides its input: hosts may have different processors.
-  public static func instructionSet(_ execution: Execution) -> SharedFact {
+  /// The instruction set, on which the bits of a result depend: hosts may have different processors.
+  package static func instructionSet(_ execution: Execution) -> SharedFact {
     SharedFact("the instruction set (--isa)", execution.instructionSet)
   }
 }
 
 extension Communicator {
-  /// Checks that all ranks mean the same. A collective.
+  /// Checks that facts are the same on all ranks. A collective.
   ///
-  /// - Parameter facts: as many, in the same order, on all ranks.
-  /// - Throws: ``SharedFailure`` naming the first fact that differs and the first rank that has another than rank 0;
+  /// - Parameter facts: the same number of facts, in the same order, on all ranks.
+  /// - Throws: ``SharedFailure``, which names the first fact that differs and the first rank on which it differs from rank 0;
   ///   `CommunicationError`.
-  public func requireAgreement(on facts: [SharedFact]) throws {
+  package func requireAgreement(on facts: [SharedFact]) throws {
     for fact in facts {
       let texts = try allGatherLists(Array(fact.value.utf8), during: "comparing \(fact.name)")
       guard let rank = texts.firstIndex(where: { $0 != texts[0] }) else { continue }
-      let (own, first) = (
+      let (value, first) = (
         String(decoding: texts[rank], as: UTF8.self), String(decoding: texts[0], as: UTF8.self)
       )
       throw SharedFailure(
         error: MoEError.unsupported(
-          "\(fact.name) is \(own) on rank \(rank) and \(first) on rank 0, expected the same on all ranks"))
+          "\(fact.name) is \(value) on rank \(rank) and \(first) on rank 0, expected the same on all ranks"))
     }
   }
 }
