@@ -4,59 +4,44 @@
 #define TEMPLATE "../combine.inc.h"
 #include "isa/foreach.h"
 
+/* Tokens of a task. */
 enum { TOKENS = 16 };
 
-typedef void (*combine_fn)(const float *, const int32_t *, const float *, int64_t, int64_t, int64_t, int64_t,
-                           const float *, const float *, int64_t, float *);
+typedef void (*combine_fn)(const moe_choices *, const moe_branch *, int64_t, int64_t, float *);
+typedef void (*backward_fn)(const moe_choices *, const float *, int64_t, int64_t, float *);
 static const combine_fn combine_table[MOE_ISA_COUNT] = ISA_TABLE(combine_tokens);
+static const backward_fn backward_table[MOE_ISA_COUNT] = ISA_TABLE(combine_tokens_backward);
 
 typedef struct {
-  combine_fn combine;
-  const float *y;
-  const int32_t *choice_row;
-  const float *weights;
-  int64_t T, K, D;
-  const float *branch, *gates;
-  int64_t gate_columns;
+  moe_isa isa;
+  const moe_choices *choices;
+  moe_branch branch;
+  const float *dout;
   float *out;
 } combine_args;
 
 static void combine_block(void *context, int64_t block, int thread) {
   (void)thread;
   const combine_args *g = context;
-  g->combine(g->y, g->choice_row, g->weights, block * TOKENS, min64(g->T, (block + 1) * TOKENS), g->K, g->D,
-             g->branch, g->gates, g->gate_columns, g->out);
+  combine_table[g->isa](g->choices, &g->branch, block * TOKENS, min64(g->choices->T, (block + 1) * TOKENS),
+                        g->out);
 }
 
-void moe_combine(moe_execution ex, const float *y, const int32_t *choice_row, const float *weights, int64_t T,
-                 int64_t K, int64_t D, const float *branch, const float *gates, int64_t gate_columns,
-                 float *out) {
-  combine_args g = {combine_table[ex.isa],    y,  choice_row, weights, T, K, D, branch, gates,
-                    gates ? gate_columns : 0, out};
-  moe_parallel_for(ex.threads, ceil_div(T, TOKENS), combine_block, &g);
+void moe_combine(moe_execution ex, const moe_choices *choices, const moe_branch *branch, float *out) {
+  combine_args g = {.isa = ex.isa, .choices = choices, .out = out};
+  if (branch) g.branch = *branch;
+  moe_parallel_for(ex.threads, ceil_div(choices->T, TOKENS), combine_block, &g);
 }
-
-typedef void (*backward_fn)(const float *, const float *, const int32_t *, int64_t, int64_t, int64_t, int64_t,
-                            float *);
-static const backward_fn backward_table[MOE_ISA_COUNT] = ISA_TABLE(combine_tokens_backward);
-
-typedef struct {
-  backward_fn backward;
-  const float *dout, *y;
-  const int32_t *choice_row;
-  int64_t T, K, D;
-  float *weight_gradients;
-} backward_args;
 
 static void backward_block(void *context, int64_t block, int thread) {
   (void)thread;
-  const backward_args *g = context;
-  g->backward(g->dout, g->y, g->choice_row, block * TOKENS, min64(g->T, (block + 1) * TOKENS), g->K, g->D,
-              g->weight_gradients);
+  const combine_args *g = context;
+  backward_table[g->isa](g->choices, g->dout, block * TOKENS, min64(g->choices->T, (block + 1) * TOKENS),
+                         g->out);
 }
 
-void moe_combine_backward(moe_execution ex, const float *dout, const float *y, const int32_t *choice_row,
-                          int64_t T, int64_t K, int64_t D, float *weight_gradients) {
-  backward_args g = {backward_table[ex.isa], dout, y, choice_row, T, K, D, weight_gradients};
-  moe_parallel_for(ex.threads, ceil_div(T, TOKENS), backward_block, &g);
+void moe_combine_backward(moe_execution ex, const moe_choices *choices, const float *dout,
+                          float *weight_gradients) {
+  combine_args g = {.isa = ex.isa, .choices = choices, .dout = dout, .out = weight_gradients};
+  moe_parallel_for(ex.threads, ceil_div(choices->T, TOKENS), backward_block, &g);
 }

@@ -6,10 +6,11 @@
  *              row −1; a token without any gets zero (plus its branch).
  * EXAMPLE      Mixtral, 2048 tokens: 4096 rows of 16 KiB read once, 2048 written. */
 
-#define combine_tokens SUFFIX(combine_tokens)
-static void combine_tokens(const float *y, const int32_t *choice_row, const float *weights, int64_t first,
-                           int64_t last, int64_t K, int64_t D, const float *branch, const float *gates,
-                           int64_t gate_columns, float *out) {
+static void KERNEL(combine_tokens)(const moe_choices *choices, const moe_branch *branch, int64_t first,
+                                   int64_t last, float *out) {
+  const float *y = choices->y, *weights = choices->weights, *rows = branch->rows, *gates = branch->gates;
+  const int32_t *choice_row = choices->choice_row;
+  const int64_t K = choices->K, D = choices->D, gate_columns = gates ? branch->gate_columns : 0;
   for (int64_t t = first; t < last; t++) {
     const float a = gate_columns == 2 ? gates[t * 2] : 1;
     const float b = gate_columns == 2 ? gates[t * 2 + 1] : gate_columns == 1 ? gates[t] : 1;
@@ -30,7 +31,7 @@ static void combine_tokens(const float *y, const int32_t *choice_row, const floa
       for (int j = 0; j < 4 && d + j * W < D; j++) {
         const int left = D - d - j * W < W ? (int)(D - d - j * W) : W;
         if (gate_columns == 2) sum[j] = vmul(vset1(a), sum[j]);
-        if (branch) sum[j] = vfma(vset1(b), vload_n(branch + t * D + d + j * W, left), sum[j]);
+        if (rows) sum[j] = vfma(vset1(b), vload_n(rows + t * D + d + j * W, left), sum[j]);
         if (left == W)
           vstore(out + t * D + d + j * W, sum[j]);
         else
@@ -41,10 +42,11 @@ static void combine_tokens(const float *y, const int32_t *choice_row, const floa
 }
 
 /* Gradients of the weights of some tokens: dout[t]·y[row], lanes summed in one fixed order. */
-#define combine_tokens_backward SUFFIX(combine_tokens_backward)
-static void combine_tokens_backward(const float *dout, const float *y, const int32_t *choice_row,
-                                    int64_t first, int64_t last, int64_t K, int64_t D,
-                                    float *weight_gradients) {
+static void KERNEL(combine_tokens_backward)(const moe_choices *choices, const float *dout, int64_t first,
+                                            int64_t last, float *weight_gradients) {
+  const float *y = choices->y;
+  const int32_t *choice_row = choices->choice_row;
+  const int64_t K = choices->K, D = choices->D;
   for (int64_t c = first * K; c < last * K; c++) {
     const float *a = dout + c / K * D, *b = y + choice_row[c] * D;
     vf sum = vset1(0);

@@ -6,84 +6,73 @@
  * REGULARITIES Both operands are read as they lie: a line of 16 gradients is a vector, a value of a row is broadcast,
  *              and the result has the layout of the weights, which an optimizer walks element by element. The sum
  *              starts from what is there, so a batch in parts gives the bits of the whole.
- * EXAMPLE      1024×3584, 128 rows an expert, AVX-512: 8 values of k by 3 panels, 24 multiply-adds a row. */
+ * EXAMPLE      1024×3584, 128 rows an expert, AVX-512: 8 values of k by 3 panels, 24 multiply-adds per row. */
 
-#define outer_tile SUFFIX(outer_tile)
-INLINE void outer_tile(const int np, const bool pairs, const char *a, size_t a_tile, const char *b,
-                       size_t b_tile, size_t b_panel, int64_t rows, int64_t height, float *w, int64_t panel) {
+/* OUTER_ROWS values of k by np panels, from the lines that `at` says, into w. */
+INLINE void KERNEL(outer_tile)(const int np, const outer_block *at, float *w) {
+  const outer_operand rows = at->rows, gradients = at->gradients;
+  const int64_t count = at->count, height = at->height, panel = at->panel;
+  const char *a = rows.at, *b = gradients.at;
   vf acc[OUTER_ROWS][OUTER_PANELS * NV];
   UNROLL for (int i = 0; i < OUTER_ROWS; i++) UNROLL for (int j = 0; j < np * NV; j++) acc[i][j] =
-      vload(w + j / NV * panel + i * 16 + j % NV * W);
+      vload(w + j / NV * panel + i * MOE_PANEL + j % NV * W);
   /* The next tile's sums come from memory while this one's rows are added. */
   UNROLL for (int i = 0; i < OUTER_ROWS; i++) UNROLL for (int j = 0; j < np; j++)
-      __builtin_prefetch(w + j * panel + (OUTER_ROWS + i) * 16, 1, 3);
-  for (int64_t first = 0; first < rows; first += height, a += a_tile, b += b_tile) {
-    const int64_t mr = rows - first < height ? rows - first : height;
+      __builtin_prefetch(w + j * panel + (OUTER_ROWS + i) * MOE_PANEL, 1, 3);
+  for (int64_t first = 0; first < count; first += height, a += rows.tile, b += gradients.tile) {
+    const int64_t mr = count - first < height ? count - first : height;
     for (int64_t r = 0; r < mr; r++) {
       vf dz[OUTER_PANELS * NV];
       UNROLL for (int j = 0; j < np * NV; j++) dz[j] =
-          vload((const float *)(b + j / NV * b_panel + r * 64) + j % NV * W);
+          vload((const float *)(b + j / NV * gradients.panel + r * LINE) + j % NV * W);
       UNROLL for (int i = 0; i < OUTER_ROWS; i++) {
-        vf x = vset1(((const float *)a)[r * 16 + i]);
-        UNROLL for (int j = 0; j < np * NV; j++) acc[i][j] =
-            pairs ? vpair(acc[i][j], x, dz[j]) : vfma(x, dz[j], acc[i][j]);
+        vf x = vset1(((const float *)a)[r * LINE_FLOATS + i]);
+        UNROLL for (int j = 0; j < np * NV; j++) acc[i][j] = multiply_add(acc[i][j], x, dz[j]);
       }
     }
   }
   UNROLL for (int i = 0; i < OUTER_ROWS; i++) UNROLL for (int j = 0; j < np * NV; j++)
-      vstore(w + j / NV * panel + i * 16 + j % NV * W, acc[i][j]);
+      vstore(w + j / NV * panel + i * MOE_PANEL + j % NV * W, acc[i][j]);
 }
 
-/* One function for each number of panels, found by [pairs][panels]. */
-typedef void (*SUFFIX(outer_fn))(const char *, size_t, const char *, size_t, size_t, int64_t, int64_t,
-                                 float *, int64_t);
-#define DEFINE_OUTER(name, np, pairs)                                                                        \
-  static void SUFFIX(name)(const char *a, size_t a_tile, const char *b, size_t b_tile, size_t b_panel,       \
-                           int64_t rows, int64_t height, float *w, int64_t panel) {                          \
-    outer_tile(np < OUTER_PANELS ? np : OUTER_PANELS, pairs, a, a_tile, b, b_tile, b_panel, rows, height, w, \
-               panel);                                                                                       \
+/* One function for each number of panels. */
+typedef void (*KERNEL(outer_fn))(const outer_block *, float *);
+#define DEFINE_OUTER(np)                                                                                     \
+  static void KERNEL(outer_##np)(const outer_block *at, float *w) {                                          \
+    KERNEL(outer_tile)(np < OUTER_PANELS ? np : OUTER_PANELS, at, w);                                        \
   }
-DEFINE_OUTER(outer_1, 1, false)
-DEFINE_OUTER(outer_2, 2, false)
-DEFINE_OUTER(outer_3, 3, false)
-DEFINE_OUTER(outer_pairs_1, 1, true)
-DEFINE_OUTER(outer_pairs_2, 2, true)
-DEFINE_OUTER(outer_pairs_3, 3, true)
-static const SUFFIX(outer_fn)
-    SUFFIX(outers)[2][4] = {{NULL, SUFFIX(outer_1), SUFFIX(outer_2), SUFFIX(outer_3)},
-                            {NULL, SUFFIX(outer_pairs_1), SUFFIX(outer_pairs_2), SUFFIX(outer_pairs_3)}};
+DEFINE_OUTER(1)
+DEFINE_OUTER(2)
+DEFINE_OUTER(3)
+#undef DEFINE_OUTER
+static const KERNEL(outer_fn) KERNEL(outers)[4] = {NULL, KERNEL(outer_1), KERNEL(outer_2), KERNEL(outer_3)};
 
-/* Rows k0 to k1 of some panels of w, `panel` floats each. An operand has tiles `tile` bytes apart, in each of which a
- * panel of 16 columns takes `panel` bytes and a row of it 64. About 128 rows are added at a time, so that their
- * gradients stay in L1 for all k. */
-#define outer_block SUFFIX(outer_block)
-static void outer_block(bool pairs, const char *a, size_t a_tile, size_t a_panel, const char *b,
-                        size_t b_tile, size_t b_panel, int64_t rows, int64_t height, int64_t panels,
-                        int64_t k0, int64_t k1, float *w, int64_t panel) {
-  const int64_t tiles = (128 + height - 1) / height;
-  for (int64_t p = 0; p < panels; p += OUTER_PANELS)
-    for (int64_t t = 0; t * height < rows; t += tiles) {
-      const int np = panels - p < OUTER_PANELS ? (int)(panels - p) : OUTER_PANELS;
-      const int64_t left = rows - t * height, count = left < tiles * height ? left : tiles * height;
-      for (int64_t k = k0; k < k1; k += OUTER_ROWS) SUFFIX(outers)
-      [pairs][np](a + t * a_tile + k / 16 * a_panel + k % 16 * 4, a_tile, b + t * b_tile + p * b_panel,
-                  b_tile, b_panel, count, height, w + p * panel + k * 16, panel);
+/* A block, ROWS_AT_A_TIME rows at a time. */
+static void KERNEL(outer)(const outer_block *block) {
+  const outer_block g = *block;
+  const int64_t tiles = (ROWS_AT_A_TIME + g.height - 1) / g.height;
+  for (int64_t p = 0; p < g.panels; p += OUTER_PANELS)
+    for (int64_t t = 0; t * g.height < g.count; t += tiles) {
+      const int np = g.panels - p < OUTER_PANELS ? (int)(g.panels - p) : OUTER_PANELS;
+      const int64_t left = g.count - t * g.height;
+      outer_block at = g;
+      at.count = left < tiles * g.height ? left : tiles * g.height;
+      at.gradients.at = g.gradients.at + t * g.gradients.tile + p * g.gradients.panel;
+      for (int64_t k = g.k0; k < g.k1; k += OUTER_ROWS) {
+        at.rows.at = g.rows.at + t * g.rows.tile + k / LINE_FLOATS * g.rows.panel + k % LINE_FLOATS * 4;
+        KERNEL(outers)[np](&at, g.w + p * g.panel + k * MOE_PANEL);
+      }
     }
 }
 
-/* Sums of the rows of a group, for every step-th panel from `first` on. */
-#define sum_rows SUFFIX(sum_rows)
-static void sum_rows(bool bf16, const char *b, size_t b_tile, int64_t rows, int64_t height, int64_t first,
-                     int64_t step, int64_t panels, float *sums) {
-  for (int64_t p = first; p < panels; p += step, sums += 16) {
+/* Adds the rows of a group to `sums`, for every step-th panel from `first` on. */
+static void KERNEL(sum_rows)(const char *b, size_t b_tile, int64_t rows, int64_t height, int64_t first,
+                             int64_t step, int64_t panels, float *sums) {
+  for (int64_t p = first; p < panels; p += step, sums += MOE_PANEL) {
     vf sum[NV], row[NV];
     for (int j = 0; j < NV; j++) sum[j] = vload(sums + j * W);
     for (int64_t m = 0; m < rows; m++) {
-      const char *tile = b + m / height * b_tile;
-      if (bf16)
-        row16_load_bf16(tile, p * 16, (int)(m % height), row);
-      else
-        for (int j = 0; j < NV; j++) row[j] = vload((const float *)tile + (p * MR + m % height) * 16 + j * W);
+      row_load(b + m / height * b_tile, p * MOE_PANEL, m % height, row);
       for (int j = 0; j < NV; j++) sum[j] = vadd(sum[j], row[j]);
     }
     for (int j = 0; j < NV; j++) vstore(sums + j * W, sum[j]);

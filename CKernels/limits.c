@@ -3,16 +3,18 @@
 #include <time.h>
 
 #define TEMPLATE "../limits.inc.h"
+#define PER_FORMAT
 #include "isa/foreach.h"
 
-typedef float (*spin_fn)(bool, int64_t);
+typedef float (*spin_fn)(int64_t);
 typedef float (*sweep_fn)(const float *, int64_t);
 typedef void (*update_fn)(float *, int64_t);
-typedef int64_t (*width_fn)(void);
-static const spin_fn spin_table[MOE_ISA_COUNT] = ISA_TABLE(spin_flops);
-static const sweep_fn sweep_table[MOE_ISA_COUNT] = ISA_TABLE(sweep_memory);
-static const update_fn update_table[MOE_ISA_COUNT] = ISA_TABLE(update_memory);
-static const width_fn width_table[MOE_ISA_COUNT] = ISA_TABLE(spin_floats);
+typedef int64_t (*work_fn)(void);
+static const spin_fn spin_table[MOE_ISA_COUNT][MOE_FORMAT_COUNT] = FORMAT_TABLE(spin_flops);
+static const work_fn work_table[MOE_ISA_COUNT][MOE_FORMAT_COUNT] = FORMAT_TABLE(spin_products);
+/* Memory is read and written as floats whatever the format, so any instance serves. */
+static const sweep_fn sweep_table[MOE_ISA_COUNT][MOE_FORMAT_COUNT] = FORMAT_TABLE(sweep_memory);
+static const update_fn update_table[MOE_ISA_COUNT][MOE_FORMAT_COUNT] = FORMAT_TABLE(update_memory);
 
 static double now(void) {
   struct timespec t;
@@ -22,29 +24,34 @@ static double now(void) {
 
 typedef struct {
   moe_execution ex;
-  bool bf16;
+  moe_format format;
   int64_t iterations, floats;
   const float *memory;
   volatile float sink;
 } limit_args;
 
+/* Uses a result that nobody needs, so that the compiler cannot leave out its computation. The value is never met, so
+ * threads do not write to the same line. */
+static void keep(limit_args *g, float result) {
+  const float never = 12345;
+  if (result == never) g->sink = result;
+}
+
 static void spin(void *context, int64_t task, int thread) {
   (void)task, (void)thread;
   limit_args *g = context;
-  const float result = spin_table[g->ex.isa](g->bf16, g->iterations);
-  if (result == 12345) g->sink = result;
+  keep(g, spin_table[g->ex.isa][g->format](g->iterations));
 }
 
 static void sweep(void *context, int64_t task, int thread) {
   (void)thread;
   limit_args *g = context;
-  const float result = sweep_table[g->ex.isa](g->memory + task * g->floats, g->floats);
-  if (result == 12345) g->sink = result;
+  keep(g, sweep_table[g->ex.isa][MOE_FLOAT32](g->memory + task * g->floats, g->floats));
 }
 
-double moe_measure_flops(moe_execution ex, moe_dtype dtype, double seconds) {
-  limit_args g = {.ex = ex, .bf16 = dtype == MOE_BF16, .iterations = 100000};
-  const double each = 2.0 * (double)width_table[ex.isa]() * (g.bf16 ? 2 : 1) * ex.threads;
+double moe_measure_flops(moe_execution ex, moe_format format, double seconds) {
+  limit_args g = {.ex = ex, .format = format, .iterations = 100000};
+  const double each = 2.0 * (double)work_table[ex.isa][format]() * ex.threads;
   double best = 0;
   const double end = now() + seconds;
   do {
@@ -52,6 +59,7 @@ double moe_measure_flops(moe_execution ex, moe_dtype dtype, double seconds) {
     moe_parallel_for(ex.threads, ex.threads, spin, &g);
     const double took = now() - start;
     best = each * (double)g.iterations / took > best ? each * (double)g.iterations / took : best;
+    /* A round should last long beside the start of the threads. */
     if (took < 5e-3) g.iterations *= 2;
   } while (now() < end);
   return best;
@@ -78,7 +86,7 @@ typedef struct {
 static void update(void *context, int64_t task, int thread) {
   (void)thread;
   const update_args *g = context;
-  update_table[g->isa](g->memory + task * g->floats, g->floats);
+  update_table[g->isa][MOE_FLOAT32](g->memory + task * g->floats, g->floats);
 }
 
 double moe_measure_update(moe_execution ex, void *memory, size_t bytes, int rounds) {

@@ -1,9 +1,19 @@
-/* Transcendental functions of vectors, in the vocabulary of isa.h. */
+/* Transcendental functions of vectors, in the vocabulary of isa.h, which they extend. */
+
+#define vexp               KERNEL(vexp)        /* e^x */
+#define vsigmoid           KERNEL(vsigmoid)    /* 1/(1 + e^−x) */
+#define vnormal            KERNEL(vnormal)     /* the normal distribution function, and its density */
+#define vgelu              KERNEL(vgelu)       /* x·Φ(x) */
+#define vgelu_tanh         KERNEL(vgelu_tanh)  /* its approximation by tanh */
+#define vgelu_slope        KERNEL(vgelu_slope) /* derivatives of both */
+#define vgelu_tanh_slope   KERNEL(vgelu_tanh_slope)
+#define softmax            KERNEL(softmax)            /* of a row */
+#define vactivate          KERNEL(vactivate)          /* the expert's nonlinearity */
+#define vactivate_backward KERNEL(vactivate_backward) /* its gradients */
 
 /* e^x within 3·2^−24 relative: x = n·ln2 + r with |r| ≤ ln2/2, e^r by its series to r⁷ (the next term is below
  * 6·10⁻⁹). 0 below −104, +∞ above 88.8; NaN stays NaN. 2^n is applied in two halves so that subnormal results
  * come out. */
-#define vexp SUFFIX(vexp)
 INLINE vf vexp(vf x) {
   x = vmin(vset1(90.0f), vmax(vset1(-105.0f), x));
   vf n = vround(vmul(x, vset1(1.44269504f)));
@@ -22,14 +32,12 @@ INLINE vf vexp(vf x) {
 }
 
 /* 1/(1 + e^−x), within 6·2^−24 relative; 0 below −88.7, where e^−x overflows. */
-#define vsigmoid SUFFIX(vsigmoid)
 INLINE vf vsigmoid(vf x) { return vdiv(vset1(1), vadd(vset1(1), vexp(vsub(vset1(0), x)))); }
 
 /* Φ(x), the normal distribution function, to 10⁻⁶ relative in both tails, and its density.
  * For u = |x|: Φ(−u) = e^(−u²/2)·q(t), t = (u − 4)/(u + 4), q fitted on 0 ≤ u ≤ 15 to 1.1·10⁻⁷ relative;
  * e^(−u²/2) is 0 in fp32 beyond. u²/2 is split at h = u rounded to sixteenths, whose square is exact, as one
  * rounding of u² would be magnified by u²/2. */
-#define vnormal SUFFIX(vnormal)
 INLINE vf vnormal(vf x, vf *density) {
   vf u = vmax(vsub(vset1(0), x), x);
   vf c = vmin(vset1(15), u);
@@ -52,7 +60,6 @@ INLINE vf vnormal(vf x, vf *density) {
   return vselect_lt(x, vset1(0), tail, vsub(vset1(1), tail));
 }
 
-#define vgelu SUFFIX(vgelu)
 INLINE vf vgelu(vf x) {
   vf density;
   return vmul(x, vnormal(x, &density));
@@ -60,7 +67,6 @@ INLINE vf vgelu(vf x) {
 
 /* ½x·(1 + tanh v) with v = √(2/π)·(x + 0.044715x³), as x·σ(2v): no difference of nearly equal numbers. Within
  * (8 + 6·|2v|·(1 − σ(2v)))·2^−24 relative: the exponential magnifies the rounding of 2v in the negative tail. */
-#define vgelu_tanh SUFFIX(vgelu_tanh)
 INLINE vf vgelu_tanh(vf x) {
   vf cubic = vfma(vmul(vmul(x, x), x), vset1(0.044715f), x);
   return vmul(x, vsigmoid(vmul(cubic, vset1(1.5957691216f))));
@@ -68,7 +74,6 @@ INLINE vf vgelu_tanh(vf x) {
 
 /* p = softmax(l) over E' entries, a multiple of W, padded with −∞, whose p is 0; `most` is the largest. Returns
  * ln Σ e^l. */
-#define softmax SUFFIX(softmax)
 INLINE float softmax(const float *l, int64_t E, float most, float *p) {
   vf sum = vset1(0);
   for (int64_t e = 0; e < E; e += W) {
@@ -82,7 +87,6 @@ INLINE float softmax(const float *l, int64_t E, float most, float *p) {
 }
 
 /* The expert's nonlinearity on gate g and up u; g is ignored where the activation has no gate. */
-#define vactivate SUFFIX(vactivate)
 INLINE vf vactivate(moe_activation activation, vf g, vf u, float alpha, float limit) {
   switch (activation) {
   case MOE_RELU:
@@ -107,12 +111,10 @@ INLINE vf vactivate(moe_activation activation, vf g, vf u, float alpha, float li
 }
 
 /* Derivatives of x·Φ(x) and of its tanh form. */
-#define vgelu_slope SUFFIX(vgelu_slope)
 INLINE vf vgelu_slope(vf x) {
   vf density, normal = vnormal(x, &density);
   return vfma(x, density, normal);
 }
-#define vgelu_tanh_slope SUFFIX(vgelu_tanh_slope)
 INLINE vf vgelu_tanh_slope(vf x) {
   vf square = vmul(x, x), one = vset1(1);
   vf s = vsigmoid(vmul(vfma(vmul(square, x), vset1(0.044715f), x), vset1(1.5957691216f)));
@@ -121,7 +123,6 @@ INLINE vf vgelu_tanh_slope(vf x) {
 }
 
 /* dL/dg and dL/du from dL/dh; a clamp passes the gradient on at its limit and none beyond. */
-#define vactivate_backward SUFFIX(vactivate_backward)
 INLINE void vactivate_backward(moe_activation activation, vf g, vf u, vf dh, float alpha, float limit, vf *dg,
                                vf *du) {
   const vf zero = vset1(0), one = vset1(1);

@@ -7,7 +7,7 @@
 #endif
 
 void *moe_allocate(size_t bytes) {
-  const size_t large = (size_t)2 << 20, alignment = bytes >= large ? large : 64;
+  const size_t large = (size_t)2 << 20, alignment = bytes >= large ? large : LINE;
   if (bytes > SIZE_MAX - large) return NULL;
   const size_t rounded = (bytes + alignment - 1) / alignment * alignment;
   void *memory = NULL;

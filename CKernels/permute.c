@@ -10,6 +10,7 @@
 #include "layout.h"
 #include <string.h>
 
+/* Positions of a task. */
 enum { BLOCK = 8192 };
 
 typedef struct {
@@ -125,13 +126,16 @@ static int64_t scope_count(int64_t T, int64_t scope) { return T > 0 ? ceil_div(T
 
 size_t moe_permute_scratch_bytes(int64_t T, int64_t K, int64_t E, int64_t scope) {
   const int64_t scopes = scope_count(T, scope), blocks = scopes * blocks_per_scope(T, K, scope);
-  return align64((size_t)((blocks + scopes + 1) * E) * sizeof(int64_t)) +
-         align64((size_t)(T * K) * sizeof(int32_t)) + align64((size_t)(min64(scope, T) * K) * sizeof(claim));
+  return align_line((size_t)((blocks + scopes + 1) * E) * sizeof(int64_t)) +
+         align_line((size_t)(T * K) * sizeof(int32_t)) +
+         align_line((size_t)(min64(scope, T) * K) * sizeof(claim));
 }
 
 int64_t moe_permute(moe_execution ex, const int32_t *expert_ids, float *weights, int64_t T, int64_t K,
-                    int64_t E, int64_t capacity, moe_priority priority, int64_t scope,
-                    const moe_permutation *out, void *scratch) {
+                    int64_t E, moe_capacity_rule rule, const moe_permutation *out, void *scratch) {
+  const int64_t capacity = rule.capacity;
+  int64_t scope = rule.scope;
+  moe_priority priority = rule.priority;
   if (capacity < 0) scope = T > 0 ? T : 1, priority = MOE_TOKEN_THEN_CHOICE;
   const int64_t scopes = scope_count(T, scope), per_scope = blocks_per_scope(T, K, scope),
                 blocks = scopes * per_scope;
@@ -141,8 +145,8 @@ int64_t moe_permute(moe_execution ex, const int32_t *expert_ids, float *weights,
   memset(wanted, 0, (size_t)E * sizeof *wanted);
   if (capacity >= 0 && priority == MOE_BY_WEIGHT) {
     int32_t *ids =
-        (int32_t *)((char *)scratch + align64((size_t)((blocks + scopes + 1) * E) * sizeof(int64_t)));
-    claim *claims = (claim *)((char *)ids + align64((size_t)(T * K) * sizeof *ids));
+        (int32_t *)((char *)scratch + align_line((size_t)((blocks + scopes + 1) * E) * sizeof(int64_t)));
+    claim *claims = (claim *)((char *)ids + align_line((size_t)(T * K) * sizeof *ids));
     memcpy(ids, expert_ids, (size_t)(T * K) * sizeof *ids);
     for (int64_t i = 0; i < T * K; i++)
       if (ids[i] >= 0) wanted[ids[i]]++;

@@ -9,15 +9,16 @@
  *              routed while its logits are in L1.
  * EXAMPLE      DeepSeek-V3: D 7168, E 256, K 8 from the best 4 of 8 groups. */
 
+#include "formats/float32.h"
 #include "gemm_tile.inc.h"
 #include "math.inc.h"
 #include "probabilities.inc.h"
 
+/* The score of an expert that cannot be chosen. */
 #define NONE (-INFINITY)
 
-/* The largest of s [E'] and its first index; E' is E rounded up to 16, padded with −∞. */
-#define argmax SUFFIX(argmax)
-INLINE int64_t argmax(const float *s, int64_t E, float *value) {
+/* The largest of s [E'] and its first index; E' is E rounded up to MOE_PANEL, padded with −∞. */
+INLINE int64_t KERNEL(argmax)(const float *s, int64_t E, float *value) {
   vf most = vset1(NONE);
   for (int64_t e = 0; e < E; e += W) most = vmax(most, vload(s + e));
   *value = vreduce_max(most);
@@ -29,8 +30,7 @@ INLINE int64_t argmax(const float *s, int64_t E, float *value) {
 }
 
 /* Leaves the groups that are not selected with the rule's mask value. */
-#define limit_groups SUFFIX(limit_groups)
-static void limit_groups(const moe_router_rule *rule, int64_t E, float *s, float *group) {
+static void KERNEL(limit_groups)(const moe_router_rule *rule, int64_t E, float *s, float *group) {
   const int64_t size = E / rule->groups;
   for (int64_t g = 0; g < rule->groups; g++) {
     float first = NONE, second = NONE;
@@ -54,9 +54,8 @@ static void limit_groups(const moe_router_rule *rule, int64_t E, float *s, float
 
 /* The weight of SparseMixer's choice: softmax at the best remaining logit over those within 2·jitter of it,
  * 0 where none remains above −∞. */
-#define sparse_mixer_weight SUFFIX(sparse_mixer_weight)
-static float sparse_mixer_weight(const float *logits, const float *remaining, int64_t E, float most,
-                                 float jitter) {
+static float KERNEL(sparse_mixer_weight)(const float *logits, const float *remaining, int64_t E, float most,
+                                         float jitter) {
   float sum = 0;
   for (int64_t e = 0; e < E; e++) {
     const float size = fabsf(logits[e]) > most ? fabsf(logits[e]) : most;
@@ -67,10 +66,9 @@ static float sparse_mixer_weight(const float *logits, const float *remaining, in
 
 /* SparseMixer in training: the expert with the largest logit plus Gumbel noise of those that share, so that each is
  * sampled with its share; `best` has the largest logit. The margin is that of the noisy logits. */
-#define sparse_mixer_sample SUFFIX(sparse_mixer_sample)
-static int64_t sparse_mixer_sample(const moe_router_rule *rule, const float *logits, const float *remaining,
-                                   int64_t E, int64_t t, int64_t k, int64_t best, float *weight,
-                                   float *margin) {
+static int64_t KERNEL(sparse_mixer_sample)(const moe_router_rule *rule, const float *logits,
+                                           const float *remaining, int64_t E, int64_t t, int64_t k,
+                                           int64_t best, float *weight, float *margin) {
   const float most = logits[best];
   float sum = 0, first = NONE, second = NONE;
   int64_t sampled = best;
@@ -90,13 +88,13 @@ static int64_t sparse_mixer_sample(const moe_router_rule *rule, const float *log
   return sampled;
 }
 
-/* Routes one token. logits [E'] is padded with −∞; scratch holds 3·E' floats. Returns whether the logits
- * could be ranked. */
-#define route_token SUFFIX(route_token)
-static bool route_token(const moe_router_rule *rule, const float *logits, const float *selection_bias,
-                        int64_t E, int64_t K, int64_t t, const moe_router_output *out, int64_t *sums,
-                        float *scratch) {
-  const int64_t padded = (E + 15) / 16 * 16;
+/* Routes token t, whose logits [E'] are padded with −∞, and adds it to `sums` (counts, first counts and probability sums,
+ * each [E]). `scratch` holds 4·E' floats. Returns whether the logits could be ranked. */
+static bool KERNEL(route_token)(const moe_router_rule *rule, const moe_router_input *input, int64_t t,
+                                const float *logits, const moe_router_output *out, int64_t *sums,
+                                float *scratch) {
+  const float *selection_bias = input->selection_bias;
+  const int64_t E = input->E, K = input->K, padded = round_up(E, MOE_PANEL);
   float *probability = scratch, *score = scratch + padded, *rank = scratch + 2 * padded;
 
   /* +∞ and NaN are not below +∞; −∞ is, and stands for an expert that cannot be chosen. */
@@ -104,25 +102,25 @@ static bool route_token(const moe_router_rule *rule, const float *logits, const 
   for (int64_t e = 0; e < padded; e += W)
     wrong = vmax(wrong, vselect_lt(vload(logits + e), vset1(INFINITY), vset1(0), vset1(1)));
   float most;
-  argmax(logits, padded, &most);
+  KERNEL(argmax)(logits, padded, &most);
   if (vreduce_max(wrong) > 0 || most == NONE) return false;
 
   if (out->logits) memcpy(out->logits + t * E, logits, (size_t)E * sizeof *logits);
-  const float logsumexp = loss_probabilities(rule, logits, E, padded, most, score, probability);
-  const bool sigmoid = is_sigmoid(rule);
+  const float logsumexp = KERNEL(loss_probabilities)(rule, logits, E, padded, most, score, probability);
+  const bool sigmoid = KERNEL(is_sigmoid)(rule);
   const float *weighed = sigmoid ? score : rule->scoring == MOE_SOFTMAX ? probability : logits;
 
   memcpy(rank, rule->scoring == MOE_SIGMOID_OF_SELECTED ? logits : weighed, (size_t)E * sizeof *rank);
   if (selection_bias)
     for (int64_t e = 0; e < E; e++) rank[e] += selection_bias[e];
   for (int64_t e = E; e < padded; e++) rank[e] = NONE;
-  if (rule->groups > 0) limit_groups(rule, E, rank, scratch + 3 * padded);
+  if (rule->groups > 0) KERNEL(limit_groups)(rule, E, rank, scratch + 3 * padded);
 
   int32_t *ids = out->expert_ids + t * K;
   float *weights = out->weights + t * K, last = 0, noisy_margin = 0;
   const bool sampled = rule->scoring == MOE_SPARSE_MIXER && rule->is_sampled;
   for (int64_t k = 0; k < K; k++) {
-    int64_t e = argmax(rank, padded, &last);
+    int64_t e = KERNEL(argmax)(rank, padded, &last);
     if (last == NONE) {
       /* Only experts that cannot be told apart are left, the chosen among them: the lowest not chosen. */
       bool taken = true;
@@ -132,17 +130,17 @@ static bool route_token(const moe_router_rule *rule, const float *logits, const 
       }
     }
     if (sampled && last > NONE)
-      e = sparse_mixer_sample(rule, logits, rank, E, t, k, e, &weights[k], &noisy_margin);
+      e = KERNEL(sparse_mixer_sample)(rule, logits, rank, E, t, k, e, &weights[k], &noisy_margin);
     else
       weights[k] = rule->scoring == MOE_SPARSE_MIXER
-                       ? sparse_mixer_weight(logits, rank, E, last, rule->jitter)
+                       ? KERNEL(sparse_mixer_weight)(logits, rank, E, last, rule->jitter)
                        : weighed[e];
     ids[k] = (int32_t)e;
     rank[e] = NONE;
   }
   if (out->margins) {
     float next;
-    argmax(rank, padded, &next);
+    KERNEL(argmax)(rank, padded, &next);
     out->margins[t] = K == E                   ? INFINITY
                       : sampled && last > NONE ? noisy_margin
                       : next == NONE           ? (last == NONE ? 0 : INFINITY)
@@ -171,39 +169,51 @@ static bool route_token(const moe_router_rule *rule, const float *logits, const 
   int64_t *counts = sums, *first_counts = sums + E, *probability_sums = sums + 2 * E;
   for (int64_t k = 0; k < K; k++) counts[ids[k]]++;
   first_counts[ids[0]]++;
-  add_probabilities(probability, E, probability_sums);
+  KERNEL(add_probabilities)(probability, E, probability_sums);
   return true;
 }
 
-/* Routes up to TOKENS tokens of x and returns the first that could not be ranked, or −1. */
-#define route_block SUFFIX(route_block)
-static int64_t route_block(const moe_router_rule *rule, const float *x, const float *logits, int64_t first,
-                           int64_t tokens, int64_t D, const float *panels, const float *bias,
-                           const float *selection_bias, const uint8_t *mask, int64_t E, int64_t K,
-                           const moe_router_output *out, int64_t *counts, float *scratch) {
-  const int64_t padded = (E + 15) / 16 * 16, width = padded / 16;
-  enum { CHUNKS = 32 };
+/* The product of `tokens` tokens from `first` on with the router's weights: sums [tile][panel][MR][16]. `tiles` holds the
+ * rows of ROUTER_CHUNKS chunks at a time. */
+static void KERNEL(router_product)(const moe_router_input *input, int64_t first, int64_t tokens, float *tiles,
+                                   float *sums) {
+  const int64_t D = input->D, width = ceil_div(input->E, MOE_PANEL);
+  const int64_t chunks = panel_chunks(MOE_FLOAT32, D);
+  gemm_block at = {.rows = (const char *)tiles,
+                   .row_tile = (size_t)(ROUTER_CHUNKS * MR * ROW_CHUNK),
+                   .height = MR,
+                   .count = tokens,
+                   .panel = (size_t)chunks * PANEL_CHUNK,
+                   .width = width,
+                   .sums = sums};
+  for (int64_t c = 0; c < chunks; c += ROUTER_CHUNKS) {
+    const int64_t n = chunks - c < ROUTER_CHUNKS ? chunks - c : ROUTER_CHUNKS;
+    for (int64_t t = 0; t < tokens; t++)
+      for (int64_t i = 0; i < n; i++)
+        for (int j = 0; j < NV; j++) {
+          const int64_t d = (c + i) * LINE_FLOATS + j * W, left = D - d;
+          const float *from = input->x + (first + t) * D;
+          vstore(tiles + ((t / MR * ROUTER_CHUNKS + i) * MR + t % MR) * LINE_FLOATS + j * W,
+                 left >= W ? vload(from + d) : vload_n(from + (left > 0 ? d : 0), left > 0 ? (int)left : 0));
+        }
+    at.panels = (const char *)input->panels + c * PANEL_CHUNK;
+    KERNEL(multiply_chunks)(&at, n, c > 0, false, NULL);
+  }
+}
+
+/* Routes `tokens` tokens from `first` on, up to ROUTER_TOKENS, and adds them to `counts`. Returns the first token that
+ * could not be ranked, or −1. */
+static int64_t KERNEL(route_block)(const moe_router_rule *rule, const moe_router_input *input, int64_t first,
+                                   int64_t tokens, const moe_router_output *out, int64_t *counts,
+                                   float *scratch) {
+  const int64_t E = input->E, K = input->K, padded = round_up(E, MOE_PANEL), width = padded / MOE_PANEL;
+  const float *logits = input->logits, *bias = input->bias;
   float *row = scratch, *work = row + padded, *sums = work + 4 * padded,
         *tiles = sums + (tokens + MR) * padded;
-  const int64_t chunks = (D + MOE_K_MULTIPLE - 1) / MOE_K_MULTIPLE * MOE_K_MULTIPLE / 16;
-  if (x)
-    for (int64_t c = 0; c < chunks; c += CHUNKS) {
-      const int64_t n = chunks - c < CHUNKS ? chunks - c : CHUNKS;
-      for (int64_t t = 0; t < tokens; t++)
-        for (int64_t i = 0; i < n; i++)
-          for (int j = 0; j < NV; j++) {
-            const int64_t d = (c + i) * 16 + j * W, left = D - d;
-            const float *from = x + (first + t) * D;
-            vstore(tiles + ((t / MR * CHUNKS + i) * MR + t % MR) * 16 + j * W,
-                   left >= W ? vload(from + d)
-                             : vload_n(from + (left > 0 ? d : 0), left > 0 ? (int)left : 0));
-          }
-      gemm_block(false, (const char *)tiles, CHUNKS * MR * 64, tokens, MR, (const char *)panels + c * 1024,
-                 (size_t)chunks * 1024, width, sums, n, c > 0, false, NULL);
-    }
+  if (!logits) KERNEL(router_product)(input, first, tokens, tiles, sums);
   for (int64_t t = 0; t < tokens; t++) {
     const int64_t token = first + t;
-    if (mask && !mask[token]) {
+    if (input->mask && !input->mask[token]) {
       for (int64_t k = 0; k < K; k++) out->expert_ids[token * K + k] = -1, out->weights[token * K + k] = 0;
       if (out->margins) out->margins[token] = INFINITY;
       if (out->logsumexp) out->logsumexp[token] = 0;
@@ -212,11 +222,12 @@ static int64_t route_block(const moe_router_rule *rule, const float *x, const fl
       continue;
     }
     for (int64_t e = 0; e < E; e++)
-      row[e] = logits ? logits[token * E + e] : sums[((t / MR * width + e / 16) * MR + t % MR) * 16 + e % 16];
+      row[e] = logits ? logits[token * E + e]
+                      : sums[((t / MR * width + e / MOE_PANEL) * MR + t % MR) * MOE_PANEL + e % MOE_PANEL];
     if (bias)
       for (int64_t e = 0; e < E; e++) row[e] += bias[e];
     for (int64_t e = E; e < padded; e++) row[e] = NONE;
-    if (!route_token(rule, row, selection_bias, E, K, token, out, counts, work)) return token;
+    if (!KERNEL(route_token)(rule, input, token, row, out, counts, work)) return token;
   }
   return -1;
 }

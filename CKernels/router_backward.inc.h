@@ -9,11 +9,12 @@
 
 #include "math.inc.h"
 #include "probabilities.inc.h"
+
+/* The logit of an expert that cannot be chosen. */
 #define NONE (-INFINITY)
 
 /* dl += p·(dp − Σ p·dp): back through p = softmax(l). */
-#define softmax_backward SUFFIX(softmax_backward)
-INLINE void softmax_backward(const float *p, const float *dp, int64_t padded, float *dl) {
+INLINE void KERNEL(softmax_backward)(const float *p, const float *dp, int64_t padded, float *dl) {
   vf dot = vset1(0);
   for (int64_t e = 0; e < padded; e += W) dot = vfma(vload(p + e), vload(dp + e), dot);
   const vf mean = vset1(vreduce_add(dot));
@@ -22,9 +23,8 @@ INLINE void softmax_backward(const float *p, const float *dp, int64_t padded, fl
 }
 
 /* dr of the raw weights r from dw, through w = scale·r/divisor. */
-#define normalization_backward SUFFIX(normalization_backward)
-static void normalization_backward(const moe_router_rule *rule, const float *r, const float *dw, int64_t K,
-                                   float *dr) {
+static void KERNEL(normalization_backward)(const moe_router_rule *rule, const float *r, const float *dw,
+                                           int64_t K, float *dr) {
   float sum = 0;
   for (int64_t k = 0; k < K; k++) sum += r[k];
   const bool floored = rule->normalization == MOE_NORMALIZE_SUM_AT_LEAST && sum <= rule->normalization_term;
@@ -46,9 +46,8 @@ static void normalization_backward(const moe_router_rule *rule, const float *r, 
 
 /* The experts that share SparseMixer's choice k: the lowest index of the largest logit not chosen before, −1 where all
  * of these are −∞, and the sum of exponentials of those within 2·jitter of it. */
-#define sparse_mixer_share SUFFIX(sparse_mixer_share)
-static int64_t sparse_mixer_share(const float *logits, const int32_t *ids, int64_t k, int64_t E, float jitter,
-                                  bool *shares, float *sum) {
+static int64_t KERNEL(sparse_mixer_share)(const float *logits, const int32_t *ids, int64_t k, int64_t E,
+                                          float jitter, bool *shares, float *sum) {
   int64_t best = -1;
   for (int64_t e = 0; e < E; e++) {
     shares[e] = logits[e] > NONE;
@@ -67,11 +66,10 @@ static int64_t sparse_mixer_share(const float *logits, const int32_t *ids, int64
 }
 
 /* Back through SparseMixer's weight of choice k, the experts that share held fixed: softmax over them at the choice. */
-#define sparse_mixer_backward SUFFIX(sparse_mixer_backward)
-static void sparse_mixer_backward(const float *logits, const int32_t *ids, int64_t k, int64_t E, float jitter,
-                                  float dr, bool *shares, float *dl) {
+static void KERNEL(sparse_mixer_backward)(const float *logits, const int32_t *ids, int64_t k, int64_t E,
+                                          float jitter, float dr, bool *shares, float *dl) {
   float sum;
-  const int64_t best = sparse_mixer_share(logits, ids, k, E, jitter, shares, &sum);
+  const int64_t best = KERNEL(sparse_mixer_share)(logits, ids, k, E, jitter, shares, &sum);
   if (best < 0) return;
   const float share = expf(logits[ids[k]] - logits[best]) / sum;
   for (int64_t e = 0; e < E; e++)
@@ -79,12 +77,13 @@ static void sparse_mixer_backward(const float *logits, const int32_t *ids, int64
   dl[ids[k]] += dr * share;
 }
 
-#define route_token_backward SUFFIX(route_token_backward)
-static void route_token_backward(const moe_router_rule *rule, int64_t t, const float *logits,
-                                 const int32_t *ids, const float *weight_gradients, int64_t E, int64_t K,
-                                 const moe_probability_gradients *losses, int64_t loss_count,
-                                 float logsumexp_gradient, float *out, float *scratch) {
-  const int64_t padded = (E + 15) / 16 * 16;
+/* dL/dlogits of token t, into `out` [T,E]. `scratch` holds ROWS_OF_WORK·E' floats. */
+static void KERNEL(route_token_backward)(const moe_router_rule *rule, const moe_routes *routes, int64_t t,
+                                         const float *weight_gradients, const moe_router_losses *losses,
+                                         float *out, float *scratch) {
+  const int64_t E = routes->E, K = routes->K, padded = round_up(E, MOE_PANEL);
+  const float *logits = routes->logits + t * E;
+  const int32_t *ids = routes->expert_ids + t * K;
   float *l = scratch, *p = l + padded, *s = p + padded, *dp = s + padded, *dl = dp + padded, *q = dl + padded,
         *r = q + padded, *dr = r + padded, *of_losses = dr + padded;
   bool *shares = (bool *)q; /* SparseMixer has no sigmoids */
@@ -94,7 +93,7 @@ static void route_token_backward(const moe_router_rule *rule, int64_t t, const f
   float most = NONE;
   for (int64_t e = 0; e < E; e++) most = l[e] > most ? l[e] : most;
   const float logsumexp = softmax(l, padded, most, p);
-  const bool sigmoid = is_sigmoid(rule);
+  const bool sigmoid = KERNEL(is_sigmoid)(rule);
   if (sigmoid)
     for (int64_t e = 0; e < padded; e += W) {
       /* 1 − σ(l) is σ(−l): no difference of nearly equal numbers where σ is nearly 1. */
@@ -121,18 +120,19 @@ static void route_token_backward(const moe_router_rule *rule, int64_t t, const f
   case MOE_SPARSE_MIXER:
     for (int64_t k = 0; k < K; k++) {
       float sum;
-      const int64_t best = sparse_mixer_share(l, ids, k, E, rule->jitter, shares, &sum);
+      const int64_t best = KERNEL(sparse_mixer_share)(l, ids, k, E, rule->jitter, shares, &sum);
       r[k] = best < 0 ? 0 : expf(l[ids[k]] - l[best]) / sum;
       if (rule->is_sampled && ids[k] != best) r[k] *= heun_factor(rule, t, k, E);
     }
     break;
   }
-  normalization_backward(rule, r, weight_gradients, K, dr);
+  KERNEL(normalization_backward)(rule, r, weight_gradients + t * K, K, dr);
 
   float *all = sigmoid ? of_losses : dp;
   memset(all, 0, (size_t)E * sizeof *all);
-  for (int64_t i = 0; i < loss_count; i++) {
-    const float *values = losses[i].values + t / losses[i].group_tokens % losses[i].groups * E;
+  for (int64_t i = 0; i < losses->count; i++) {
+    const moe_probability_gradients *loss = &losses->probability[i];
+    const float *values = loss->values + t / loss->grouping.run_length % loss->grouping.groups * E;
     for (int64_t e = 0; e < E; e++) all[e] += values[e];
   }
   switch (rule->scoring) {
@@ -150,15 +150,16 @@ static void route_token_backward(const moe_router_rule *rule, int64_t t, const f
     break;
   }
   case MOE_SPARSE_MIXER:
-    for (int64_t k = 0; k < K; k++) sparse_mixer_backward(l, ids, k, E, rule->jitter, dr[k], shares, dl);
+    for (int64_t k = 0; k < K; k++)
+      KERNEL(sparse_mixer_backward)(l, ids, k, E, rule->jitter, dr[k], shares, dl);
     break;
   }
-  if (sigmoid && loss_count > 0) {
-    float sum = 1e-20f, dot = 0;
+  if (sigmoid && losses->count > 0) {
+    float sum = SIGMOID_SUM_TERM, dot = 0;
     for (int64_t e = 0; e < E; e++) sum += s[e], dot += s[e] * all[e];
     for (int64_t e = 0; e < E; e++) dl[e] += (all[e] - dot / sum) / sum * s[e] * q[e];
   }
-  softmax_backward(p, dp, padded, dl);
-  const float z = logsumexp_gradient * logsumexp;
-  for (int64_t e = 0; e < E; e++) out[e] = dl[e] + z * p[e];
+  KERNEL(softmax_backward)(p, dp, padded, dl);
+  const float z = losses->logsumexp_gradient * logsumexp;
+  for (int64_t e = 0; e < E; e++) out[t * E + e] = dl[e] + z * p[e];
 }

@@ -8,17 +8,17 @@
 #include "math.inc.h"
 #include "probabilities.inc.h"
 
-/* scratch holds 3·E' floats. */
-#define add_token SUFFIX(add_token)
-static void add_token(const moe_router_rule *rule, const float *logits, const int32_t *ids, int64_t E,
-                      int64_t K, int64_t *sums, float *scratch) {
-  const int64_t padded = (E + 15) / 16 * 16;
+/* Adds token t to `sums` (counts, first counts and probability sums, each [E]). `scratch` holds 3·E' floats. */
+static void KERNEL(add_token)(const moe_router_rule *rule, const moe_routes *routes, int64_t t, int64_t *sums,
+                              float *scratch) {
+  const int64_t E = routes->E, K = routes->K, padded = round_up(E, MOE_PANEL);
+  const int32_t *ids = routes->expert_ids + t * K;
   float *l = scratch, *score = l + padded, *p = score + padded, most = -INFINITY;
-  memcpy(l, logits, (size_t)E * sizeof *l);
+  memcpy(l, routes->logits + t * E, (size_t)E * sizeof *l);
   for (int64_t e = E; e < padded; e++) l[e] = -INFINITY;
   for (int64_t e = 0; e < E; e++) most = l[e] > most ? l[e] : most;
-  loss_probabilities(rule, l, E, padded, most, score, p);
+  KERNEL(loss_probabilities)(rule, l, E, padded, most, score, p);
   for (int64_t k = 0; k < K; k++) sums[ids[k]]++;
   sums[E + ids[0]]++;
-  add_probabilities(p, E, sums + 2 * E);
+  KERNEL(add_probabilities)(p, E, sums + 2 * E);
 }

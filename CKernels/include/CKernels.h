@@ -1,11 +1,12 @@
 /* The kernels of swift-moe: the only public header of the C target.
  *
- * LETTERS  T tokens · E experts · K experts per token · D hidden size · F feed-forward size · M rows, one for
- *          each kept choice, ordered by expert. All matrices are row-major; the shape stands beside the pointer.
- * CONTRACT Arguments were checked by the Swift wrappers; a kernel trusts shapes and never allocates. Scratch is
- *          the caller's, 64-byte aligned, of the size the matching _bytes function says.
- * BITS     For one instruction set every output has the same bits for any number of threads: an output element
- *          is one chain of multiply-adds in the order of its sum, and what is summed over tokens is integers. */
+ * LETTERS  T tokens · E experts · K experts per token · D hidden size · F feed-forward size · M rows, one for each choice
+ *          that is kept, ordered by expert. All matrices are row-major; the shape stands beside the pointer. A letter with
+ *          a prime is padded: D', F' and K' to a multiple of MOE_K_MULTIPLE, E' to one of MOE_PANEL.
+ * CONTRACT The Swift wrappers have checked the arguments. A kernel trusts shapes and never allocates. The caller owns the
+ *          scratch, which is aligned to 64 bytes and has the size that the kernel's _bytes function returns.
+ * BITS     For one instruction set every output has the same bits for any number of threads: an output element is one
+ *          chain of multiply-adds in the order of its sum, and sums over tokens are sums of integers. */
 #ifndef CKERNELS_H
 #define CKERNELS_H
 
@@ -17,7 +18,7 @@
 
 typedef enum { MOE_SCALAR, MOE_AVX2, MOE_AVX512, MOE_AVX512BF16, MOE_ISA_COUNT } moe_isa;
 
-/* Whether this CPU and operating system run the instruction set. */
+/* Returns whether this CPU and operating system run the instruction set. */
 bool moe_isa_supported(moe_isa isa);
 
 /* How to compute: an instruction set and a number of threads, at least 1. */
@@ -26,14 +27,14 @@ typedef struct {
   int threads;
 } moe_execution;
 
-/* The number of threads where none is given, 1 to 1024: the first number of OMP_NUM_THREADS, or the processors that
+/* Returns the number of threads where none is given, 1 to 1024: the first number of OMP_NUM_THREADS, or the processors that
  * affinity and control groups leave to this process; never more than moe_thread_limit. */
 int moe_default_threads(void);
 
-/* The least of OMP_THREAD_LIMIT, KMP_DEVICE_THREAD_LIMIT and KMP_ALL_THREADS, or INT_MAX. */
+/* Returns the least of OMP_THREAD_LIMIT, KMP_DEVICE_THREAD_LIMIT and KMP_ALL_THREADS, or INT_MAX. */
 int moe_thread_limit(void);
 
-/* The processors that the control groups of the file `membership` (/proc/self/cgroup) leave to a process, by the
+/* Returns the processors that the control groups of the file `membership` (/proc/self/cgroup) leave to a process, by the
  * groups' folders below `mount` (/sys/fs/cgroup); INT_MAX where they limit nothing. */
 int moe_processors_of_groups(const char *membership, const char *mount);
 
@@ -50,41 +51,83 @@ bool moe_environment_fault(bool reads_thread_count, moe_variable *fault);
 /* One task of `count`, on thread `thread` of the team. */
 typedef void (*moe_task)(void *context, int64_t task, int thread);
 
-/* Runs every task once on up to `threads` threads, each taking the next one when it is free. Returns when all
- * are done. Which thread runs a task is left open, so tasks must not depend on it for their results. */
+/* Runs each of `count` tasks once on up to `threads` threads; a thread that is free takes the next task. Returns when all
+ * tasks are done. A task's result must not depend on the thread that runs it. */
 void moe_parallel_for(int threads, int64_t count, moe_task task, void *context);
 
-/* From now on, while the calling thread is in moe_parallel_for, it calls `poll` between its tasks, at most once in so
- * many nanoseconds: for exchanges that make progress only when somebody looks. NULL ends that. `poll` must not call
+/* Makes moe_parallel_for, when the calling thread is in it, call `poll` between this thread's tasks, at most once in
+ * `interval` nanoseconds. Exchanges that progress only when they are polled need this. NULL ends it. `poll` must not call
  * moe_parallel_for. */
 void moe_set_poll(void (*poll)(void *context), void *context, int64_t interval);
 
-/* The columns of a weight panel, and the multiple to which reduced dimensions are padded with zeros. */
+/* Columns of a panel of weights, and the multiple to which dimensions that are summed over are padded with zeros. */
 enum { MOE_PANEL = 16, MOE_K_MULTIPLE = 32 };
 
-typedef enum { MOE_F32, MOE_BF16 } moe_dtype;
+/* ---- number formats ------------------------------------------------------------------------------------- */
+
+/* How a panel stores weights, and how rows are rounded before they meet them. Sums are float32 in all formats. A format is
+ * a header of formats/. */
+typedef enum { MOE_FLOAT32, MOE_BFLOAT16, MOE_FORMAT_COUNT } moe_format;
+
+/* ---- groups of rows, networks --------------------------------------------------------------------------- */
+
+/* M rows in ragged groups: group e has the rows from offsets[e] to offsets[e+1] − 1. Groups may be empty. */
+typedef struct {
+  int64_t E;
+  const int64_t *offsets; /* [E+1] */
+} moe_groups;
+
+typedef enum {
+  MOE_RELU,
+  MOE_GELU,
+  MOE_GELU_TANH,
+  MOE_SWIGLU,
+  MOE_GEGLU,
+  MOE_GEGLU_TANH,
+  MOE_CLAMPED_SWIGLU
+} moe_activation;
+
+/* A set of networks of one shape, network e for the rows of group e: y = down·act(gate·x, up·x), with biases. Panels and
+ * biases of network e follow those of network e − 1. */
+typedef struct {
+  int64_t D, F;
+  moe_format format;
+  moe_activation activation;
+  float alpha, limit; /* of MOE_CLAMPED_SWIGLU */
+  const void
+      *up; /* F'/16 panels over D per network; pairs (gate, up) of panels where the activation is gated */
+  const void *down;                 /* ⌈D/16⌉ panels over F per network */
+  const float *gate_bias, *up_bias; /* [E,F'], each may be NULL */
+  const float *down_bias;           /* [E, 16·⌈D/16⌉], or NULL */
+} moe_networks;
+
+/* M rows over `columns` values as row tiles (moe_gather_rows). */
+typedef struct {
+  const void *data;
+  int64_t columns;
+} moe_tiles;
 
 /* ---- memory --------------------------------------------------------------------------------------------- */
 
-/* At least `bytes` bytes on a cache line or better, not initialised; NULL where there are none. */
+/* Returns at least `bytes` bytes on a cache line or better, not initialised, or NULL where there is no memory. */
 void *moe_allocate(size_t bytes);
 void moe_free(void *memory);
 
 /* ---- pack ----------------------------------------------------------------------------------------------- */
 
-/* Bytes of `panels` packed panels over K. */
-size_t moe_panels_bytes(moe_dtype dtype, int64_t panels, int64_t K);
+/* Returns the bytes of `panels` panels over K. */
+size_t moe_panels_bytes(moe_format format, int64_t panels, int64_t K);
 
-/* Packs W [N,K] into ⌈N/16⌉ panels at dst, each [K'/1][16] floats or [K'/2][16][2] bfloat16 with K' = K
- * rounded up to 32; what lies beyond N or K is zero. `stride` is the distance in panels between consecutive
- * panels of this matrix, so that gate and up panels can alternate. bfloat16 rounds to nearest even.
- * Returns whether every packed value is finite. */
-bool moe_pack_panels(moe_execution ex, moe_dtype dtype, const float *W, int64_t N, int64_t K, void *dst,
+/* Packs W [N,K] into ⌈N/16⌉ panels at dst, as the format stores them: [K'][16] floats, or [K'/2][16][2] bfloat16 rounded to
+ * nearest even. Columns beyond N and values beyond K are zero. `stride` is the distance in panels between consecutive
+ * panels of this matrix, so that gate and up panels can alternate. Returns whether every packed value is finite. */
+bool moe_pack_panels(moe_execution ex, moe_format format, const float *W, int64_t N, int64_t K, void *dst,
                      int64_t stride);
 
-/* The fp32 panels over K at src as bfloat16 panels at dst, rounded to nearest even: what moe_pack_panels makes of the
+/* Writes the float32 panels over K at src as panels of `format` at dst, with the bits that moe_pack_panels gives for the
  * same matrices. */
-void moe_narrow_panels(moe_execution ex, const float *src, int64_t panels, int64_t K, void *dst);
+void moe_narrow_panels(moe_execution ex, moe_format format, const float *src, int64_t panels, int64_t K,
+                       void *dst);
 
 /* ---- router --------------------------------------------------------------------------------------------- */
 
@@ -106,47 +149,62 @@ typedef struct {
   float jitter;                    /* of SparseMixer */
   int32_t groups, groups_selected; /* 0: no limit */
   moe_group_score group_score;
-  float group_mask; /* what an expert outside the selected groups scores: 0 or −∞ */
+  float group_mask; /* the score of an expert outside the selected groups: 0 or −∞ */
   bool is_sampled;  /* SparseMixer in training: experts are drawn by the noise of the seed */
   uint64_t seed;
-  uint64_t first_token; /* what the noise calls token 0 */
+  uint64_t first_token; /* the number of token 0 for the noise */
 } moe_router_rule;
 
-/* Where the router writes; NULL where something is not wanted, expert_ids and weights excepted. */
+/* The tokens to route: x with the router's parameters, or logits. */
+typedef struct {
+  int64_t T, E, K;
+  const float *logits; /* [T,E]; NULL: x·routerᵀ + bias */
+  const float *x;      /* [T,D] */
+  int64_t D;
+  const float *panels;         /* of the router [E,D], float32 */
+  const float *bias;           /* [E], added to the logits, or NULL */
+  const float *selection_bias; /* [E], added to the scores for selection only, or NULL */
+  const uint8_t *mask;         /* [T], 0 for a token to leave out, or NULL */
+} moe_router_input;
+
+/* The outputs of the router, each NULL where it is not wanted; expert_ids and weights are always wanted. */
 typedef struct {
   int32_t *expert_ids;       /* [T,K] best first, ties to the lower index; −1 for a masked token */
   float *weights;            /* [T,K] */
-  float *margins;            /* [T] last chosen selection score − best not chosen */
+  float *margins;            /* [T] selection score of the last choice − best score that was not chosen */
   float *logsumexp;          /* [T] */
-  float *logits;             /* [T,E] biased, what the backward pass starts from */
+  float *logits;             /* [T,E] with bias: the backward pass starts from them */
   float *scores;             /* [T,E] softmax over all experts, or sigmoids */
   int64_t *counts;           /* [E] choices */
   int64_t *first_counts;     /* [E] first choices */
   int64_t *probability_sums; /* [E] Σ probability in units of 2^−30 */
 } moe_router_output;
 
-size_t moe_router_scratch_bytes(moe_execution ex, int64_t D, int64_t E);
+size_t moe_router_scratch_bytes(moe_execution ex, int64_t E);
 
-/* Routes T tokens x [T,D] with weights packed as fp32 panels of [E,D]. bias [E] is added to the logits,
- * selection_bias [E] to the scores for selection only, mask [T] holds 0 for tokens to leave out; each may be
- * NULL. Returns −1, or the first token with a NaN or +∞ logit, or with none above −∞; the outputs then have
- * no meaning. */
-int64_t moe_router(moe_execution ex, const moe_router_rule *rule, const float *x, int64_t T, int64_t D,
-                   const float *panels, const float *bias, const float *selection_bias, const uint8_t *mask,
-                   int64_t E, int64_t K, const moe_router_output *out, void *scratch);
+/* Routes T tokens. Returns −1, or the first token whose logits cannot be ranked: one of them is NaN or +∞, or none is above
+ * −∞. The outputs then have no meaning. */
+int64_t moe_router(moe_execution ex, const moe_router_rule *rule, const moe_router_input *input,
+                   const moe_router_output *out, void *scratch);
 
-/* The same from logits [T,E] instead of tokens. */
-int64_t moe_router_from_logits(moe_execution ex, const moe_router_rule *rule, const float *logits, int64_t T,
-                               const float *selection_bias, const uint8_t *mask, int64_t E, int64_t K,
-                               const moe_router_output *out, void *scratch);
-
-/* The router's copy of its input in training: out [T,D] = x·(1 + epsilon·v), or out += that where `add` is set, with v
- * uniform in (−1,1), drawn by (seed, first_token + t, d). */
+/* Writes the router's copy of its input in training: out [T,D] = x·(1 + epsilon·v), or out += that where `add` is set. v
+ * is uniform in (−1,1) and depends on (seed, first_token + t, d) alone. */
 void moe_router_jitter(moe_execution ex, const float *x, int64_t T, int64_t D, uint64_t seed,
                        uint64_t first_token, float epsilon, bool add, float *out);
 
-/* Tokens in groups: token t belongs to group (t / group_tokens) mod groups. A batch is one group, sequences of S are
- * groups of S tokens, positions in sequences of S are S groups of one token. */
+/* Tokens in groups: token t belongs to group (t / run_length) mod groups. A batch is one group; sequences of S tokens are
+ * groups with runs of S tokens; positions in sequences of S tokens are S groups with runs of one token. */
+typedef struct {
+  int64_t run_length, groups;
+} moe_token_grouping;
+
+/* The routes of T tokens as the router recorded them. */
+typedef struct {
+  int64_t T, E, K;
+  const float *logits;       /* [T,E] */
+  const int32_t *expert_ids; /* [T,K] */
+} moe_routes;
+
 typedef struct {
   int64_t *tokens;           /* [groups] tokens not masked */
   int64_t *counts;           /* [groups,E] choices */
@@ -156,34 +214,46 @@ typedef struct {
 
 size_t moe_router_statistics_scratch_bytes(moe_execution ex, int64_t E);
 
-/* The sums of each group, from recorded logits [T,E] and expert_ids [T,K]. The probabilities are the router's own to
- * the bit, so the sums of several groups are those of their union. */
-void moe_router_statistics_of(moe_execution ex, const moe_router_rule *rule, const float *logits,
-                              const int32_t *expert_ids, int64_t T, int64_t E, int64_t K,
-                              int64_t group_tokens, int64_t groups, const moe_router_statistics *out,
-                              void *scratch);
+/* Writes the sums of each group. The probabilities have the bits of the router's own, so the sums of several groups are
+ * those of their union. */
+void moe_router_statistics_of(moe_execution ex, const moe_router_rule *rule, const moe_routes *routes,
+                              moe_token_grouping grouping, const moe_router_statistics *out, void *scratch);
 
-/* dL/dP [groups,E] of the probability a loss counts: softmax over all experts, or sigmoids over their sum. */
+/* dL/dP of the probabilities P that a loss counts: the softmax over all experts, or the sigmoids over their sum. */
 typedef struct {
-  const float *values;
-  int64_t group_tokens, groups;
+  const float *values; /* [groups,E] */
+  moe_token_grouping grouping;
 } moe_probability_gradients;
 
-/* dL/dlogits [T,E] from dL/dweights [T,K], with the chosen experts held fixed. A dropped choice has a weight gradient
- * of 0 but was part of the sum its token's weights were divided by. To each token is added what its losses depend on:
- * the sum of `loss_count` gradients of probabilities, and logsumexp_gradient times logsumexp, which is
- * dL/dlogsumexp (2c/T for a z-loss c·mean). Masked tokens get zeros.
+/* The gradients of a router's losses. */
+typedef struct {
+  const moe_probability_gradients *probability; /* [count] */
+  int64_t count;
+  float logsumexp_gradient; /* dL/dlogsumexp over logsumexp: 2c/T for a z-loss c·mean(logsumexp²) */
+} moe_router_losses;
+
+size_t moe_router_backward_scratch_bytes(moe_execution ex, int64_t E);
+
+/* Writes dL/dlogits [T,E] from dL/dweights [T,K] and the losses; the chosen experts are held fixed. A dropped choice has a
+ * weight gradient of 0, but it was part of the sum that its token's weights were divided by. Masked tokens get zeros.
  * A rule that samples has SparseMixer's estimator: the gradient of a weight goes to the logits by the Jacobian of the
- * softmax over those that share, and passes over the factor that the weight was multiplied by. */
-void moe_router_backward(moe_execution ex, const moe_router_rule *rule, const float *logits,
-                         const int32_t *expert_ids, const float *weight_gradients, int64_t T, int64_t E,
-                         int64_t K, const moe_probability_gradients *losses, int64_t loss_count,
-                         float logsumexp_gradient, float *logit_gradients, void *scratch);
+ * softmax over the experts that share, and passes over the factor that the weight was multiplied by. */
+void moe_router_backward(moe_execution ex, const moe_router_rule *rule, const moe_routes *routes,
+                         const float *weight_gradients, const moe_router_losses *losses,
+                         float *logit_gradients, void *scratch);
 
 /* ---- permute -------------------------------------------------------------------------------------------- */
 
 typedef enum { MOE_TOKEN_THEN_CHOICE, MOE_CHOICE_THEN_TOKEN, MOE_BY_WEIGHT } moe_priority;
 
+/* A limit of the rows of an expert. */
+typedef struct {
+  int64_t capacity; /* rows of an expert per scope; negative: no limit */
+  moe_priority priority;
+  int64_t scope; /* tokens of a scope, at least 1 */
+} moe_capacity_rule;
+
+/* The outputs of the permutation. */
 typedef struct {
   int64_t *offsets;    /* [E+1] first row of each expert */
   int32_t *row_token;  /* [T·K] the token of each row */
@@ -195,119 +265,119 @@ typedef struct {
 
 size_t moe_permute_scratch_bytes(int64_t T, int64_t K, int64_t E, int64_t scope);
 
-/* Orders the choices expert_ids [T,K] by expert: a stable counting sort. With capacity ≥ 0 at most that many
- * choices of each `scope` consecutive tokens keep a row of an expert, claimed in the order of `priority`; the
- * weights [T,K] of the others become 0. Returns M, the rows kept. */
+/* Orders the choices expert_ids [T,K] by expert: a stable counting sort. At most `capacity` choices of each scope of
+ * consecutive tokens keep a row of an expert; they claim it in the order of `priority`. The weights [T,K] of the other
+ * choices become 0. Returns M, the rows kept. */
 int64_t moe_permute(moe_execution ex, const int32_t *expert_ids, float *weights, int64_t T, int64_t K,
-                    int64_t E, int64_t capacity, moe_priority priority, int64_t scope,
-                    const moe_permutation *out, void *scratch);
+                    int64_t E, moe_capacity_rule rule, const moe_permutation *out, void *scratch);
 
-/* Bytes of M rows of width K packed as row tiles for E groups. */
-size_t moe_rows_bytes(moe_isa isa, moe_dtype dtype, int64_t M, int64_t E, int64_t K);
+/* ---- gather --------------------------------------------------------------------------------------------- */
 
-/* Gathers row row_token[m] of x [·,K] into row tiles ordered by expert, each times row_weight[m] where that
- * is not NULL. row_token may be NULL for the identity. */
-void moe_gather_rows(moe_execution ex, moe_dtype dtype, const float *x, int64_t K, int64_t E,
-                     const int64_t *offsets, const int32_t *row_token, const float *row_weight, void *tiles);
+/* Returns the bytes of M rows over K values as row tiles of E groups. */
+size_t moe_rows_bytes(moe_isa isa, moe_format format, int64_t M, int64_t E, int64_t K);
+
+/* Gathers row row_token[m] of x [·,K], times row_weight[m], into the row tiles of the groups. row_token may be NULL for the
+ * identity, row_weight for 1. */
+void moe_gather_rows(moe_execution ex, moe_format format, moe_groups groups, const float *x, int64_t K,
+                     const int32_t *row_token, const float *row_weight, void *tiles);
 
 /* ---- grouped GEMM --------------------------------------------------------------------------------------- */
 
-typedef enum {
-  MOE_RELU,
-  MOE_GELU,
-  MOE_GELU_TANH,
-  MOE_SWIGLU,
-  MOE_GEGLU,
-  MOE_GEGLU_TANH,
-  MOE_CLAMPED_SWIGLU
-} moe_activation;
+/* Bytes for each of the products below. */
+size_t moe_grouped_gemm_scratch_bytes(moe_execution ex);
 
-size_t moe_grouped_gemm_scratch_bytes(moe_execution ex, int64_t E);
+/* First product: h = act(gate·x + gate bias, up·x + up bias) for each row x, written as row tiles over F for the second
+ * product. row_tiles are over D. Where preactivation_tiles is not NULL, the kernel also records gate and up before the
+ * activation, biases included, as float32 row tiles over the columns of the panels: the backward pass starts from them. */
+void moe_grouped_gemm_up(moe_execution ex, const moe_networks *networks, moe_groups groups,
+                         const void *row_tiles, float *preactivation_tiles, void *hidden_tiles,
+                         void *scratch);
 
-/* First product of the experts: h = act(rows·Wᵀ + bias) for each group, written as row tiles for the second.
- * panels: for each expert F'/16 panels of the up projection, or pairs (gate, up) where the activation is
- * gated, F' = F rounded up to 32; biases are [E,F'] or NULL. */
-void moe_grouped_gemm_up(moe_execution ex, moe_dtype dtype, const void *row_tiles, int64_t E,
-                         const int64_t *offsets, int64_t D, int64_t F, const void *panels,
-                         const float *gate_bias, const float *up_bias, moe_activation activation, float alpha,
-                         float limit, void *hidden_tiles, void *scratch);
-
-/* The same, which also records gate and up before the activation, biases included, as fp32 row tiles over the columns
- * of the panels: what the backward pass starts from. */
-void moe_grouped_gemm_up_recorded(moe_execution ex, moe_dtype dtype, const void *row_tiles, int64_t E,
-                                  const int64_t *offsets, int64_t D, int64_t F, const void *panels,
-                                  const float *gate_bias, const float *up_bias, moe_activation activation,
-                                  float alpha, float limit, float *preactivation_tiles, void *hidden_tiles,
-                                  void *scratch);
-
-/* Second product: y [M,D] = hidden·Wᵀ + bias for each group. panels: ⌈D/16⌉ an expert; bias [E,D'] with D'
- * the columns of those panels, or NULL. */
-void moe_grouped_gemm_down(moe_execution ex, moe_dtype dtype, const void *hidden_tiles, int64_t E,
-                           const int64_t *offsets, int64_t F, int64_t D, const void *panels,
-                           const float *bias, float *y, void *scratch);
+/* Second product: y [M,D] = down·h + bias for each row h. */
+void moe_grouped_gemm_down(moe_execution ex, const moe_networks *networks, moe_groups groups,
+                           const void *hidden_tiles, float *y, void *scratch);
 
 /* ---- grouped GEMM, backward ------------------------------------------------------------------------------ */
 
-/* Back through the second product and the activation: from dL/dy as row tiles over D to dL/d(gate, up) as row tiles
- * over the columns of the first product's panels. panels: the down projection's, as in the forward; a task transposes
- * what it reads of them. preactivation_tiles: what moe_grouped_gemm_up_recorded recorded, fp32. */
-void moe_grouped_gemm_down_backward(moe_execution ex, moe_dtype dtype, const void *dy_tiles, int64_t E,
-                                    const int64_t *offsets, int64_t D, int64_t F, const void *panels,
-                                    moe_activation activation, float alpha, float limit,
-                                    const float *preactivation_tiles, void *preactivation_gradient_tiles,
-                                    void *scratch);
+/* Back through the second product and the activation: from dL/dy as row tiles over D to dL/d(gate, up) as row tiles over
+ * the columns of the first product's panels. preactivation_tiles: as moe_grouped_gemm_up recorded them. */
+void moe_grouped_gemm_down_backward(moe_execution ex, const moe_networks *networks, moe_groups groups,
+                                    const void *dy_tiles, const float *preactivation_tiles,
+                                    void *preactivation_gradient_tiles, void *scratch);
 
-/* Back through a product: y [M,K] = dz·W for each group, or y += dz·W, from dz as row tiles over 16·panels columns.
- * weights: the product's own, `panels` panels over K an expert. */
-void moe_grouped_gemm_backward(moe_execution ex, moe_dtype dtype, const void *gradient_tiles, int64_t panels,
-                               int64_t E, const int64_t *offsets, int64_t K, const void *weights, bool add,
-                               float *y, void *scratch);
+/* Back through a product: y [M,K] = dz·W for each group, or y += dz·W. weights: the panels of the product itself, over K;
+ * the gradients dz are over the columns of these panels. */
+void moe_grouped_gemm_backward(moe_execution ex, moe_format format, moe_groups groups, moe_tiles gradients,
+                               const void *weights, int64_t K, bool add, float *y, void *scratch);
 
-size_t moe_grouped_gemm_weights_scratch_bytes(moe_isa isa, moe_dtype dtype, int64_t M, int64_t E, int64_t K,
-                                              int64_t panels);
+/* Bytes for moe_grouped_gemm_weights: M rows over K, gradients over `columns`. */
+size_t moe_grouped_gemm_weights_scratch_bytes(moe_isa isa, moe_format format, int64_t M, int64_t E, int64_t K,
+                                              int64_t columns);
 
-/* Weight gradients in the layout of the weights' own fp32 panels: for each group
- * panel[n/16][k][n%16] += Σ_m rows[m][k]·dz[m][n], one chain over the rows in order, from what is there on.
+/* Adds weight gradients, in the layout of the weights' own float32 panels: for each group
+ * panel[n/16][k][n%16] += Σ_m rows[m][k]·dz[m][n], one chain over the rows in order, which starts from what is there.
  * included: [E], the groups that are added; NULL for all. */
-void moe_grouped_gemm_weights(moe_execution ex, moe_dtype dtype, const void *row_tiles, int64_t K,
-                              const void *gradient_tiles, int64_t panels, int64_t E, const int64_t *offsets,
-                              const bool *included, float *weight_gradients, void *scratch);
+void moe_grouped_gemm_weights(moe_execution ex, moe_format format, moe_groups groups, const bool *included,
+                              moe_tiles rows, moe_tiles gradients, float *weight_gradients, void *scratch);
 
-/* Bias gradients: for each group sums[part] [E, 16·panels/parts] += Σ_m dz[m], rows in order, from what is there on.
- * parts: the matrices whose panels alternate, 2 for gate and up; a part whose sums are NULL is left out. */
-void moe_group_sums(moe_execution ex, moe_dtype dtype, const void *gradient_tiles, int64_t panels,
-                    int64_t parts, int64_t E, const int64_t *offsets, const bool *included,
-                    float *const *sums);
+/* Adds bias gradients: for each group sums[part] [E, columns/parts] += Σ_m dz[m], rows in order, starting from what is
+ * there. parts: the matrices whose panels alternate, 2 for gate and up; a part whose sums are NULL is left out. The columns
+ * of each part count in whole panels. */
+void moe_group_sums(moe_execution ex, moe_format format, moe_groups groups, const bool *included,
+                    moe_tiles gradients, int64_t parts, float *const *sums);
 
 /* ---- combine -------------------------------------------------------------------------------------------- */
 
-/* out [T,D] = a_t · Σ_k weights[t,k] · y[choice_row[t,k]] + b_t · branch[t], in the order of k; choices with
- * row −1 are left out. weights NULL means 1; branch NULL means none. gates [T,gate_columns]: NULL means a = b
- * = 1, one column is b, two columns are a, b. */
-void moe_combine(moe_execution ex, const float *y, const int32_t *choice_row, const float *weights, int64_t T,
-                 int64_t K, int64_t D, const float *branch, const float *gates, int64_t gate_columns,
-                 float *out);
+/* The choices of T tokens and the rows that experts made of them. */
+typedef struct {
+  int64_t T, K, D;
+  const float *y;            /* [M,D] */
+  const int32_t *choice_row; /* [T,K], −1 for a choice without a row */
+  const float *weights;      /* [T,K]; NULL: 1 */
+} moe_choices;
 
-/* dL/dweights [T,K] = dout[t]·y[choice_row[t,k]], 0 where the row is −1; y [M,D]. */
-void moe_combine_backward(moe_execution ex, const float *dout, const float *y, const int32_t *choice_row,
-                          int64_t T, int64_t K, int64_t D, float *weight_gradients);
+/* A dense branch beside the experts, and the gates of both. */
+typedef struct {
+  const float *rows;    /* [T,D]; NULL: none */
+  const float *gates;   /* [T,gate_columns], b or (a, b) per token; NULL: a = b = 1 */
+  int64_t gate_columns; /* 1 or 2 */
+} moe_branch;
 
-/* ---- what a transformer has around its layers ------------------------------------------------------------- */
+/* out [T,D] = a·Σ_k weights[t,k]·y[choice_row[t,k]] + b·branch[t], in the order of k. branch may be NULL. */
+void moe_combine(moe_execution ex, const moe_choices *choices, const moe_branch *branch, float *out);
 
-/* sum [T,D] = x + addend (NULL for none), inverse [T] = 1/√(mean of sum² + ε), y = sum · inverse · gain [D]. */
-void moe_rms_norm(moe_execution ex, const float *x, const float *addend, const float *gain, int64_t T,
-                  int64_t D, float epsilon, float *sum, float *y, float *inverse);
+/* dL/dweights [T,K] = dout[t]·y[choice_row[t,k]], 0 for a choice without a row. */
+void moe_combine_backward(moe_execution ex, const moe_choices *choices, const float *dout,
+                          float *weight_gradients);
+
+/* ---- a transformer around the layers (transformer/) ------------------------------------------------------- */
+
+/* RMSNorm of T rows. */
+typedef struct {
+  int64_t T, D;
+  const float *gain; /* [D] */
+  float epsilon;
+} moe_norm;
+
+/* sum [T,D] = x + addend (NULL for none), inverse [T] = 1/√(mean of sum² + ε), y = sum · inverse · gain. */
+void moe_rms_norm(moe_execution ex, moe_norm norm, const float *x, const float *addend, float *sum, float *y,
+                  float *inverse);
 
 /* From dL/dy and x, the sum above, adds to dx [T,D] and to dgain [D], tokens in order; NULL leaves one of them out. */
-void moe_rms_norm_backward(moe_execution ex, const float *dy, const float *x, const float *gain,
-                           const float *inverse, int64_t T, int64_t D, float *dx, float *dgain);
+void moe_rms_norm_backward(moe_execution ex, moe_norm norm, const float *dy, const float *x,
+                           const float *inverse, float *dx, float *dgain);
 
-/* Turns the heads of x [T, stride] in place by the angles of positions first_position + t % S: cosines and sines
- * [positions, head_size/2]; `back` turns the other way, which is also the gradient's. */
-void moe_rotate(moe_execution ex, float *x, int64_t T, int64_t stride, int64_t S, int64_t first_position,
-                int64_t heads, int64_t head_size, const float *cosines, const float *sines, bool back);
+/* Rotary positions (Su et al. 2021): token t of rows of sequences of S tokens has position first_position + t % S. */
+typedef struct {
+  int64_t S, first_position, heads, head_size;
+  const float *cosines, *sines; /* [positions, head_size/2] */
+} moe_rotary;
 
-/* Row r of scores [rows, width], width a multiple of 16, becomes the softmax of scale·scores over its first
+/* Turns the heads of x [T, stride] in place by the angles of their positions. `back` turns the other way, which is also
+ * the gradient's. */
+void moe_rotate(moe_execution ex, const moe_rotary *rotary, float *x, int64_t T, int64_t stride, bool back);
+
+/* Row r of scores [rows, width], width a multiple of MOE_PANEL, becomes the softmax of scale·scores over its first
  * first + r + 1 columns, 0 beyond. On the calling thread: a step of a task. */
 void moe_causal_softmax(moe_isa isa, float *scores, int64_t rows, int64_t first, int64_t width, float scale);
 
@@ -316,15 +386,15 @@ void moe_causal_softmax_backward(moe_isa isa, const float *p, float *dp, int64_t
                                  int64_t width, float scale);
 
 /* losses [T] = ln Σ exp(logits) − logits[target]; logits [T,V] become scale · (softmax − 1[target]). V is a multiple
- * of 16. */
+ * of MOE_PANEL. */
 void moe_cross_entropy(moe_execution ex, float *logits, const uint8_t *targets, int64_t T, int64_t V,
                        float scale, float *losses);
 
 /* ---- optimizer ------------------------------------------------------------------------------------------ */
 
-/* One step of AdamW (Loshchilov and Hutter 2019, Algorithm 2), with what is the same for all elements worked out. */
+/* One step of AdamW (Loshchilov and Hutter 2019, Algorithm 2), with the factors that all elements share. */
 typedef struct {
-  float gradient_scale;    /* what clipping leaves of g */
+  float gradient_scale;    /* the factor of g after clipping */
   float beta1, beta1_rest; /* β₁, 1 − β₁ */
   float beta2, beta2_rest; /* β₂, 1 − β₂ */
   float mean_step;         /* learning rate over 1 − β₁ᵗ */
@@ -339,7 +409,7 @@ void moe_adamw(moe_execution ex, const moe_adamw_rule *rule, const float *gradie
 
 /* One step of SGD with momentum (Sutskever et al. 2013) and decoupled weight decay. */
 typedef struct {
-  float gradient_scale; /* what clipping leaves of g */
+  float gradient_scale; /* the factor of g after clipping */
   float momentum;       /* μ */
   float step;           /* learning rate */
   float keep;           /* 1 − learning rate · weight decay */
@@ -352,13 +422,14 @@ void moe_sgd(moe_execution ex, const moe_sgd_rule *rule, const float *gradient, 
 
 /* ---- limits --------------------------------------------------------------------------------------------- */
 
-/* Multiply-add rate in FLOP/s that registers alone allow, measured over about `seconds`. */
-double moe_measure_flops(moe_execution ex, moe_dtype dtype, double seconds);
+/* Rate in FLOP/s of multiply-adds from registers alone, measured over about `seconds` seconds. */
+double moe_measure_flops(moe_execution ex, moe_format format, double seconds);
 
 /* Rate in bytes/s at which the threads read `bytes` bytes at `memory`, best of `rounds`. */
 double moe_measure_read(moe_execution ex, const void *memory, size_t bytes, int rounds);
 
-/* The same where every byte is read and written back, each counted. The memory holds finite floats and keeps them. */
+/* Rate in bytes/s at which the threads read and write back `bytes` bytes at `memory`, each byte counted twice, best of
+ * `rounds`. The memory holds finite floats and keeps them. */
 double moe_measure_update(moe_execution ex, void *memory, size_t bytes, int rounds);
 
 #endif

@@ -1,16 +1,7 @@
 /* AVX2 and FMA: 16 registers of 8 floats.
  * TILE 6×16: 12 sums + 2 weights + 1 broadcast = 15 registers; of weight gradients 4×16, as a line of 16 rows has
  * no sixths. */
-enum {
-  W = 8,
-  NV = 2,
-  MR = 6,
-  TILE_NV = 8,
-  SPIN_SUMS = 12,
-  OUTER_ROWS = 4,
-  OUTER_PANELS = 1,
-  BF16_CHUNK_BYTES = 2 * 64
-};
+enum { W = 8, NV = 2, MR = 6, TILE_NV = 8, SPIN_SUMS = 12, OUTER_ROWS = 4, OUTER_PANELS = 1, PAIR_PARTS = 2 };
 #define TILE_SHAPES_avx2(X) X(1, 1) X(2, 1) X(3, 1) X(4, 1) X(5, 1) X(6, 1) X(1, 2) X(2, 2) X(3, 2) X(1, 4)
 
 typedef __m256 vf;
@@ -53,37 +44,21 @@ INLINE int vfirst_eq(vf a, float s) {
   return m ? __builtin_ctz(m) : W;
 }
 
-/* The machine has no bfloat16: rows keep rounded floats, weights are widened once for all rows of the tile.
- */
-INLINE vf vpair(vf acc, vf x, vf w) { return vfma(x, w, vfma(x, w, acc)); }
-INLINE void row16_store_bf16(char *tile, int64_t k, int row, const vf *v) {
-  float *to = (float *)tile + (k / 16 * MR + row) * 16;
-  for (int j = 0; j < NV; j++) {
-    __m256i u = _mm256_castps_si256(v[j]);
-    __m256i odd = _mm256_and_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(1));
-    __m256i even = _mm256_add_epi32(u, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
-    __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(v[j], v[j], _CMP_UNORD_Q));
-    __m256i quiet = _mm256_or_si256(u, _mm256_set1_epi32(0x400000));
-    __m256i rounded = _mm256_blendv_epi8(even, quiet, nan);
-    vstore(to + j * W, _mm256_castsi256_ps(_mm256_and_si256(rounded, _mm256_set1_epi32((int)0xffff0000))));
-  }
+/* The machine has no bfloat16. */
+INLINE vf vpair_part(const char *p, int part) {
+  const __m256i pairs = _mm256_loadu_si256((const __m256i *)p);
+  return _mm256_castsi256_ps(part == 0 ? _mm256_slli_epi32(pairs, 16)
+                                       : _mm256_and_si256(pairs, _mm256_set1_epi32((int)0xffff0000)));
 }
-INLINE void row16_load_bf16(const char *tile, int64_t k, int row, vf *v) {
-  for (int j = 0; j < NV; j++) v[j] = vload((const float *)tile + (k / 16 * MR + row) * 16 + j * W);
+INLINE vf vpair_fma(vf a, vf b, vf c) { return vfma(a, b, c); }
+INLINE void vstore_bf16(char *to, vf v) {
+  __m256i u = _mm256_castps_si256(v);
+  __m256i odd = _mm256_and_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(1));
+  __m256i even = _mm256_add_epi32(u, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+  __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(v, v, _CMP_UNORD_Q));
+  __m256i quiet = _mm256_or_si256(u, _mm256_set1_epi32(0x400000));
+  __m256i rounded = _mm256_blendv_epi8(even, quiet, nan);
+  rounded = _mm256_and_si256(rounded, _mm256_set1_epi32((int)0xffff0000));
+  vstore((float *)to, _mm256_castsi256_ps(rounded));
 }
-INLINE void step_bf16(int mr, int np, vf (*acc)[TILE_NV], const char *a, const char *b, size_t panel,
-                      int step) {
-  const float *row = (const float *)a + step / 8 * MR * 16 + step % 8 * 2;
-  vf w0[TILE_NV], w1[TILE_NV];
-  UNROLL for (int j = 0; j < np * NV; j++) {
-    __m256i pairs = _mm256_loadu_si256((const __m256i *)(b + j / NV * panel + step * 64 + j % NV * 32));
-    w0[j] = _mm256_castsi256_ps(_mm256_slli_epi32(pairs, 16));
-    w1[j] = _mm256_castsi256_ps(_mm256_and_si256(pairs, _mm256_set1_epi32((int)0xffff0000)));
-  }
-  UNROLL for (int r = 0; r < mr; r++) {
-    vf x0 = vset1(row[r * 16]);
-    UNROLL for (int j = 0; j < np * NV; j++) acc[r][j] = vfma(x0, w0[j], acc[r][j]);
-    vf x1 = vset1(row[r * 16 + 1]);
-    UNROLL for (int j = 0; j < np * NV; j++) acc[r][j] = vfma(x1, w1[j], acc[r][j]);
-  }
-}
+INLINE vf vload_bf16(const char *from) { return vload((const float *)from); }

@@ -40,37 +40,23 @@ INLINE int vfirst_eq(vf a, float s) {
   return m ? __builtin_ctz(m) : W;
 }
 
-/* The machine has no bfloat16: rows keep rounded floats, weights are widened once for all rows of the tile.
- */
 #if !defined(ISA_MULTIPLIES_BF16)
-enum { BF16_CHUNK_BYTES = 2 * 64 };
-INLINE vf vpair(vf acc, vf x, vf w) { return vfma(x, w, vfma(x, w, acc)); }
-INLINE void row16_store_bf16(char *tile, int64_t k, int row, const vf *v) {
-  __m512i u = _mm512_castps_si512(*v);
+/* The machine has no bfloat16. */
+enum { PAIR_PARTS = 2 };
+INLINE vf vpair_part(const char *p, int part) {
+  const __m512i pairs = _mm512_loadu_si512(p);
+  return _mm512_castsi512_ps(part == 0 ? _mm512_slli_epi32(pairs, 16)
+                                       : _mm512_and_si512(pairs, _mm512_set1_epi32((int)0xffff0000)));
+}
+INLINE vf vpair_fma(vf a, vf b, vf c) { return vfma(a, b, c); }
+INLINE void vstore_bf16(char *to, vf v) {
+  __m512i u = _mm512_castps_si512(v);
   __m512i odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
   __m512i even = _mm512_add_epi32(u, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
   __m512i quiet = _mm512_or_si512(u, _mm512_set1_epi32(0x400000));
-  __m512i rounded = _mm512_mask_blend_epi32(_mm512_cmp_ps_mask(*v, *v, _CMP_UNORD_Q), even, quiet);
+  __m512i rounded = _mm512_mask_blend_epi32(_mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q), even, quiet);
   rounded = _mm512_and_si512(rounded, _mm512_set1_epi32((int)0xffff0000));
-  vstore((float *)tile + (k / 16 * MR + row) * 16, _mm512_castsi512_ps(rounded));
+  vstore((float *)to, _mm512_castsi512_ps(rounded));
 }
-INLINE void row16_load_bf16(const char *tile, int64_t k, int row, vf *v) {
-  for (int j = 0; j < NV; j++) v[j] = vload((const float *)tile + (k / 16 * MR + row) * 16 + j * W);
-}
-INLINE void step_bf16(int mr, int np, vf (*acc)[TILE_NV], const char *a, const char *b, size_t panel,
-                      int step) {
-  const float *row = (const float *)a + step / 8 * MR * 16 + step % 8 * 2;
-  vf w0[TILE_NV], w1[TILE_NV];
-  UNROLL for (int j = 0; j < np; j++) {
-    __m512i pairs = _mm512_loadu_si512(b + j * panel + step * 64);
-    w0[j] = _mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16));
-    w1[j] = _mm512_castsi512_ps(_mm512_and_si512(pairs, _mm512_set1_epi32((int)0xffff0000)));
-  }
-  UNROLL for (int r = 0; r < mr; r++) {
-    vf x0 = vset1(row[r * 16]);
-    UNROLL for (int j = 0; j < np; j++) acc[r][j] = vfma(x0, w0[j], acc[r][j]);
-    vf x1 = vset1(row[r * 16 + 1]);
-    UNROLL for (int j = 0; j < np; j++) acc[r][j] = vfma(x1, w1[j], acc[r][j]);
-  }
-}
+INLINE vf vload_bf16(const char *from) { return vload((const float *)from); }
 #endif

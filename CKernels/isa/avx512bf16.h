@@ -4,24 +4,18 @@
 #include "avx512.h"
 #undef ISA_MULTIPLIES_BF16
 #define TILE_SHAPES_avx512bf16(X) TILE_SHAPES_avx512(X)
-enum { BF16_CHUNK_BYTES = 64 };
+enum { PAIR_PARTS = 1 };
 
-INLINE vf vpair(vf acc, vf x, vf w) { return _mm512_dpbf16_ps(acc, (__m512bh)x, (__m512bh)w); }
-INLINE void row16_store_bf16(char *tile, int64_t k, int row, const vf *v) {
-  __m256bh rounded = _mm512_cvtneps_pbh(*v);
-  memcpy(tile + (k / 32 * MR + row) * 64 + k % 32 * 2, &rounded, 32);
+INLINE vf vpair_part(const char *p, int part) {
+  (void)part;
+  return _mm512_castsi512_ps(_mm512_loadu_si512(p));
 }
-INLINE void row16_load_bf16(const char *tile, int64_t k, int row, vf *v) {
-  const __m256i narrow = _mm256_loadu_si256((const __m256i *)(tile + (k / 32 * MR + row) * 64 + k % 32 * 2));
-  *v = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(narrow), 16));
+INLINE vf vpair_fma(vf a, vf b, vf c) { return _mm512_dpbf16_ps(c, (__m512bh)a, (__m512bh)b); }
+INLINE void vstore_bf16(char *to, vf v) {
+  __m256bh rounded = _mm512_cvtneps_pbh(v);
+  memcpy(to, &rounded, sizeof rounded);
 }
-INLINE void step_bf16(int mr, int np, vf (*acc)[TILE_NV], const char *a, const char *b, size_t panel,
-                      int step) {
-  const int32_t *row = (const int32_t *)a + step;
-  __m512i w[TILE_NV];
-  UNROLL for (int j = 0; j < np; j++) w[j] = _mm512_loadu_si512(b + j * panel + step * 64);
-  UNROLL for (int r = 0; r < mr; r++) {
-    __m512i x = _mm512_set1_epi32(row[r * 16]);
-    UNROLL for (int j = 0; j < np; j++) acc[r][j] = _mm512_dpbf16_ps(acc[r][j], (__m512bh)x, (__m512bh)w[j]);
-  }
+INLINE vf vload_bf16(const char *from) {
+  const __m256i narrow = _mm256_loadu_si256((const __m256i *)from);
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(narrow), 16));
 }

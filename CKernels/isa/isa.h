@@ -1,7 +1,7 @@
 /* The vocabulary in which the templates (*.inc.h) are written.
  *
- * foreach.h includes a template once for each instruction set with ISA defined; every name below then stands
- * for name_<ISA>, defined by the header of that machine. A vector `vf` has W floats; NV vectors make one
+ * foreach.h includes a template once for each instruction set, with ISA defined. Every name below then stands for
+ * name_<ISA>, which the header of that machine defines. A vector `vf` has W floats; NV vectors make one
  * panel of 16 columns; MR is the number of rows of a tile. */
 #ifndef MOE_ISA_H
 #define MOE_ISA_H
@@ -17,31 +17,22 @@
 #define MOE_JOIN(a, b)  MOE_JOIN_(a, b)
 #define SUFFIX(name)    MOE_JOIN(name, ISA)
 
-/* Memory to bring into L2 while something else is computed: so many lines from `at` with every chunk. */
-typedef struct {
-  const char *at;
-  int64_t lines;
-} fetch;
-
-/* Runs of lines, so many bytes apart, of which the next block of panels will be made. */
-typedef struct {
-  const char *at;
-  size_t stride;
-  int64_t runs, lines;
-} fetch_runs;
+/* The name of a template's function or type in the instance that is being compiled: name_<ISA>, or name_<FORMAT>_<ISA>
+ * where the template is written once for each number format. */
+#define KERNEL(name) MOE_JOIN(name, VARIANT)
 
 #define INLINE static inline __attribute__((always_inline, unused))
 #define UNROLL _Pragma("clang loop unroll(full)")
 
 /* Sizes. */
-#define W                SUFFIX(W)
-#define NV               SUFFIX(NV)
-#define MR               SUFFIX(MR)
-#define TILE_NV          SUFFIX(TILE_NV)    /* the most vectors in a row of a tile */
-#define OUTER_ROWS       SUFFIX(OUTER_ROWS) /* rows and panels of a tile of weight gradients */
-#define OUTER_PANELS     SUFFIX(OUTER_PANELS)
-#define SPIN_SUMS        SUFFIX(SPIN_SUMS) /* sums that measure the FMA peak */
-#define BF16_CHUNK_BYTES SUFFIX(BF16_CHUNK_BYTES)
+#define W            SUFFIX(W)
+#define NV           SUFFIX(NV)
+#define MR           SUFFIX(MR)
+#define TILE_NV      SUFFIX(TILE_NV)    /* the most vectors in a row of a tile */
+#define OUTER_ROWS   SUFFIX(OUTER_ROWS) /* rows and panels of a tile of weight gradients */
+#define OUTER_PANELS SUFFIX(OUTER_PANELS)
+#define SPIN_SUMS    SUFFIX(SPIN_SUMS)  /* sums that measure the FMA peak */
+#define PAIR_PARTS   SUFFIX(PAIR_PARTS) /* multiply-adds of a pair of bfloat16: see below */
 
 /* Vectors. */
 #define vf          SUFFIX(vf)
@@ -65,10 +56,12 @@ typedef struct {
 #define vreduce_max SUFFIX(vreduce_max) /* the largest lane */
 #define vfirst_eq   SUFFIX(vfirst_eq)   /* the first lane equal to s, W where there is none */
 
-/* bfloat16: what one step of a tile does with a pair of k, and how 16 values of a row enter a row tile. */
-#define step_bf16        SUFFIX(step_bf16)
-#define vpair            SUFFIX(vpair) /* acc + the products of a pair, in the fastest way of the machine */
-#define row16_store_bf16 SUFFIX(row16_store_bf16)
-#define row16_load_bf16  SUFFIX(row16_load_bf16) /* … and come back from it */
+/* bfloat16. Where one instruction multiplies pairs, PAIR_PARTS is 1: a part is W pairs in 32 bits each, and rows are kept
+ * in bfloat16. Elsewhere PAIR_PARTS is 2: a part is the first or the second value of W pairs, widened to floats, and rows
+ * are kept as floats that are rounded to bfloat16. */
+#define vpair_part  SUFFIX(vpair_part)  /* a part of the W pairs at p */
+#define vpair_fma   SUFFIX(vpair_fma)   /* the products of parts a and b, plus c */
+#define vstore_bf16 SUFFIX(vstore_bf16) /* W floats as a row keeps them: 2 · PAIR_PARTS bytes each */
+#define vload_bf16  SUFFIX(vload_bf16)  /* W values of a row as floats */
 
 #endif

@@ -8,7 +8,7 @@ enum {
   SPIN_SUMS = 48,
   OUTER_ROWS = 4,
   OUTER_PANELS = 1,
-  BF16_CHUNK_BYTES = 2 * 64
+  PAIR_PARTS = 2
 };
 #define TILE_SHAPES_scalar(X) X(1, 1) X(2, 1) X(3, 1) X(4, 1)
 
@@ -47,35 +47,21 @@ INLINE float vreduce_add(vf a) { return a; }
 INLINE float vreduce_max(vf a) { return a; }
 INLINE int vfirst_eq(vf a, float s) { return a == s ? 0 : 1; }
 
-/* The machine has no bfloat16: rows keep rounded floats, weights are widened, each pair is two multiply-adds.
- */
-INLINE float bf16_round_scalar(float v) {
+/* The machine has no bfloat16. */
+INLINE vf vpair_part(const char *p, int part) {
+  uint32_t u;
+  float v;
+  memcpy(&u, p, 4);
+  u = part == 0 ? u << 16 : u & 0xffff0000;
+  memcpy(&v, &u, 4);
+  return v;
+}
+INLINE vf vpair_fma(vf a, vf b, vf c) { return vfma(a, b, c); }
+INLINE void vstore_bf16(char *to, vf v) {
   uint32_t u;
   memcpy(&u, &v, 4);
   u = v != v ? u | 0x400000 : u + 0x7fff + (u >> 16 & 1);
   u &= 0xffff0000;
-  memcpy(&v, &u, 4);
-  return v;
+  memcpy(to, &u, 4);
 }
-INLINE vf vpair(vf acc, vf x, vf w) { return vfma(x, w, vfma(x, w, acc)); }
-INLINE void row16_store_bf16(char *tile, int64_t k, int row, const vf *v) {
-  float *to = (float *)tile + (k / 16 * MR + row) * 16;
-  for (int j = 0; j < NV; j++) to[j] = bf16_round_scalar(v[j]);
-}
-INLINE void row16_load_bf16(const char *tile, int64_t k, int row, vf *v) {
-  for (int j = 0; j < NV; j++) v[j] = vload((const float *)tile + (k / 16 * MR + row) * 16 + j * W);
-}
-INLINE void step_bf16(int mr, int np, vf (*acc)[TILE_NV], const char *a, const char *b, size_t panel,
-                      int step) {
-  const float *row = (const float *)a + step / 8 * MR * 16 + step % 8 * 2;
-  for (int p = 0; p < np; p++) {
-    const uint32_t *pairs = (const uint32_t *)(b + p * panel + step * 64);
-    for (int j = 0; j < NV; j++) {
-      uint32_t even = pairs[j] << 16, odd = pairs[j] & 0xffff0000;
-      float w0, w1;
-      memcpy(&w0, &even, 4), memcpy(&w1, &odd, 4);
-      for (int r = 0; r < mr; r++)
-        acc[r][p * NV + j] = vfma(row[r * 16 + 1], w1, vfma(row[r * 16], w0, acc[r][p * NV + j]));
-    }
-  }
-}
+INLINE vf vload_bf16(const char *from) { return vload((const float *)from); }

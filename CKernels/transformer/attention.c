@@ -15,9 +15,9 @@ static const causal_backward_fn causal_backward_table[MOE_ISA_COUNT] = ISA_TABLE
 
 typedef struct {
   moe_isa isa;
+  const moe_rotary *rotary;
   float *x;
-  int64_t T, stride, S, first, heads, half;
-  const float *cosines, *sines;
+  int64_t T, stride;
   float sign;
 } rotate_args;
 
@@ -26,25 +26,15 @@ static void rotate_task(void *context, int64_t task, int thread) {
   const rotate_args *g = context;
   const int64_t last = min64(g->T, (task + 1) * BLOCK_ROWS);
   for (int64_t t = task * BLOCK_ROWS; t < last; t++) {
-    const int64_t position = g->first + t % g->S;
-    rotate_table[g->isa](g->x + t * g->stride, g->heads, g->half, g->cosines + position * g->half,
-                         g->sines + position * g->half, g->sign);
+    const moe_rotary *r = g->rotary;
+    const int64_t position = r->first_position + t % r->S, half = r->head_size / 2;
+    rotate_table[g->isa](g->x + t * g->stride, r->heads, half, r->cosines + position * half,
+                         r->sines + position * half, g->sign);
   }
 }
 
-void moe_rotate(moe_execution ex, float *x, int64_t T, int64_t stride, int64_t S, int64_t first_position,
-                int64_t heads, int64_t head_size, const float *cosines, const float *sines, bool back) {
-  rotate_args g = {.isa = ex.isa,
-                   .x = x,
-                   .T = T,
-                   .stride = stride,
-                   .S = S,
-                   .first = first_position,
-                   .heads = heads,
-                   .half = head_size / 2,
-                   .cosines = cosines,
-                   .sines = sines,
-                   .sign = back ? -1 : 1};
+void moe_rotate(moe_execution ex, const moe_rotary *rotary, float *x, int64_t T, int64_t stride, bool back) {
+  rotate_args g = {.isa = ex.isa, .rotary = rotary, .x = x, .T = T, .stride = stride, .sign = back ? -1 : 1};
   moe_parallel_for(ex.threads, ceil_div(T, BLOCK_ROWS), rotate_task, &g);
 }
 

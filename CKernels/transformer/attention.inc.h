@@ -1,6 +1,6 @@
 /* What attention does between its matrix products: rotary positions and causal softmax.
  *
- * SHAPES       x [H·dh] of a position · cosines, sines [dh/2] · a row of scores, padded to 16
+ * SHAPES       x [H·dh] of a position · cosines, sines [dh/2] · a row of scores, padded to MOE_PANEL
  * DEFINITION   (x[i], x[i + dh/2]) turned by the position's angle i; p[j] = softmax over j ≤ i of scale·s[j], 0 beyond
  * REGULARITIES Rows are independent and end at their own token, so half of a square of scores is never looked at.
  *              The gradient of a rotation is the rotation back.
@@ -8,9 +8,8 @@
 
 #include "../math.inc.h"
 
-#define rotate_heads SUFFIX(rotate_heads)
-static void rotate_heads(float *x, int64_t heads, int64_t half, const float *cosines, const float *sines,
-                         float sign) {
+static void KERNEL(rotate_heads)(float *x, int64_t heads, int64_t half, const float *cosines,
+                                 const float *sines, float sign) {
   for (int64_t h = 0; h < heads; h++, x += 2 * half)
     for (int64_t i = 0; i < half; i += W) {
       const int n = (int)(half - i < W ? half - i : W);
@@ -21,10 +20,9 @@ static void rotate_heads(float *x, int64_t heads, int64_t half, const float *cos
     }
 }
 
-/* The row of token i; `width` is a multiple of 16. */
-#define causal_row SUFFIX(causal_row)
-static void causal_row(float *row, int64_t i, int64_t width, float scale) {
-  const int64_t end = round_up(i + 1, 16);
+/* The row of token i; `width` is a multiple of MOE_PANEL. */
+static void KERNEL(causal_row)(float *row, int64_t i, int64_t width, float scale) {
+  const int64_t end = round_up(i + 1, MOE_PANEL);
   for (int64_t j = i + 1; j < end; j++) row[j] = -INFINITY;
   vf most = vset1(-INFINITY), sum = vset1(0), factor = vset1(scale);
   for (int64_t j = 0; j < end; j += W) {
@@ -44,9 +42,8 @@ static void causal_row(float *row, int64_t i, int64_t width, float scale) {
 }
 
 /* dp → ds = scale · p · (dp − Σ p·dp); 0 beyond token i. */
-#define causal_row_backward SUFFIX(causal_row_backward)
-static void causal_row_backward(const float *p, float *dp, int64_t i, int64_t width, float scale) {
-  const int64_t end = round_up(i + 1, 16);
+static void KERNEL(causal_row_backward)(const float *p, float *dp, int64_t i, int64_t width, float scale) {
+  const int64_t end = round_up(i + 1, MOE_PANEL);
   vf sum = vset1(0);
   for (int64_t j = 0; j < end; j += W) sum = vfma(vload(p + j), vload(dp + j), sum);
   const vf mean = vset1(vreduce_add(sum)), factor = vset1(scale);

@@ -7,8 +7,7 @@
 
 #include "../math.inc.h"
 
-#define cross_entropy_row SUFFIX(cross_entropy_row)
-static float cross_entropy_row(float *logits, int64_t V, int64_t target, float scale) {
+static float KERNEL(cross_entropy_row)(float *logits, int64_t V, int64_t target, float scale) {
   vf most = vset1(-INFINITY);
   for (int64_t v = 0; v < V; v += W) most = vmax(most, vload(logits + v));
   const float own = logits[target];

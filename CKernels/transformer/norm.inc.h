@@ -6,9 +6,8 @@
  *              chain over the tokens for each column, so a batch in parts gives the bits of the whole.
  * EXAMPLE      T = 4096, D = 256: 12 MB read and written, at the rate of L3. */
 
-#define norm_row SUFFIX(norm_row)
-static void norm_row(const float *x, const float *addend, const float *gain, int64_t D, float epsilon,
-                     float *sum, float *y, float *inverse) {
+static void KERNEL(norm_row)(const float *x, const float *addend, const float *gain, int64_t D, float epsilon,
+                             float *sum, float *y, float *inverse) {
   vf squares = vset1(0);
   for (int64_t i = 0; i < D; i += W) {
     vf v = vload_n(x + i, (int)(D - i < W ? D - i : W));
@@ -25,9 +24,8 @@ static void norm_row(const float *x, const float *addend, const float *gain, int
 }
 
 /* dx += inverse · (gain·dy − x · inverse² · Σ gain·dy·x / D). */
-#define norm_row_backward SUFFIX(norm_row_backward)
-static void norm_row_backward(const float *dy, const float *x, const float *gain, int64_t D, float inverse,
-                              float *dx) {
+static void KERNEL(norm_row_backward)(const float *dy, const float *x, const float *gain, int64_t D,
+                                      float inverse, float *dx) {
   vf sum = vset1(0);
   for (int64_t i = 0; i < D; i += W) {
     const int n = (int)(D - i < W ? D - i : W);
@@ -42,9 +40,8 @@ static void norm_row_backward(const float *dy, const float *x, const float *gain
 }
 
 /* Columns from `first` on, up to 4 vectors: dgain += Σ dy·x·inverse, tokens in order. */
-#define norm_gain_columns SUFFIX(norm_gain_columns)
-static void norm_gain_columns(const float *dy, const float *x, const float *inverse, int64_t T, int64_t D,
-                              int64_t first, int64_t last, float *dgain) {
+static void KERNEL(norm_gain_columns)(const float *dy, const float *x, const float *inverse, int64_t T,
+                                      int64_t D, int64_t first, int64_t last, float *dgain) {
   for (int64_t i = first; i < last; i += W) {
     const int n = (int)(last - i < W ? last - i : W);
     vf sum = vload_n(dgain + i, n);

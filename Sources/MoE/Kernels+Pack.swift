@@ -32,8 +32,9 @@ extension Kernels {
     }
   }
 
-  /// Rounds the fp32 panels of `master` to bfloat16 in `copy`: `panels` panels over `depth` values of k.
+  /// Rounds the float32 panels of `master` to bfloat16 in `copy`: `panels` panels over `depth` values of k.
   static func narrow(_ master: Memory, to copy: Memory, panels: Int, depth: Int, execution: Execution) {
-    unsafe moe_narrow_panels(execution.cValue, master.floats, Int64(panels), Int64(depth), copy.base)
+    unsafe moe_narrow_panels(
+      execution.cValue, MOE_BFLOAT16, master.floats, Int64(panels), Int64(depth), copy.base)
   }
 }

@@ -11,5 +11,11 @@ public enum Precision: String, Sendable, CaseIterable, CustomStringConvertible {
   /// The name `--dtype` uses.
   public var description: String { rawValue }
 
-  var cValue: moe_dtype { self == .float32 ? MOE_F32 : MOE_BF16 }
+  /// The kernels' number format.
+  var cValue: moe_format {
+    switch self {
+    case .float32: MOE_FLOAT32
+    case .bfloat16: MOE_BFLOAT16
+    }
+  }
 }

@@ -24,6 +24,19 @@ struct ExampleTests {
     let repository = Repository(root: root)
     let examples = try repository.pages().flatMap { try Example.all(in: repository.text($0), page: $0) }
     #expect(examples.count >= 10)
+    let result = try typecheck(examples)
+    #expect(result.status == 0, "\(result.text)")
+  }
+
+  @Test("A block that does not compile is named by page and line", .timeLimit(.minutes(5)))
+  func failure() throws {
+    let page = "```swift\nimport MoECore\nlet matrix: Matrix = 1\n```\n"
+    let result = try typecheck(try Example.all(in: page, page: "p.md"))
+    #expect(result.status != 0 && result.text.contains("p.md:3:"), "\(result.text)")
+  }
+
+  /// Type-checks blocks against the modules beside these tests.
+  private func typecheck(_ examples: [Example]) throws -> (status: Int32, text: String) {
     let products = try #require(buildFolder, "no folder Modules beside the tests")
     let folder = FileManager.default.temporaryDirectory.appending(path: "moe-examples-\(UUID())")
     try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
@@ -34,13 +47,12 @@ struct ExampleTests {
       try Data(text.utf8).write(to: file)
       return file.path
     }
-    let result = try run(
+    return try run(
       "/usr/bin/env",
       [
-        "swiftc", "-typecheck", "-swift-version", "6", "-suppress-warnings", "-module-name", "Examples",
-        "-I", products.appending(path: "Modules").path,
+        "swiftc", "-typecheck", "-swift-version", "6", "-suppress-warnings", "-module-name", "Examples", "-I",
+        products.appending(path: "Modules").path,
       ] + moduleMaps(products) + files)
-    #expect(result.status == 0, "\(result.text)")
   }
 
   /// The folder of the build that these tests are of.

@@ -94,9 +94,11 @@ struct CombineCase: Shrinkable, CustomStringConvertible {
     for (isa, threads) in InstructionSet.supported.flatMap({ isa in threadCounts.map { (isa, $0) } }) {
       let (rows, factors, gate) = (Fenced(choiceRow), weights.map { Fenced($0) }, gates.map { Fenced($0) })
       let out = FencedBuffer(rows: t, columns: d, misalignment: 3)
-      unsafe moe_combine(
-        isa.threads(threads), y.base, rows.base, factors?.base, Int64(t), Int64(k), Int64(d), branch?.base,
-        gate?.base, Int64(combineCase.gateColumns), out.base)
+      var choices = unsafe moe_choices(
+        T: Int64(t), K: Int64(k), D: Int64(d), y: y.base, choice_row: rows.base, weights: factors?.base)
+      var dense = unsafe moe_branch(
+        rows: branch?.base, gates: gate?.base, gate_columns: Int64(combineCase.gateColumns))
+      unsafe moe_combine(isa.threads(threads), &choices, &dense, out.base)
       try ensure(out.fencesIntact && out.unwrittenCount == 0, "a store is missing or outside on \(isa)")
       if threads > 1 {
         try ensure(out.matrix == reference!, "other bits on \(isa) with \(threads) threads")

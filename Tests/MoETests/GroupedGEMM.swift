@@ -7,7 +7,7 @@ import TestSupport
 /// Experts packed by `moe_pack_panels`, and both grouped products on them with fences around all memory.
 struct GroupedGEMM {
   let instructionSet: InstructionSet
-  let type: moe_dtype
+  let type: moe_format
   let activation: ActivationFunction
   let hiddenSize: Int
   let feedForwardSize: Int
@@ -19,7 +19,7 @@ struct GroupedGEMM {
   private let downBias: Fenced<Float>?
 
   init(
-    _ instructionSet: InstructionSet, _ type: moe_dtype, experts: [FeedForwardWeights],
+    _ instructionSet: InstructionSet, _ type: moe_format, experts: [FeedForwardWeights],
     activation: ActivationFunction
   ) {
     (self.instructionSet, self.type, self.activation) = (instructionSet, type, activation)
@@ -43,19 +43,28 @@ struct GroupedGEMM {
     let ex = instructionSet.threads(1)
     for (index, expert) in experts.enumerated() {
       for (part, matrix) in [expert.gate, expert.up].compactMap({ $0 }).enumerated() {
-        unsafe matrix.withUnsafeBufferPointer {
+        _ = unsafe matrix.withUnsafeBufferPointer {
           unsafe moe_pack_panels(
             ex, type, $0.baseAddress, Int64(matrix.rows), Int64(matrix.columns),
             upPanels.raw + index * upBytes + part * moe_panels_bytes(type, 1, Int64(hiddenSize)),
             Int64(stride))
         }
       }
-      unsafe expert.down.withUnsafeBufferPointer {
+      _ = unsafe expert.down.withUnsafeBufferPointer {
         unsafe moe_pack_panels(
           ex, type, $0.baseAddress, Int64(hiddenSize), Int64(feedForwardSize),
           downPanels.raw + index * downBytes, 1)
       }
     }
+  }
+
+  /// The networks as the kernels take them.
+  private var cValue: moe_networks {
+    let (name, alpha, limit) = activation.name
+    return unsafe moe_networks(
+      D: Int64(hiddenSize), F: Int64(feedForwardSize), format: type, activation: name, alpha: alpha,
+      limit: limit, up: upPanels.raw, down: downPanels.raw, gate_bias: gateBias?.base, up_bias: upBias?.base,
+      down_bias: downBias?.base)
   }
 
   /// First product: rows `x` [M, D] in groups → h [M, F] as row tiles.
@@ -65,11 +74,10 @@ struct GroupedGEMM {
     let hidden = RowTiles(instructionSet, type, groups: groups, depth: feedForwardSize)
     let ex = instructionSet.threads(threads)
     let offsets = Fenced(groups.wide)
-    let scratch = Fenced.scratch(moe_grouped_gemm_scratch_bytes(ex, Int64(expertCount)))
-    let (name, alpha, limit) = activation.name
+    let scratch = Fenced.scratch(moe_grouped_gemm_scratch_bytes(ex))
+    var networks = unsafe cValue
     unsafe moe_grouped_gemm_up(
-      ex, type, rows.memory.raw, Int64(expertCount), offsets.base, Int64(hiddenSize),
-      Int64(feedForwardSize), upPanels.raw, gateBias?.base, upBias?.base, name, alpha, limit,
+      ex, &networks, moe_groups(E: Int64(expertCount), offsets: offsets.base), rows.memory.raw, nil,
       hidden.memory.raw, scratch.raw)
     precondition(
       rows.memory.fencesIntact && upPanels.fencesIntact && offsets.fencesIntact && scratch.fencesIntact,
@@ -84,10 +92,11 @@ struct GroupedGEMM {
     let y = FencedBuffer(rows: groups.rowCount, columns: hiddenSize, misalignment: 5)
     let ex = instructionSet.threads(threads)
     let offsets = Fenced(groups.wide)
-    let scratch = Fenced.scratch(moe_grouped_gemm_scratch_bytes(ex, Int64(expertCount)))
+    let scratch = Fenced.scratch(moe_grouped_gemm_scratch_bytes(ex))
+    var networks = unsafe cValue
     unsafe moe_grouped_gemm_down(
-      ex, type, rows.memory.raw, Int64(expertCount), offsets.base, Int64(feedForwardSize),
-      Int64(hiddenSize), downPanels.raw, downBias?.base, y.base, scratch.raw)
+      ex, &networks, moe_groups(E: Int64(expertCount), offsets: offsets.base), rows.memory.raw, y.base,
+      scratch.raw)
     precondition(
       rows.memory.fencesIntact && downPanels.fencesIntact && offsets.fencesIntact && scratch.fencesIntact,
       "the second product wrote outside its buffers")

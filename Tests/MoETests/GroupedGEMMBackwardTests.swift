@@ -13,8 +13,8 @@ import Testing
   static let sizes = [(1, 1), (16, 15), (17, 33), (31, 48), (70, 330), (700, 40)]
 
   /// y = dz·W, and y += dz·W, with W [N, K] as the forward's panels.
-  @Test(arguments: InstructionSet.supported, [MOE_F32, MOE_BF16])
-  func rowsAreTheDefinition(_ isa: InstructionSet, _ type: moe_dtype) throws {
+  @Test(arguments: InstructionSet.supported, [MOE_FLOAT32, MOE_BFLOAT16])
+  func rowsAreTheDefinition(_ isa: InstructionSet, _ type: moe_format) throws {
     for (groups, (k, n)) in zip(Self.groupings.cycled(6), Self.sizes) {
       var generator = SeededGenerator(seed: UInt64(k * 1000 + n))
       let dz = operand(groups.rowCount, n, type, &generator)
@@ -31,10 +31,10 @@ import Testing
             Matrix(
               rows: groups.rowCount, columns: k,
               elements: Array(repeating: 0.75, count: groups.rowCount * k)), misalignment: 3)
-          let scratch = Fenced.scratch(moe_grouped_gemm_scratch_bytes(ex, Int64(groups.count)))
+          let scratch = Fenced.scratch(moe_grouped_gemm_scratch_bytes(ex))
           unsafe moe_grouped_gemm_backward(
-            ex, type, tiles.memory.raw, Int64((n + 15) / 16), Int64(groups.count), offsets.base, Int64(k),
-            panels.raw, isAdded, y.base, scratch.raw)
+            ex, type, moe_groups(E: Int64(groups.count), offsets: offsets.base), tiles.cValue, panels.raw,
+            Int64(k), isAdded, y.base, scratch.raw)
           #expect(y.fencesIntact && scratch.fencesIntact && panels.fencesIntact && tiles.memory.fencesIntact)
           results.append(y.matrix)
         }
@@ -55,8 +55,8 @@ import Testing
   }
 
   /// w[n][k] += Σ rows[m][k]·dz[m][n], in one part and in two.
-  @Test(arguments: InstructionSet.supported, [MOE_F32, MOE_BF16])
-  func weightGradientsAreTheDefinition(_ isa: InstructionSet, _ type: moe_dtype) throws {
+  @Test(arguments: InstructionSet.supported, [MOE_FLOAT32, MOE_BFLOAT16])
+  func weightGradientsAreTheDefinition(_ isa: InstructionSet, _ type: moe_format) throws {
     for (groups, (k, n)) in zip(Self.groupings.cycled(6), Self.sizes) {
       var generator = SeededGenerator(seed: UInt64(k * 1000 + n + 1))
       let x = operand(groups.rowCount, k, type, &generator)
@@ -105,7 +105,7 @@ import Testing
   }
 
   private func add(
-    _ x: Matrix, _ dz: Matrix, _ groups: Groups, _ isa: InstructionSet, _ type: moe_dtype, _ threads: Int32,
+    _ x: Matrix, _ dz: Matrix, _ groups: Groups, _ isa: InstructionSet, _ type: moe_format, _ threads: Int32,
     panels: Int, to sums: Fenced<Float>
   ) {
     let rows = RowTiles(isa, type, groups: groups, depth: x.columns)
@@ -115,19 +115,20 @@ import Testing
     let offsets = Fenced(groups.wide)
     let scratch = Fenced.scratch(
       moe_grouped_gemm_weights_scratch_bytes(
-        isa.machine, type, Int64(groups.rowCount), Int64(groups.count), Int64(x.columns), Int64(panels)))
+        isa.machine, type, Int64(groups.rowCount), Int64(groups.count), Int64(x.columns),
+        Int64(panels * 16)))
     unsafe moe_grouped_gemm_weights(
-      isa.threads(threads), type, rows.memory.raw, Int64(x.columns), gradients.memory.raw, Int64(panels),
-      Int64(groups.count), offsets.base, nil, sums.base, scratch.raw)
+      isa.threads(threads), type, moe_groups(E: Int64(groups.count), offsets: offsets.base), nil,
+      rows.cValue, gradients.cValue, sums.base, scratch.raw)
     #expect(sums.fencesIntact && scratch.fencesIntact)
     #expect(rows.memory.fencesIntact && gradients.memory.fencesIntact)
   }
 
   private func operand(
-    _ rows: Int, _ columns: Int, _ type: moe_dtype, _ generator: inout SeededGenerator
+    _ rows: Int, _ columns: Int, _ type: moe_format, _ generator: inout SeededGenerator
   ) -> Matrix {
     var matrix = Matrix.normal(rows: rows, columns: columns, deviation: 1, using: &generator)
-    guard type == MOE_BF16 else { return matrix }
+    guard type == MOE_BFLOAT16 else { return matrix }
     for row in 0..<rows {
       for column in 0..<columns { matrix[row, column] = matrix[row, column].nearestBFloat16 }
     }

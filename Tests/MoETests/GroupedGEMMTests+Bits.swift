@@ -28,12 +28,13 @@ extension GroupedGEMMTests {
 
   /// The rows of one expert together, one by one, in two unequal parts, and in reverse order: tiles of every
   /// height, and K in one block or in several, all add in the same order.
-  @Test(arguments: [MOE_F32, MOE_BF16], [(13, 33, 48), (30, 70, 17), (25, 1100, 40), (26, 40, 1100)])
-  func bitsOfARowDoNotDependOnItsNeighbours(_ type: moe_dtype, _ sizes: (Int, Int, Int)) {
+  @Test(
+    arguments: [MOE_FLOAT32, MOE_BFLOAT16], [(13, 33, 48), (30, 70, 17), (25, 1100, 40), (26, 40, 1100)])
+  func bitsOfARowDoNotDependOnItsNeighbours(_ type: moe_format, _ sizes: (Int, Int, Int)) {
     let (count, hiddenSize, feedForwardSize) = sizes
     let whole = GroupedCase(
       rows: [count], hiddenSize: hiddenSize, feedForwardSize: feedForwardSize, activation: .swiGLU,
-      isNarrow: type == MOE_BF16)
+      isNarrow: type == MOE_BFLOAT16)
     let (experts, x, hidden) = whole.problem()
     for isa in InstructionSet.supported {
       let gemm = GroupedGEMM(isa, type, experts: experts, activation: .swiGLU)

@@ -40,7 +40,7 @@ struct GroupedCase: Shrinkable, CustomStringConvertible {
     (self.activation, self.isNarrow) = (activation, isNarrow)
   }
 
-  var type: moe_dtype { isNarrow ? MOE_BF16 : MOE_F32 }
+  var type: moe_format { isNarrow ? MOE_BFLOAT16 : MOE_FLOAT32 }
   var groups: Groups { Groups(rows: rows) }
 
   var description: String {

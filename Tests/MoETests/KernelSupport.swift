@@ -15,10 +15,10 @@ extension InstructionSet {
   func threads(_ count: Int32) -> moe_execution { moe_execution(isa: machine, threads: count) }
 
   /// The rows of a tile, from the size of a tile of one row.
-  var tileRows: Int { moe_rows_bytes(machine, MOE_F32, 1, 1, 32) / (32 * 4) }
+  var tileRows: Int { moe_rows_bytes(machine, MOE_FLOAT32, 1, 1, 32) / (32 * 4) }
 
   /// Whether row tiles of `type` hold bfloat16; the others hold floats, rounded to bfloat16 or not.
-  func keepsNarrowRows(_ type: moe_dtype) -> Bool { type == MOE_BF16 && machine == MOE_AVX512BF16 }
+  func keepsNarrowRows(_ type: moe_format) -> Bool { type == MOE_BFLOAT16 && machine == MOE_AVX512BF16 }
 }
 
 /// Elements of any trivial type between fences, for kernels that may read and write these alone.
@@ -59,10 +59,10 @@ extension Fenced<UInt8> {
 }
 
 /// `matrix` [N, K] as ⌈N/16⌉ panels.
-func packed(_ matrix: Matrix, _ type: moe_dtype, threads: Int32 = 1) -> Fenced<UInt8> {
+func packed(_ matrix: Matrix, _ type: moe_format, threads: Int32 = 1) -> Fenced<UInt8> {
   let panels = (matrix.rows + 15) / 16
   let result = Fenced<UInt8>(count: moe_panels_bytes(type, Int64(panels), Int64(matrix.columns)))
-  unsafe matrix.withUnsafeBufferPointer {
+  _ = unsafe matrix.withUnsafeBufferPointer {
     unsafe moe_pack_panels(
       InstructionSet.scalar.threads(threads), type, $0.baseAddress, Int64(matrix.rows),
       Int64(matrix.columns), result.raw, 1)

@@ -101,7 +101,7 @@ import Testing
     let up = function.isGated ? Array(repeating: other, count: count) : arguments
     let network = FeedForwardWeights(
       gate: function.isGated ? column(arguments) : nil, up: column(up), down: Matrix(rows: 1, columns: count))
-    let gemm = GroupedGEMM(isa, MOE_F32, experts: [network], activation: function)
+    let gemm = GroupedGEMM(isa, MOE_FLOAT32, experts: [network], activation: function)
     let tiles = gemm.up(try! Matrix(rows: 1, columns: 1, elements: [1]), groups: Groups(rows: [1]))
     return Array(tiles.row(0).prefix(count))
   }
@@ -115,11 +115,12 @@ import Testing
     let input = Fenced(logits)
     let (ids, weights) = (Fenced<Int32>(count: Int(t)), Fenced<Float>(count: Int(t)))
     let scores = Fenced<Float>(count: logits.count)
-    let scratch = Fenced.scratch(moe_router_scratch_bytes(isa.threads(1), 0, e))
+    let scratch = Fenced.scratch(moe_router_scratch_bytes(isa.threads(1), e))
     var out = unsafe moe_router_output()
     unsafe (out.expert_ids, out.weights, out.scores) = unsafe (ids.base, weights.base, scores.base)
-    let bad = unsafe moe_router_from_logits(
-      isa.threads(1), &rule, input.base, t, nil, nil, e, 1, &out, scratch.raw)
+    var tokens = unsafe moe_router_input()
+    unsafe (tokens.T, tokens.E, tokens.K, tokens.logits) = unsafe (t, e, 1, UnsafePointer(input.base))
+    let bad = unsafe moe_router(isa.threads(1), &rule, &tokens, &out, scratch.raw)
     #expect(bad == -1)
     withExtendedLifetime((input, ids, weights, scratch)) {}
     return scores.elements

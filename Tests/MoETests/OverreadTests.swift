@@ -40,9 +40,10 @@ import Testing
       let (y, branch) = (GuardedFloats(values(2 * width)), GuardedFloats(values(width)))
       let (weights, gates) = (GuardedFloats([0.5, 2]), GuardedFloats([0.25, 4]))
       let (rows, out) = (Fenced<Int32>([1, 0]), GuardedFloats(values(width)))
-      unsafe moe_combine(
-        isa.threads(1), y.base, rows.base, weights.base, 1, 2, Int64(width), branch.base, gates.base, 2,
-        out.base)
+      var choices = unsafe moe_choices(
+        T: 1, K: 2, D: Int64(width), y: y.base, choice_row: rows.base, weights: weights.base)
+      var dense = unsafe moe_branch(rows: branch.base, gates: gates.base, gate_columns: 2)
+      unsafe moe_combine(isa.threads(1), &choices, &dense, out.base)
       let expected = 0.25 * (0.5 * values(2 * width)[2 * width - 1] + 2 * values(width)[width - 1])
       #expect(unsafe out.base[width - 1] == expected + 4 * values(width)[width - 1])
     }
@@ -50,12 +51,13 @@ import Testing
 
   @Test(arguments: InstructionSet.supported)
   func gatherStopsAtTheLastElement(_ isa: InstructionSet) {
-    for (width, type) in Self.widths.flatMap({ [($0, MOE_F32), ($0, MOE_BF16)] }) {
+    for (width, type) in Self.widths.flatMap({ [($0, MOE_FLOAT32), ($0, MOE_BFLOAT16)] }) {
       let x = GuardedFloats(values(3 * width))
       let tiles = RowTiles(isa, type, groups: Groups(rows: [3]), depth: width)
       let offsets = Fenced(tiles.groups.wide)
       unsafe moe_gather_rows(
-        isa.threads(1), type, x.base, Int64(width), 1, offsets.base, nil, nil, tiles.memory.raw)
+        isa.threads(1), type, moe_groups(E: 1, offsets: offsets.base), x.base, Int64(width), nil, nil,
+        tiles.memory.raw)
       #expect(tiles.element(row: 2, k: width - 1) == values(3 * width)[3 * width - 1])
     }
   }
@@ -64,20 +66,19 @@ import Testing
   func routerStopsAtTheLastElement(_ isa: InstructionSet) {
     for (width, expertCount) in Self.widths.flatMap({ [($0, 3), ($0, 17)] }) {
       let x = GuardedFloats(values(5 * width))
-      let panels = packed(Matrix(rows: expertCount, columns: width), MOE_F32)
+      let panels = packed(Matrix(rows: expertCount, columns: width), MOE_FLOAT32)
       let (bias, logits) = (GuardedFloats(values(expertCount)), GuardedFloats(values(5 * expertCount)))
       let (ids, weights) = (Fenced<Int32>(count: 5), Fenced<Float>(count: 5))
-      let scratch = Fenced.scratch(moe_router_scratch_bytes(isa.threads(1), Int64(width), Int64(expertCount)))
+      let scratch = Fenced.scratch(moe_router_scratch_bytes(isa.threads(1), Int64(expertCount)))
       var (rule, out) = unsafe (RoutingPolicy(scoring: .softmax).rule, moe_router_output())
       unsafe (out.expert_ids, out.weights) = unsafe (ids.base, weights.base)
-      #expect(
-        unsafe moe_router(
-          isa.threads(1), &rule, x.base, 5, Int64(width), panels.raw.assumingMemoryBound(to: Float.self),
-          bias.base, bias.base, nil, Int64(expertCount), 1, &out, scratch.raw) == -1)
-      #expect(
-        unsafe moe_router_from_logits(
-          isa.threads(1), &rule, logits.base, 5, bias.base, nil, Int64(expertCount), 1, &out, scratch.raw)
-          == -1)
+      var input = unsafe moe_router_input(
+        T: 5, E: Int64(expertCount), K: 1, logits: nil, x: x.base, D: Int64(width),
+        panels: panels.raw.assumingMemoryBound(to: Float.self), bias: bias.base, selection_bias: bias.base,
+        mask: nil)
+      #expect(unsafe moe_router(isa.threads(1), &rule, &input, &out, scratch.raw) == -1)
+      unsafe (input.logits, input.bias) = unsafe (UnsafePointer(logits.base), nil)
+      #expect(unsafe moe_router(isa.threads(1), &rule, &input, &out, scratch.raw) == -1)
     }
   }
 }

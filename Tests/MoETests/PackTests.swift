@@ -34,7 +34,7 @@ import Testing
     let source = FencedBuffer(w, misalignment: 1)
     let padded = (k + 31) / 32 * 32
     let panels = (n + 15) / 16
-    for type in [MOE_F32, MOE_BF16] {
+    for type in [MOE_FLOAT32, MOE_BFLOAT16] {
       for threads in threadCounts {
         let target = Fenced<UInt8>(count: moe_panels_bytes(type, Int64(panels), Int64(k)))
         unsafe moe_pack_panels(
@@ -45,7 +45,7 @@ import Testing
           let row = panel * 16 + column
           let value = row < n && depth < k ? w[row, depth] : 0
           let found = element(of: target, type, panel: panel, depth: depth, column: column, padded: padded)
-          let expected = type == MOE_F32 ? value.bitPattern : value.nearestBFloat16.bitPattern
+          let expected = type == MOE_FLOAT32 ? value.bitPattern : value.nearestBFloat16.bitPattern
           try #require(found == expected, "panel \(panel), k \(depth), column \(column) of \(n)×\(k)")
         }
       }
@@ -57,23 +57,22 @@ import Testing
   func narrowedPanelsAreThosePackedNarrow(_ n: Int, _ k: Int) throws {
     let w = try matrix(n, k, seed: UInt64(n * 1000 + k))
     let panels = Int64((n + 15) / 16)
-    let wide = packed(w, MOE_F32)
+    let wide = packed(w, MOE_FLOAT32)
     for threads in threadCounts {
-      let narrow = Fenced<UInt8>(count: moe_panels_bytes(MOE_BF16, panels, Int64(k)))
+      let narrow = Fenced<UInt8>(count: moe_panels_bytes(MOE_BFLOAT16, panels, Int64(k)))
       unsafe moe_narrow_panels(
-        InstructionSet.scalar.threads(threads), wide.raw.assumingMemoryBound(to: Float.self), panels,
-        Int64(k),
-        narrow.raw)
+        InstructionSet.scalar.threads(threads), MOE_BFLOAT16, wide.raw.assumingMemoryBound(to: Float.self),
+        panels, Int64(k), narrow.raw)
       #expect(narrow.fencesIntact && wide.fencesIntact)
-      #expect(narrow.elements == packed(w, MOE_BF16).elements)
+      #expect(narrow.elements == packed(w, MOE_BFLOAT16).elements)
     }
   }
 
   /// An element of packed panels, as the bits of a float.
   private func element(
-    of panels: Fenced<UInt8>, _ type: moe_dtype, panel: Int, depth: Int, column: Int, padded: Int
+    of panels: Fenced<UInt8>, _ type: moe_format, panel: Int, depth: Int, column: Int, padded: Int
   ) -> UInt32 {
-    if type == MOE_F32 {
+    if type == MOE_FLOAT32 {
       let offset = (panel * padded + depth) * 16 + column
       return unsafe panels.raw.load(fromByteOffset: offset * 4, as: UInt32.self)
     }
@@ -89,18 +88,18 @@ import Testing
   }
 
   /// Gate and up panels alternate by a stride of 2; what lies between keeps its bits.
-  @Test(arguments: [MOE_F32, MOE_BF16])
-  func strideLeavesPanelsBetweenAlone(_ type: moe_dtype) throws {
+  @Test(arguments: [MOE_FLOAT32, MOE_BFLOAT16])
+  func strideLeavesPanelsBetweenAlone(_ type: moe_format) throws {
     let (gate, up) = (try matrix(33, 40, seed: 1), try matrix(33, 40, seed: 2))
     let bytes = moe_panels_bytes(type, 1, 40)
     let pair = Fenced<UInt8>(count: 6 * bytes)
     let ex = InstructionSet.scalar.threads(2)
-    unsafe gate.withUnsafeBufferPointer {
+    _ = unsafe gate.withUnsafeBufferPointer {
       unsafe moe_pack_panels(ex, type, $0.baseAddress, 33, 40, pair.raw, 2)
     }
     let untouched = UInt8(truncatingIfNeeded: FencedBuffer.fillingBits)
     for panel in [1, 3, 5] { #expect(pair.elements[panel * bytes] == untouched) }
-    unsafe up.withUnsafeBufferPointer {
+    _ = unsafe up.withUnsafeBufferPointer {
       unsafe moe_pack_panels(ex, type, $0.baseAddress, 33, 40, pair.raw + bytes, 2)
     }
     #expect(pair.fencesIntact)

@@ -16,7 +16,8 @@ extension PermuteTests {
   @Test(arguments: InstructionSet.supported, [1, 7, 15, 16, 17, 31, 32, 33, 65])
   func gatherIsTheDefinition(_ isa: InstructionSet, _ depth: Int) throws {
     var generator = SeededGenerator(seed: UInt64(depth))
-    for (rows, type) in Self.raggedGroups.flatMap({ rows in [MOE_F32, MOE_BF16].map { (rows, $0) } }) {
+    for (rows, type) in Self.raggedGroups.flatMap({ rows in [MOE_FLOAT32, MOE_BFLOAT16].map { (rows, $0) } })
+    {
       let groups = Groups(rows: rows)
       let order = (0..<groups.rowCount).map { _ in Int32(generator.next() % 9 * 2) }
       let weights = generator.normals(groups.rowCount, deviation: 1)
@@ -30,7 +31,7 @@ extension PermuteTests {
           let expected = (0..<tiles.paddedDepth).map { k in
             guard k < depth else { return Float(0) }
             let value = x[Int(order[row]), k] * (factors?[row] ?? 1)
-            return type == MOE_F32 ? value : value.nearestBFloat16
+            return type == MOE_FLOAT32 ? value : value.nearestBFloat16
           }
           let found = tiles.row(row)
           // A padding zero times a negative weight is −0, which adds as nothing too.
@@ -50,10 +51,10 @@ extension PermuteTests {
   func gatherRoundsSpecials(_ isa: InstructionSet) throws {
     let specials = PackTests.specials
     let x = FencedBuffer(specials)
-    let tiles = RowTiles(isa, MOE_BF16, groups: Groups(rows: [1]), depth: specials.count)
+    let tiles = RowTiles(isa, MOE_BFLOAT16, groups: Groups(rows: [1]), depth: specials.count)
     tiles.gather(x)
     for (value, found) in zip(specials, tiles.row(0)) {
-      let flushes = isa.keepsNarrowRows(MOE_BF16) && value.isSubnormal
+      let flushes = isa.keepsNarrowRows(MOE_BFLOAT16) && value.isSubnormal
       let expected = flushes ? Float(sign: value.sign, exponent: 0, significand: 0) : value.nearestBFloat16
       #expect(
         found.bitPattern == expected.bitPattern || (flushes && found == expected), "\(value) as \(found)")
@@ -65,7 +66,7 @@ extension PermuteTests {
   func gatherWithoutOrderIsTheIdentity(_ isa: InstructionSet) {
     var generator = SeededGenerator(seed: 3)
     let x = Matrix.normal(rows: 30, columns: 40, deviation: 1, using: &generator)
-    let tiles = RowTiles(isa, MOE_F32, groups: Groups(rows: [13, 0, 17]), depth: 40)
+    let tiles = RowTiles(isa, MOE_FLOAT32, groups: Groups(rows: [13, 0, 17]), depth: 40)
     tiles.gather(FencedBuffer(x))
     for row in 0..<30 {
       #expect(Array(tiles.row(row).prefix(40)) == (0..<40).map { x[row, $0] })

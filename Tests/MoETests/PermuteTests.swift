@@ -134,8 +134,8 @@ struct PermuteCase: Shrinkable, CustomStringConvertible {
     unsafe out.row_token = rowToken.base
     unsafe out.choice_row = choiceRow.base
     let count = unsafe moe_permute(
-      InstructionSet.scalar.threads(1), ids.base, weights.base, 3, 1, 2, -1, MOE_TOKEN_THEN_CHOICE, 3, &out,
-      scratch.raw)
+      InstructionSet.scalar.threads(1), ids.base, weights.base, 3, 1, 2,
+      moe_capacity_rule(capacity: -1, priority: MOE_TOKEN_THEN_CHOICE, scope: 3), &out, scratch.raw)
     #expect(count == 3)
     #expect(offsets.elements == [0, 1, 3])
     #expect(rowToken.elements == [1, 0, 2])
@@ -185,8 +185,9 @@ private struct Permuted {
     count = unsafe Int(
       moe_permute(
         execution, input.base, self.weights.base, Int64(t), Int64(k), Int64(e),
-        Int64(permuteCase.capacity ?? -1), permuteCase.priority.name, Int64(permuteCase.scope), &out,
-        scratch.raw))
+        moe_capacity_rule(
+          capacity: Int64(permuteCase.capacity ?? -1), priority: permuteCase.priority.name,
+          scope: Int64(permuteCase.scope)), &out, scratch.raw))
   }
 
   var fencesIntact: Bool {

@@ -44,27 +44,27 @@ struct RouterCall {
     var rule = policy.rule
     let maskBytes = mask.map { Fenced($0.map { UInt8($0 ? 1 : 0) }) }
     var read: [Fenced<Float>?] = []
-    let bytes: Int
-    let scratch: Fenced<UInt8>
+    var panels: Fenced<UInt8>?
+    let scratch = Fenced.scratch(moe_router_scratch_bytes(execution, e))
+    var tokens = unsafe moe_router_input()
+    unsafe (tokens.T, tokens.E, tokens.K) = (t, e, k)
     switch input {
     case .tokens(let x, let router):
-      bytes = moe_router_scratch_bytes(execution, Int64(x.columns), e)
-      scratch = .scratch(bytes)
-      let panels = packed(router.weight, MOE_F32)
+      let packedRouter = packed(router.weight, MOE_FLOAT32)
+      panels = packedRouter
       read = [Fenced(x.elements), router.bias.map { Fenced($0) }, router.selectionBias.map { Fenced($0) }]
-      bad = unsafe Int(
-        moe_router(
-          execution, &rule, read[0]!.base, t, Int64(x.columns),
-          panels.raw.assumingMemoryBound(to: Float.self), read[1]?.base, read[2]?.base, maskBytes?.base, e, k,
-          &out, scratch.raw))
+      unsafe (tokens.x, tokens.D) = unsafe (UnsafePointer(read[0]!.base), Int64(x.columns))
+      unsafe tokens.panels = UnsafePointer(packedRouter.raw.assumingMemoryBound(to: Float.self))
+      unsafe tokens.bias = unsafe UnsafePointer(read[1]?.base)
+      unsafe tokens.selection_bias = unsafe UnsafePointer(read[2]?.base)
     case .logits(let logits, let selectionBias):
-      bytes = moe_router_scratch_bytes(execution, 0, e)
-      scratch = .scratch(bytes)
       read = [Fenced(logits), selectionBias.map { Fenced($0) }]
-      bad = unsafe Int(
-        moe_router_from_logits(
-          execution, &rule, read[0]!.base, t, read[1]?.base, maskBytes?.base, e, k, &out, scratch.raw))
+      unsafe tokens.logits = unsafe UnsafePointer(read[0]!.base)
+      unsafe tokens.selection_bias = unsafe UnsafePointer(read[1]?.base)
     }
+    unsafe tokens.mask = unsafe UnsafePointer(maskBytes?.base)
+    bad = unsafe Int(moe_router(execution, &rule, &tokens, &out, scratch.raw))
+    withExtendedLifetime(panels) {}
     (expertIDs, weights, margins, logSumExp) = (ids.elements, applied.elements, near.elements, sums.elements)
     (self.scores, self.counts) = (scores.elements, counts.elements)
     (firstCounts, probabilitySums) = (firsts.elements, shares.elements)

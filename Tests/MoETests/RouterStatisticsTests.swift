@@ -29,8 +29,10 @@ import Testing
       var out = unsafe moe_router_statistics(
         tokens: tokens.base, counts: tables[0].base, first_counts: tables[1].base,
         probability_sums: tables[2].base)
+      var routes = unsafe moe_routes(
+        T: Int64(t), E: Int64(e), K: Int64(k), logits: read.base, expert_ids: ids.base)
       unsafe moe_router_statistics_of(
-        execution, &rule, read.base, ids.base, Int64(t), Int64(e), Int64(k), Int64(runLength), Int64(groups),
+        execution, &rule, &routes, moe_token_grouping(run_length: Int64(runLength), groups: Int64(groups)),
         &out, scratch.raw)
 
       var expected = Array(repeating: [Int64](repeating: 0, count: groups * e), count: 3)

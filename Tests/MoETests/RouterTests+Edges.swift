@@ -157,12 +157,14 @@ extension RouterTests {
   func optionalOutputsMayBeLeftOut(_ isa: InstructionSet) {
     let logits = Fenced<Float>([1, 2, 3, 6, 5, 4])
     let (ids, weights) = (Fenced<Int32>(count: 4), Fenced<Float>(count: 4))
-    let scratch = Fenced.scratch(moe_router_scratch_bytes(isa.threads(1), 0, 3))
+    let scratch = Fenced.scratch(moe_router_scratch_bytes(isa.threads(1), 3))
     var (rule, out) = unsafe (RoutingPolicy.topKSoftmax.rule, moe_router_output())
     unsafe (out.expert_ids, out.weights) = unsafe (ids.base, weights.base)
     for mask in [nil, Fenced<UInt8>([1, 0])] {
-      let bad = unsafe moe_router_from_logits(
-        isa.threads(1), &rule, logits.base, 2, nil, mask?.base, 3, 2, &out, scratch.raw)
+      var input = unsafe moe_router_input()
+      unsafe (input.T, input.E, input.K) = (2, 3, 2)
+      unsafe (input.logits, input.mask) = unsafe (UnsafePointer(logits.base), UnsafePointer(mask?.base))
+      let bad = unsafe moe_router(isa.threads(1), &rule, &input, &out, scratch.raw)
       #expect(bad == -1)
       #expect(ids.elements == (mask == nil ? [2, 1, 0, 1] : [2, 1, -1, -1]))
     }

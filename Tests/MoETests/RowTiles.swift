@@ -23,17 +23,20 @@ struct Groups {
 /// bfloat16 where the machine multiplies these, with K' = K rounded up to 32.
 struct RowTiles {
   let instructionSet: InstructionSet
-  let type: moe_dtype
+  let type: moe_format
   let groups: Groups
   let depth: Int
   let memory: Fenced<UInt8>
 
-  init(_ instructionSet: InstructionSet, _ type: moe_dtype, groups: Groups, depth: Int) {
+  init(_ instructionSet: InstructionSet, _ type: moe_format, groups: Groups, depth: Int) {
     (self.instructionSet, self.type, self.groups, self.depth) = (instructionSet, type, groups, depth)
     memory = Fenced(
       count: moe_rows_bytes(
         instructionSet.machine, type, Int64(groups.rowCount), Int64(groups.count), Int64(depth)))
   }
+
+  /// The tiles as the kernels take them.
+  var cValue: moe_tiles { unsafe moe_tiles(data: memory.raw, columns: Int64(depth)) }
 
   /// K rounded up to 32.
   var paddedDepth: Int { (depth + 31) / 32 * 32 }
@@ -75,8 +78,8 @@ struct RowTiles {
     let offsets = Fenced(groups.wide)
     let (indices, factors) = (order.map { Fenced($0) }, weights.map { Fenced($0) })
     unsafe moe_gather_rows(
-      instructionSet.threads(threads), type, x.base, Int64(depth), Int64(groups.count), offsets.base,
-      indices?.base, factors?.base, memory.raw)
+      instructionSet.threads(threads), type, moe_groups(E: Int64(groups.count), offsets: offsets.base),
+      x.base, Int64(depth), indices?.base, factors?.base, memory.raw)
     withExtendedLifetime((x, offsets, indices, factors)) {}
   }
 }

@@ -26,9 +26,9 @@ import Testing
           let y = Fenced<Float>(count: rows * width)
           let inverse = Fenced<Float>(count: rows)
           unsafe moe_rms_norm(
-            set.threads(threads), a.base, hasAddend ? b.base : nil, g.base, Int64(rows), Int64(width),
-            epsilon,
-            sum.base, y.base, inverse.base)
+            set.threads(threads),
+            moe_norm(T: Int64(rows), D: Int64(width), gain: g.base, epsilon: epsilon), a.base,
+            hasAddend ? b.base : nil, sum.base, y.base, inverse.base)
           #expect(sum.fencesIntact && y.fencesIntact && inverse.fencesIntact)
           results.append([bits(sum.elements), bits(y.elements), bits(inverse.elements)])
           guard threads == 1 else { continue }
@@ -71,8 +71,9 @@ import Testing
         let (dx, dgain) = (Fenced(before), Fenced(gainBefore))
         for (first, count) in [(0, split), (split, rows - split)] {
           unsafe moe_rms_norm_backward(
-            set.threads(threads), d.base + first * width, a.base + first * width, g.base, v.base + first,
-            Int64(count), Int64(width), dx.base + first * width, dgain.base)
+            set.threads(threads), moe_norm(T: Int64(count), D: Int64(width), gain: g.base, epsilon: 0),
+            d.base + first * width, a.base + first * width, v.base + first, dx.base + first * width,
+            dgain.base)
         }
         #expect(dx.fencesIntact && dgain.fencesIntact)
         results.append([bits(dx.elements), bits(dgain.elements)])
@@ -120,9 +121,10 @@ import Testing
       let sines = Fenced(angles.map { Float($0.sine) })
       for back in [false, true] {
         let rotated = Fenced(x)
-        unsafe moe_rotate(
-          set.threads(2), rotated.base, Int64(rows), Int64(stride), Int64(length), Int64(first), Int64(heads),
-          Int64(2 * half), cosines.base, sines.base, back)
+        var rotary = unsafe moe_rotary(
+          S: Int64(length), first_position: Int64(first), heads: Int64(heads), head_size: Int64(2 * half),
+          cosines: cosines.base, sines: sines.base)
+        unsafe moe_rotate(set.threads(2), &rotary, rotated.base, Int64(rows), Int64(stride), back)
         #expect(rotated.fencesIntact)
         for row in 0..<rows {
           for column in 0..<stride {

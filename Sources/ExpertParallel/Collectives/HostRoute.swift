@@ -2,7 +2,7 @@
 ///
 /// Of the n ranks of a host, the rank of index g mod n is the server of host g: it sends the blocks of its host to host g,
 /// and it receives the blocks of host g and sends each to its rank.
-struct HostRoute {
+package struct HostRoute {
   /// A block, identified by the rank that sends it and the rank that gets it.
   struct Pair: Hashable {
     var source: Int
@@ -47,7 +47,7 @@ struct HostRoute {
   /// Whether the way by hosts saves messages.
   ///
   /// - Parameter hosts: `[size]`: the host of each rank.
-  static func isOfUse(hosts: [Int]) -> Bool {
+  package static func isOfUse(hosts: [Int]) -> Bool {
     let count = Set(hosts).count
     return count > 1 && count < hosts.count
   }

@@ -95,7 +95,7 @@ extension MoELayer: TrainableLayer {
 }
 
 extension ExpertParallelLayer: TrainableLayer {
-  package var held: MoELayer { part }
+  package var held: MoELayer { localLayer }
   package var isSpread: Bool { true }
 
   package func forward(

@@ -19,7 +19,7 @@ struct LayerCost {
   init(model: ModelShape, workload: Workload, topology: Topology, load: GroupLoad, route: Route?) {
     (self.topology, self.model, self.workload, self.load) = (topology, model, workload, load)
     asked = route
-    self.route = route ?? topology.usualRoute(ofGroup: 0)
+    self.route = route ?? topology.usualRoutes[0]
     addForward()
     if workload.trains { addBackward() }
   }
@@ -104,8 +104,8 @@ struct LayerCost {
       bytes.add(there, as: .tokens)
       bytes.add(back, as: .rows)
       let (out, returning) = (
-        ExchangeCost(there, topology) { asked ?? topology.usualRoute(ofGroup: $0) },
-        ExchangeCost(back, topology) { asked ?? topology.usualRoute(ofGroup: $0) }
+        ExchangeCost(there, topology) { asked ?? topology.usualRoutes[$0] },
+        ExchangeCost(back, topology) { asked ?? topology.usualRoutes[$0] }
       )
       let gathered = (0..<topology.rankCount).map { rank in
         tokens * load.rows[slice][topology.part(rank)] * Double(topology.split.groupSize) * gathering

@@ -1,11 +1,18 @@
+import ExpertParallel
+
 /// The host, the group and the part of the experts of each rank of a split.
 package struct Topology {
   let cluster: Cluster
   let split: Split
+  /// `[DP]`: the route that `ExpertParallelLayer` takes in each group: hierarchical if that saves messages.
+  private(set) var usualRoutes: [Route] = []
 
   package init(cluster: Cluster, split: Split) {
     self.cluster = cluster
     self.split = split
+    usualRoutes = (0..<split.dataParallel).map { group in
+      HostRoute.isOfUse(hosts: ranks(ofGroup: group).map(host)) ? .hierarchical : .direct
+    }
   }
 
   var rankCount: Int { cluster.rankCount }
@@ -24,12 +31,6 @@ package struct Topology {
     return hosts(ofGroup: group).map {
       max(ranks.lowerBound, $0 * width)..<min(ranks.upperBound, ($0 + 1) * width)
     }
-  }
-
-  /// Returns the route that `ExpertParallelLayer` takes in a group: hierarchical if that saves messages.
-  func usualRoute(ofGroup group: Int) -> Route {
-    let count = hosts(ofGroup: group).count
-    return count > 1 && count < split.groupSize ? .hierarchical : .direct
   }
 
   /// Returns the seconds of each rank if all ranks compute at once.

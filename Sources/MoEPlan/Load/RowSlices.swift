@@ -1,5 +1,6 @@
 /// A rank's rows in slices of about equal size. A cut is moved between two experts if that is near, as in
-/// `ExpertParallelLayer`.
+/// `ExpertParallelLayer`. There it lies at a multiple of 16 rows otherwise; here rows are expectations and no integers,
+/// so it lies where the slices are equal.
 package struct RowSlices {
   /// `[n][experts of the rank]`: the share of an expert's rows that lies in the slice.
   package let shares: [[Double]]

@@ -61,10 +61,9 @@ struct Attention {
     let (hidden, size) = (hiddenSize, headSize)
     unsafe queryKeyValue.forward(
       x.floats, sequences: sequences, length: length, into: state.projected.floats, execution: execution)
+    var rotary = unsafe rotary(length: length)
     unsafe moe_rotate(
-      execution.cValue, state.projected.floats, Int64(sequences * length), Int64(3 * hidden), Int64(length),
-      0,
-      Int64(2 * headCount), Int64(size), positions.cosines.floats, positions.sines.floats, false)
+      execution.cValue, &rotary, state.projected.floats, Int64(sequences * length), Int64(3 * hidden), false)
     Parallel.forEach(sequences * headCount, execution) { task in
       let start = task / headCount * length * 3 * hidden + task % headCount * size
       let query = unsafe state.projected.floats + start
@@ -82,6 +81,13 @@ struct Attention {
     }
     unsafe output.forward(
       state.context.floats, sequences: sequences, length: length, into: y.floats, execution: execution)
+  }
+
+  /// The rotation of the heads of queries and keys in sequences of `length` tokens, the first at position `first`.
+  func rotary(length: Int, first: Int = 0) -> moe_rotary {
+    unsafe moe_rotary(
+      S: Int64(length), first_position: Int64(first), heads: Int64(2 * headCount), head_size: Int64(headSize),
+      cosines: positions.cosines.floats, sines: positions.sines.floats)
   }
 
   /// The softmax of a block of rows.
@@ -111,7 +117,7 @@ struct Attention {
     into dx: Rows,
     execution: Execution
   ) {
-    let (hidden, size) = (hiddenSize, headSize)
+    let hidden = hiddenSize
     unsafe output.backward(
       part, dy.floats, x: state.context.floats, sequences: sequences, length: length,
       into: scratch.contextGradient.floats, execution: execution)
@@ -119,10 +125,10 @@ struct Attention {
       Parallel.forEach(sequences * headCount, execution) { task in
         headBackward(task, length: length, state: state, scratch: scratch, execution)
       }
+      var rotary = unsafe rotary(length: length)
       unsafe moe_rotate(
-        execution.cValue, scratch.projectedGradient.floats, Int64(sequences * length), Int64(3 * hidden),
-        Int64(length), 0, Int64(2 * headCount), Int64(size), positions.cosines.floats,
-        positions.sines.floats, true)
+        execution.cValue, &rotary, scratch.projectedGradient.floats, Int64(sequences * length),
+        Int64(3 * hidden), true)
     }
     unsafe queryKeyValue.backward(
       part, scratch.projectedGradient.floats, x: x.floats, sequences: sequences, length: length,

@@ -82,9 +82,8 @@ public final class Decoder {
     let row = unsafe cache.floats + position * 3 * hidden
     unsafe attention.queryKeyValue.forward(
       x.floats, sequences: 1, length: 1, into: row, execution: execution)
-    unsafe moe_rotate(
-      execution.cValue, row, 1, Int64(3 * hidden), 1, Int64(position), Int64(2 * attention.headCount),
-      Int64(size), attention.positions.cosines.floats, attention.positions.sines.floats, false)
+    var rotary = unsafe attention.rotary(length: 1, first: position)
+    unsafe moe_rotate(execution.cValue, &rotary, row, 1, Int64(3 * hidden), false)
     let context = unsafe pass.attentionScratch.contextGradient.floats
     for head in 0..<attention.headCount {
       let keys = unsafe cache.floats + hidden + head * size

@@ -22,8 +22,12 @@ struct Norm {
   func forward(_ x: Rows, addend: Rows?, into state: State, execution: Execution) {
     let tokens = x.activations.tokens
     unsafe moe_rms_norm(
-      execution.cValue, x.floats, addend?.floats, gain.values.floats, Int64(tokens.rows),
-      Int64(tokens.columns), epsilon, state.sum.floats, state.normed.floats, state.inverse.floats)
+      execution.cValue, cValue(rows: tokens.rows, width: tokens.columns), x.floats, addend?.floats,
+      state.sum.floats, state.normed.floats, state.inverse.floats)
+  }
+
+  private func cValue(rows: Int, width: Int) -> moe_norm {
+    unsafe moe_norm(T: Int64(rows), D: Int64(width), gain: gain.values.floats, epsilon: epsilon)
   }
 
   /// Adds the gradient of the sum to `stream`, and that of the gain.
@@ -32,8 +36,8 @@ struct Norm {
   ) {
     let tokens = gradient.activations.tokens
     unsafe moe_rms_norm_backward(
-      execution.cValue, gradient.floats, state.sum.floats, gain.values.floats, state.inverse.floats,
-      Int64(tokens.rows), Int64(tokens.columns), part == .parameters ? nil : stream.floats,
+      execution.cValue, cValue(rows: tokens.rows, width: tokens.columns), gradient.floats, state.sum.floats,
+      state.inverse.floats, part == .parameters ? nil : stream.floats,
       part == .input ? nil : gain.gradient.floats)
   }
 }

@@ -63,11 +63,11 @@ final class BlockingLayer {
     offsets = try Buffer(each + 1)
     order = try Buffer(count)
     func tiles(_ columns: Int) -> Int {
-      moe_rows_bytes(execution.isa, MOE_F32, Int64(count), Int64(each), Int64(columns))
+      moe_rows_bytes(execution.isa, MOE_FLOAT32, Int64(count), Int64(each), Int64(columns))
     }
     rowTiles = try Buffer(tiles(hidden))
     hiddenTiles = try Buffer(tiles(shape.feedForwardSize))
-    scratch = try Buffer(moe_grouped_gemm_scratch_bytes(execution, Int64(each)))
+    scratch = try Buffer(moe_grouped_gemm_scratch_bytes(execution))
     output = try Buffer(problem.tokenCount * hidden)
   }
 
@@ -87,9 +87,10 @@ final class BlockingLayer {
       (outgoing.base + Int(order[row]) * hidden).update(from: rows.base + row * hidden, count: hidden)
     }
     try check(bench_all_to_all_rows(outgoing.base, received, incoming.base, sent, Int32(hidden)))
-    moe_combine(
-      execution, incoming.base, choiceRow.base, choiceWeight.base, Int64(input.tokenCount), 2, Int64(hidden),
-      nil, nil, 0, output.base)
+    var choices = moe_choices(
+      T: Int64(input.tokenCount), K: 2, D: Int64(hidden), y: incoming.base, choice_row: choiceRow.base,
+      weights: choiceWeight.base)
+    moe_combine(execution, &choices, nil, output.base)
   }
 
   /// The experts alone, on the rows that came last.
@@ -109,16 +110,17 @@ final class BlockingLayer {
       }
       offsets[expert + 1] = Int64(row)
     }
+    let groups = moe_groups(E: Int64(each), offsets: offsets.base)
     moe_gather_rows(
-      execution, MOE_F32, incoming.base, hidden, Int64(each), offsets.base, order.base, nil, rowTiles.base)
+      execution, MOE_FLOAT32, groups, incoming.base, hidden, order.base, nil, rowTiles.base)
     let share = localExperts.lowerBound
-    moe_grouped_gemm_up(
-      execution, MOE_F32, rowTiles.base, Int64(each), offsets.base, hidden, feedForward,
-      weights.up.base + share * (weights.up.count / shape.expertCount), nil, nil, MOE_SWIGLU, 0, 0,
-      hiddenTiles.base, scratch.base)
-    moe_grouped_gemm_down(
-      execution, MOE_F32, hiddenTiles.base, Int64(each), offsets.base, feedForward, hidden,
-      weights.down.base + share * (weights.down.count / shape.expertCount), nil, rows.base, scratch.base)
+    var networks = moe_networks()
+    (networks.D, networks.F, networks.format) = (hidden, feedForward, MOE_FLOAT32)
+    networks.activation = MOE_SWIGLU
+    networks.up = UnsafeRawPointer(weights.up.base + share * (weights.up.count / shape.expertCount))
+    networks.down = UnsafeRawPointer(weights.down.base + share * (weights.down.count / shape.expertCount))
+    moe_grouped_gemm_up(execution, &networks, groups, rowTiles.base, nil, hiddenTiles.base, scratch.base)
+    moe_grouped_gemm_down(execution, &networks, groups, hiddenTiles.base, rows.base, scratch.base)
   }
 
   private func perRank(_ counts: [Int32]) -> [Int32] {

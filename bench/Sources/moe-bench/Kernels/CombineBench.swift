@@ -18,9 +18,10 @@ enum CombineBench: KernelBench {
       let contenders = try session.instructionSets.map { instructionSet in
         let execution = session.execution(instructionSet)
         func combine() {
-          moe_combine(
-            execution, rows.base, permutation.choiceRow.base, permutation.expertWeights.base, 4096,
-            Int64(expertsPerToken), Int64(hiddenSize), nil, nil, 0, output.base)
+          var choices = moe_choices(
+            T: 4096, K: Int64(expertsPerToken), D: Int64(hiddenSize), y: rows.base,
+            choice_row: permutation.choiceRow.base, weights: permutation.expertWeights.base)
+          moe_combine(execution, &choices, nil, output.base)
         }
         combine()
         let error = error(of: output, rows, permutation, hiddenSize)

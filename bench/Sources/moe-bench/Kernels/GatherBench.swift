@@ -46,14 +46,18 @@ private final class Gather {
     self.execution = execution
     tiles = try Buffer(
       moe_rows_bytes(
-        execution.isa, MOE_F32, Int64(permutation.choices), Int64(permutation.expertCount),
+        execution.isa, MOE_FLOAT32, Int64(permutation.choices), Int64(permutation.expertCount),
         Int64(hiddenSize)))
   }
 
   func run() {
     moe_gather_rows(
-      execution, MOE_F32, tokens.base, Int64(hiddenSize), Int64(permutation.expertCount),
-      permutation.offsets.base, permutation.rowToken.base, nil, tiles.base)
+      execution, MOE_FLOAT32, groups, tokens.base, Int64(hiddenSize), permutation.rowToken.base, nil,
+      tiles.base)
+  }
+
+  private var groups: moe_groups {
+    moe_groups(E: Int64(permutation.expertCount), offsets: permutation.offsets.base)
   }
 
   /// The largest error of 16 columns of every row, read back by the product that the tiles are made for: with
@@ -63,21 +67,23 @@ private final class Gather {
     let columns = (0..<16).map { $0 * (hiddenSize - 1) / 15 }
     var selection = Matrix(rows: 16, columns: hiddenSize)
     for (n, column) in columns.enumerated() { selection[n, column] = 1 }
-    let panelBytes = moe_panels_bytes(MOE_F32, 1, Int64(hiddenSize))
+    let panelBytes = moe_panels_bytes(MOE_FLOAT32, 1, Int64(hiddenSize))
     let panels = try Buffer<UInt8>(permutation.expertCount * panelBytes)
     for expert in 0..<permutation.expertCount {
       selection.withUnsafeBufferPointer { elements in
         moe_pack_panels(
-          execution, MOE_F32, elements.baseAddress, 16, Int64(hiddenSize), panels.base + expert * panelBytes,
+          execution, MOE_FLOAT32, elements.baseAddress, 16, Int64(hiddenSize),
+          panels.base + expert * panelBytes,
           1)
       }
     }
     let scratch = try Buffer<UInt8>(
-      moe_grouped_gemm_scratch_bytes(execution, Int64(permutation.expertCount)))
+      moe_grouped_gemm_scratch_bytes(execution))
     let y = try Buffer<Float>(permutation.choices * 16)
-    moe_grouped_gemm_down(
-      execution, MOE_F32, tiles.base, Int64(permutation.expertCount), permutation.offsets.base,
-      Int64(hiddenSize), 16, panels.base, nil, y.base, scratch.base)
+    var networks = moe_networks()
+    (networks.D, networks.F, networks.format) = (16, Int64(hiddenSize), MOE_FLOAT32)
+    networks.down = UnsafeRawPointer(panels.base)
+    moe_grouped_gemm_down(execution, &networks, groups, tiles.base, y.base, scratch.base)
     var largest = 0.0
     for row in 0..<permutation.choices {
       let token = Int(permutation.rowToken[row])

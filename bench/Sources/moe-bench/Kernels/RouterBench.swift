@@ -24,7 +24,7 @@ enum RouterBench: KernelBench {
     let contenders = try session.instructionSets.map { instructionSet in
       let execution = session.execution(instructionSet)
       let scratch = try Buffer<UInt8>(
-        moe_router_scratch_bytes(execution, Int64(problem.hiddenSize), Int64(problem.expertCount)))
+        moe_router_scratch_bytes(execution, Int64(problem.expertCount)))
       problem.route(execution, scratch)
       let error = try problem.error()
       try require(
@@ -67,11 +67,12 @@ private final class RouterProblem {
       rows: expertCount, columns: hiddenSize, deviation: deviation, using: &generator)
     weights = RouterWeights(weight: weight)
     let panelCount = (expertCount + Int(MOE_PANEL) - 1) / Int(MOE_PANEL)
-    panels = try Buffer(moe_panels_bytes(MOE_F32, Int64(panelCount), Int64(hiddenSize)))
+    panels = try Buffer(moe_panels_bytes(MOE_FLOAT32, Int64(panelCount), Int64(hiddenSize)))
     let packed = panels.base
     weight.withUnsafeBufferPointer { elements in
       moe_pack_panels(
-        session.bestExecution, MOE_F32, elements.baseAddress, Int64(expertCount), Int64(hiddenSize), packed, 1
+        session.bestExecution, MOE_FLOAT32, elements.baseAddress, Int64(expertCount), Int64(hiddenSize),
+        packed, 1
       )
     }
     expertIDs = try Buffer(tokenCount * expertsPerToken)
@@ -107,9 +108,10 @@ private final class RouterProblem {
     written.first_counts = counts.base + expertCount
     written.probability_sums = counts.base + 2 * expertCount
     tokens.withUnsafeBufferPointer { x in
-      _ = moe_router(
-        execution, &rule, x.baseAddress, Int64(tokenCount), Int64(hiddenSize), panels.floats, nil, nil, nil,
-        Int64(expertCount), Int64(expertsPerToken), &written, scratch.base)
+      var input = moe_router_input()
+      (input.T, input.E, input.K) = (Int64(tokenCount), Int64(expertCount), Int64(expertsPerToken))
+      (input.x, input.D, input.panels) = (x.baseAddress, Int64(hiddenSize), UnsafePointer(panels.floats))
+      _ = moe_router(execution, &rule, &input, &written, scratch.base)
     }
   }
 

@@ -61,7 +61,7 @@ final class Limits {
     guard threadCount > 1 else { return nil }
     let arithmetic = Arithmetic(instructionSet: .best, precision: .float32)
     let together = flopsPerSecond(arithmetic)
-    let alone = moe_measure_flops(moe_execution(.best, 1), MOE_F32, 0.05)
+    let alone = moe_measure_flops(moe_execution(.best, 1), MOE_FLOAT32, 0.05)
     guard together < 0.75 * alone * Double(threadCount) else { return nil }
     return "note: \(threadCount) threads reach \(fixed(together / alone, 1)) times the multiply-adds of one; "
       + "is something else running?"

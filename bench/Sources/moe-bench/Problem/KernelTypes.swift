@@ -15,7 +15,7 @@ extension InstructionSet {
 }
 
 extension Precision {
-  var kernelType: moe_dtype { self == .float32 ? MOE_F32 : MOE_BF16 }
+  var kernelType: moe_format { self == .float32 ? MOE_FLOAT32 : MOE_BFLOAT16 }
   /// Bytes of one weight.
   var byteCount: Int { self == .float32 ? 4 : 2 }
 }

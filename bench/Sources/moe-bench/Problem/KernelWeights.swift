@@ -24,7 +24,7 @@ final class KernelWeights {
     let upPanels = parts * feedForward / panel
     let downPanels = hidden / panel
 
-    func pack(_ matrix: Matrix, _ type: moe_dtype, into memory: UnsafeMutablePointer<UInt8>, stride: Int) {
+    func pack(_ matrix: Matrix, _ type: moe_format, into memory: UnsafeMutablePointer<UInt8>, stride: Int) {
       matrix.withUnsafeBufferPointer { elements in
         moe_pack_panels(
           execution, type, elements.baseAddress, Int64(matrix.rows), Int64(matrix.columns), memory,
@@ -33,10 +33,10 @@ final class KernelWeights {
     }
 
     let routerPanels = (shape.expertCount + panel - 1) / panel
-    router = try Buffer(moe_panels_bytes(MOE_F32, Int64(routerPanels), Int64(hidden)))
+    router = try Buffer(moe_panels_bytes(MOE_FLOAT32, Int64(routerPanels), Int64(hidden)))
     up = try Buffer(shape.expertCount * upPanels * upPanel)
     down = try Buffer(shape.expertCount * downPanels * downPanel)
-    pack(weights.router().weight, MOE_F32, into: router.base, stride: 1)
+    pack(weights.router().weight, MOE_FLOAT32, into: router.base, stride: 1)
     for index in 0..<shape.expertCount {
       let expert = weights.expert(index)
       let first = up.base + index * upPanels * upPanel

@@ -36,7 +36,7 @@ final class LayerStages {
   private var experts: Int64 { Int64(shape.expertCount) }
   private var tokens: Int64 { Int64(tokenCount) }
   private var choicesPerToken: Int64 { Int64(shape.expertsPerToken) }
-  private var type: moe_dtype { weights.precision.kernelType }
+  private var type: moe_format { weights.precision.kernelType }
 
   init(_ weights: KernelWeights, inputs: [Activations], execution: moe_execution) throws {
     self.weights = weights
@@ -66,12 +66,23 @@ final class LayerStages {
     output = try Buffer(tokenCount * shape.hiddenSize)
     let experts = Int64(shape.expertCount)
     let scratchSizes = [
-      moe_router_scratch_bytes(execution, Int64(shape.hiddenSize), experts),
+      moe_router_scratch_bytes(execution, experts),
       moe_permute_scratch_bytes(
         Int64(tokenCount), Int64(shape.expertsPerToken), experts, Int64(tokenCount)),
-      moe_grouped_gemm_scratch_bytes(execution, experts),
+      moe_grouped_gemm_scratch_bytes(execution),
     ]
     scratch = try Buffer(scratchSizes.max()!)
+  }
+
+  private var groups: moe_groups { moe_groups(E: experts, offsets: offsets.base) }
+
+  private var networks: moe_networks {
+    var networks = moe_networks()
+    (networks.D, networks.F, networks.format) = (hidden, feedForward, type)
+    networks.activation = shape.isGated ? MOE_SWIGLU : MOE_RELU
+    networks.up = UnsafeRawPointer(weights.up.base)
+    networks.down = UnsafeRawPointer(weights.down.base)
+    return networks
   }
 
   /// The input whose turn it is.
@@ -101,9 +112,10 @@ final class LayerStages {
     written.first_counts = counts.base + shape.expertCount
     written.probability_sums = counts.base + 2 * shape.expertCount
     input.tokens.withUnsafeBufferPointer { x in
-      _ = moe_router(
-        execution, &rule, x.baseAddress, tokens, hidden, weights.router.floats, nil, nil, nil, experts,
-        choicesPerToken, &written, scratch.base)
+      var routed = moe_router_input()
+      (routed.T, routed.E, routed.K) = (tokens, experts, choicesPerToken)
+      (routed.x, routed.D, routed.panels) = (x.baseAddress, hidden, UnsafePointer(weights.router.floats))
+      _ = moe_router(execution, &rule, &routed, &written, scratch.base)
     }
   }
 
@@ -116,33 +128,33 @@ final class LayerStages {
     written.slots = slots.base
     written.dropped = dropped.base
     _ = moe_permute(
-      execution, expertIDs.base, expertWeights.base, tokens, choicesPerToken, experts, -1,
-      MOE_TOKEN_THEN_CHOICE, tokens, &written, scratch.base)
+      execution, expertIDs.base, expertWeights.base, tokens, choicesPerToken, experts,
+      moe_capacity_rule(capacity: -1, priority: MOE_TOKEN_THEN_CHOICE, scope: tokens), &written,
+      scratch.base)
   }
 
   func gather() {
     input.tokens.withUnsafeBufferPointer { x in
       moe_gather_rows(
-        execution, type, x.baseAddress, hidden, experts, offsets.base, rowToken.base, nil, rowTiles.base)
+        execution, type, groups, x.baseAddress, hidden, rowToken.base, nil, rowTiles.base)
     }
   }
 
   func up() {
-    moe_grouped_gemm_up(
-      execution, type, rowTiles.base, experts, offsets.base, hidden, feedForward, weights.up.base, nil, nil,
-      shape.isGated ? MOE_SWIGLU : MOE_RELU, 0, 0, hiddenTiles.base, scratch.base)
+    var networks = networks
+    moe_grouped_gemm_up(execution, &networks, groups, rowTiles.base, nil, hiddenTiles.base, scratch.base)
   }
 
   func down() {
-    moe_grouped_gemm_down(
-      execution, type, hiddenTiles.base, experts, offsets.base, feedForward, hidden, weights.down.base, nil,
-      rows.base, scratch.base)
+    var networks = networks
+    moe_grouped_gemm_down(execution, &networks, groups, hiddenTiles.base, rows.base, scratch.base)
   }
 
   func combine() {
-    moe_combine(
-      execution, rows.base, choiceRow.base, expertWeights.base, tokens, choicesPerToken, hidden, nil, nil, 0,
-      output.base)
+    var choices = moe_choices(
+      T: tokens, K: choicesPerToken, D: hidden, y: rows.base, choice_row: choiceRow.base,
+      weights: expertWeights.base)
+    moe_combine(execution, &choices, nil, output.base)
   }
 
   /// The experts that have rows.

@@ -57,7 +57,9 @@ final class RandomPermutation {
     written.slots = slots.base
     _ = moe_permute(
       execution, expertIDs.base, expertWeights.base, Int64(tokenCount), Int64(expertsPerToken),
-      Int64(expertCount), -1, MOE_TOKEN_THEN_CHOICE, Int64(tokenCount), &written, scratch.base)
+      Int64(expertCount),
+      moe_capacity_rule(capacity: -1, priority: MOE_TOKEN_THEN_CHOICE, scope: Int64(tokenCount)), &written,
+      scratch.base)
   }
 
   /// How many choices have another row than their definition says: rows by expert, then token, then choice.
