@@ -2,8 +2,8 @@ import ArgumentParser
 import ExpertParallel
 import Foundation
 import MoE
-import MoETraining
 import MoERun
+import MoETraining
 
 /// Trains a small language model on text.
 struct TrainCommand: ParsableCommand {
@@ -125,7 +125,8 @@ struct TrainCommand: ParsableCommand {
   }
 
   /// Returns the description of a new run.
-  private func begun(_ corpus: TextCorpus, _ texts: [String], _ execution: Execution) throws -> TrainingDescription
+  private func begun(_ corpus: TextCorpus, _ texts: [String], _ execution: Execution) throws
+    -> TrainingDescription
   {
     let all = settings.resolved
     return TrainingDescription(
