@@ -22,6 +22,7 @@ let package = Package(
     .library(name: "MoETraining", targets: ["MoETraining"]),
     .library(name: "ExpertParallel", targets: ["ExpertParallel"]),
     .library(name: "MoEReport", targets: ["MoEReport"]),
+    .library(name: "MoERun", targets: ["MoERun"]),
     .library(name: "MoEPlan", targets: ["MoEPlan"]),
     .library(name: "MoEReference", targets: ["MoEReference"]),
     .executable(name: "moe", targets: ["MoECommand"]),
@@ -31,6 +32,8 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
     .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
     .package(url: "https://github.com/swiftlang/swift-docc-plugin", from: "1.5.0"),
+    // SHA-256 of checkpoints: training and the command build it, users of the layers do not.
+    .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
   ],
   targets: [
     .target(
@@ -57,19 +60,25 @@ let package = Package(
         "CCommunicator", "MoE", "MoECore", .product(name: "HeapModule", package: "swift-collections"),
       ],
       swiftSettings: swiftSettings),
-    .target(name: "MoEReport", swiftSettings: swiftSettings),
+    // The files of a training run: MoETraining writes them, MoEReport and MoEPlan read them.
+    .target(name: "MoERun", swiftSettings: swiftSettings),
+    .target(name: "MoEReport", dependencies: ["MoERun"], swiftSettings: swiftSettings),
     .target(
-      name: "MoEPlan", dependencies: ["MoE", "MoECore", "ExpertParallel", "MoEReport"],
+      name: "MoEPlan", dependencies: ["MoE", "MoECore", "ExpertParallel", "MoEReport", "MoERun"],
       swiftSettings: swiftSettings),
     .systemLibrary(name: "COpenBLAS", path: "Sources/COpenBLAS", providers: [.apt(["libopenblas-dev"])]),
     .target(
       name: "MoETraining",
-      dependencies: ["ExpertParallel", "MoE", "MoECore", "MoECheckpoints", "CKernels", "COpenBLAS"],
+      dependencies: [
+        "ExpertParallel", "MoE", "MoECore", "MoECheckpoints", "MoERun", "CKernels", "COpenBLAS",
+        .product(name: "Crypto", package: "swift-crypto"),
+      ],
       swiftSettings: swiftSettings),
     .executableTarget(
       name: "MoECommand",
       dependencies: [
         "MoE", "MoECheckpoints", "MoETraining", "ExpertParallel", "MoEPlan", "MoEReference", "MoEReport",
+        "MoERun",
         "COpenBLAS",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
@@ -100,12 +109,12 @@ let package = Package(
     .testTarget(
       name: "MoETrainingTests",
       dependencies: [
-        "MoETraining", "ExpertParallel", "MoE", "MoECheckpoints", "MoECore", "MoEReference", "TestSupport",
-        "train-layer-example",
+        "MoETraining", "MoERun", "ExpertParallel", "MoE", "MoECheckpoints", "MoECore", "MoEReference",
+        "TestSupport", "train-layer-example",
       ],
       swiftSettings: swiftSettings),
     .testTarget(
-      name: "MoEReportTests", dependencies: ["MoEReport", "MoECore", "MoECommand"],
+      name: "MoEReportTests", dependencies: ["MoEReport", "MoERun", "MoECore", "MoECommand"],
       swiftSettings: swiftSettings),
     .testTarget(
       name: "MoEPlanTests", dependencies: ["MoEPlan", "MoECore", "MoE", "ExpertParallel"],
@@ -140,11 +149,12 @@ let package = Package(
       name: "DocumentsTests",
       dependencies: [
         "moe-documents", "MoE", "MoECore", "MoECheckpoints", "ExpertParallel", "MoETraining", "MoEPlan",
-        "MoEReport", "MoEReference",
+        "MoEReport", "MoERun", "MoEReference",
       ],
       swiftSettings: swiftSettings),
     .executableTarget(
-      name: "moe-fuzz", dependencies: ["MoECheckpoints", "MoECore", "MoEPlan", "MoEReport", "MoETraining"],
+      name: "moe-fuzz",
+      dependencies: ["MoE", "MoECheckpoints", "MoECore", "MoEPlan", "MoEReport", "MoERun", "MoETraining"],
       path: "Tests/Fuzz", swiftSettings: swiftSettings),
   ],
   cLanguageStandard: .gnu17

@@ -30,6 +30,7 @@ let package = Package(
         .product(name: "MoE", package: "swift-moe"),
         .product(name: "MoETraining", package: "swift-moe"),
         .product(name: "MoEReport", package: "swift-moe"),
+        .product(name: "MoERun", package: "swift-moe"),
         .product(name: "CKernels", package: "swift-moe"),
         .product(name: "MoEReference", package: "swift-moe"),
         .product(name: "ArgumentParser", package: "swift-argument-parser"),

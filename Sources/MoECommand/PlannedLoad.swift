@@ -3,6 +3,7 @@ import Foundation
 import MoECheckpoints
 import MoEPlan
 import MoEReport
+import MoERun
 
 extension LoadTrace {
   /// Reads the value of `--load`: `uniform`, `zipf:1.2`, a run's folder or its metrics.jsonl, or a file of
@@ -26,12 +27,12 @@ extension LoadTrace {
       try file.require("counts")
       return .measured([try file.integers(named: "counts").map(Double.init)])
     }
-    let path = isFolder.boolValue ? URL(filePath: text).appending(path: "metrics.jsonl").path : text
+    let path = isFolder.boolValue ? URL(filePath: text).appending(path: RunFiles.metrics).path : text
     guard let contents = FileManager.default.contents(atPath: path) else {
       throw PlanError("\(path): the metrics of a run cannot be read")
     }
     // A longer run would go on with the routers of the last steps, so only their loads count.
-    let steps = try MetricsFile(contents, path: path).steps.suffix(100)
+    let steps = try MetricsLog(contents, path: path).steps.suffix(100)
     let layers = steps.last!.layers.indices.map { layer in
       steps.reduce(into: steps.last!.layers[layer].load.map { _ in 0.0 }) { sum, step in
         for (expert, load) in step.layers[layer].load.enumerated() { sum[expert] += Double(load) }

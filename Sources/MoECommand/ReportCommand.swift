@@ -2,6 +2,7 @@ import ArgumentParser
 import Foundation
 import MoECheckpoints
 import MoEReport
+import MoERun
 
 /// Writes a static page about one or more training runs.
 struct ReportCommand: ParsableCommand {
@@ -24,7 +25,7 @@ struct ReportCommand: ParsableCommand {
 
   func run() throws {
     let path = output ?? URL(filePath: runs[0]).appending(path: "report.html").path
-    let folders = try runs.map { try RunFolder(path: $0) }
+    let folders = try runs.map { try RecordedRun(path: $0) }
     try AtomicFile.check(path, isNoneOf: runs.flatMap(ownFiles))
     let page = Array(Report(folders).html.utf8)
     try AtomicFile.write(page, to: path)

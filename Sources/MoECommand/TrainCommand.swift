@@ -3,6 +3,7 @@ import ExpertParallel
 import Foundation
 import MoE
 import MoETraining
+import MoERun
 
 /// Trains a small language model on text.
 struct TrainCommand: ParsableCommand {
@@ -67,25 +68,22 @@ struct TrainCommand: ParsableCommand {
   }
 
   /// Returns the run, new or continued, and its text.
-  private func prepared(_ execution: Execution) throws -> (RunDescription, TextCorpus) {
+  private func prepared(_ execution: Execution) throws -> (TrainingDescription, TextCorpus) {
     let folder = RunFolder(out)
     let stored = try resume ? continued(folder) : nil
     let texts = try stored?.texts ?? text.map { argument in try TextCorpus.absolute(argument) }
     let corpus = try TextCorpus(texts, leavingOut: out)
     var description = try stored ?? begun(corpus, texts, execution)
     if let given = rankOptions.gradientSum { description.gradientSum = given.rawValue }
-    if description.data != RunDescription.Data(corpus) {
-      throw TrainingError.run(
-        path: out,
-        "the text has changed since the run began: it had \(description.data.trainBytes) bytes to train on and has "
-          + "\(corpus.trainBytes) now; the bytes and the names of the files must be those of the beginning")
+    if let change = description.data.change(to: TrainingData(corpus)) {
+      throw TrainingError.run(path: out, "the text has changed since the run began: \(change)")
     }
     return (description, corpus)
   }
 
   /// Trains on one rank; the first of several prints.
   private func train(
-    _ description: RunDescription, _ corpus: TextCorpus, _ ranks: Ranks?, _ execution: Execution
+    _ description: TrainingDescription, _ corpus: TextCorpus, _ ranks: Ranks?, _ execution: Execution
   ) throws {
     let trainer = try Trainer(
       description, corpus: corpus, folder: RunFolder(out), resumes: resume, over: ranks, execution: execution)
@@ -127,10 +125,10 @@ struct TrainCommand: ParsableCommand {
   }
 
   /// Returns the description of a new run.
-  private func begun(_ corpus: TextCorpus, _ texts: [String], _ execution: Execution) throws -> RunDescription
+  private func begun(_ corpus: TextCorpus, _ texts: [String], _ execution: Execution) throws -> TrainingDescription
   {
     let all = settings.resolved
-    return RunDescription(
+    return TrainingDescription(
       preset: all.preset!.rawValue, seed: all.seed!, model: try all.model(), training: try all.training(),
       corpus: corpus,
       machine: .init(cpu: InfoCommand.cpuName(), execution: execution, ranks: rankOptions.ranks),
@@ -142,7 +140,7 @@ struct TrainCommand: ParsableCommand {
   /// Returns the description of the run in the folder.
   ///
   /// - Throws: `TrainingError` for an option that contradicts it.
-  private func continued(_ folder: RunFolder) throws -> RunDescription {
+  private func continued(_ folder: RunFolder) throws -> TrainingDescription {
     var description = try folder.description()
     if let sum = description.gradientSum, GradientSumOption(rawValue: sum) == nil {
       throw TrainingError.run(path: out, "run.json has the gradient_sum “\(sum)”, expected exact or reduced")

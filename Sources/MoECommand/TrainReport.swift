@@ -2,6 +2,7 @@ import ExpertParallel
 import Foundation
 import MoE
 import MoETraining
+import MoERun
 
 /// Tells a person about a training: a header, how far it is, and a summary.
 final class TrainReport {
@@ -12,7 +13,7 @@ final class TrainReport {
   private let start = Date()
   private let firstStep: Int
   private let progressLine = ProgressLine()
-  private var recent: [StepMetrics] = []
+  private var recent: [StepRecord] = []
   private var validationLoss: Double?
 
   init(_ trainer: Trainer, _ corpus: TextCorpus, _ execution: Execution, _ folder: String) {
@@ -67,7 +68,7 @@ final class TrainReport {
 
   /// Shows a step: as a line that changes in place, and where no terminal can do that, as a line for about every tenth of
   /// the steps.
-  func show(_ metrics: StepMetrics) {
+  func show(_ metrics: StepRecord) {
     recent.append(metrics)
     if recent.count > max(1, min(100, steps / 10)) { recent.removeFirst() }
     if let loss = metrics.validationLoss { validationLoss = loss }
@@ -125,7 +126,7 @@ final class TrainReport {
   }
 
   /// Returns what a step came to, in parts.
-  private func progress(_ metrics: StepMetrics) -> [String] {
+  private func progress(_ metrics: StepRecord) -> [String] {
     let done = metrics.step - firstStep
     let left = Date().timeIntervalSince(start) / Double(max(done, 1)) * Double(steps - metrics.step)
     let parts = [
@@ -155,7 +156,7 @@ final class TrainReport {
 }
 
 /// Returns a bar per expert, half high at an equal share and full at twice that.
-func sparkline(_ load: [Int64]) -> String {
+func sparkline(_ load: [Int]) -> String {
   let mean = max(Double(load.reduce(0, +)) / Double(max(load.count, 1)), 1e-9)
   let bars = Array("▁▂▃▄▅▆▇█")
   return String(load.map { bars[min(7, max(0, Int((Double($0) / mean * 4).rounded()) - 1))] })

@@ -1,3 +1,5 @@
+internal import MoERun
+
 /// The final figures of a run, as in the page's table.
 public struct RunSummary {
   /// The run's folder.
@@ -20,14 +22,14 @@ public struct RunSummary {
   public let tokensPerSecond: Double
 
   /// Takes the figures from a run.
-  public init(_ run: RunFolder) {
+  public init(_ run: RecordedRun) {
     let facts = RunFacts(run)
     name = run.name
     preset = run.description.preset
     experts = facts.layers.map(\.experts)
     steps = facts.steps
     parameters = run.description.parameters.total
-    activeParameters = run.description.parameters.active
+    activeParameters = run.description.parameters.activePerToken
     trainingLoss = facts.finalLoss
     validationLoss = facts.validation?.last
     tokensPerSecond = facts.tokensPerSecond

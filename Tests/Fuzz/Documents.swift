@@ -1,8 +1,10 @@
 import Foundation
+import MoE
 import MoECheckpoints
 import MoECore
 import MoEPlan
 import MoEReport
+import MoERun
 import MoETraining
 
 /// A file of ours, and the program's reader of it.
@@ -31,7 +33,7 @@ func documents(in folder: URL) throws -> [Document] {
     }
   }
   func report(_ path: String) throws {
-    let folder = try MoEReport.RunFolder(path: path)
+    let folder = try RecordedRun(path: path)
     _ = Report([folder]).html
     _ = RunSummary(folder)
   }
@@ -42,7 +44,7 @@ func documents(in folder: URL) throws -> [Document] {
     hostCount: 2, ranksPerHost: 2, coresPerHost: 2, memory: 0x1p34, link: Link(latency: 5e-5, bandwidth: 1e9),
     intra: Link(latency: 2e-6, bandwidth: 1e10), rates: ComputeRates(flops: 1e11))
   return [
-    inFolder("run.json") { _ = try MoETraining.RunFolder($0).description() },
+    inFolder("run.json") { _ = try RunFolder($0).description() },
     inFolder("run.json", report), inFolder("metrics.jsonl", report), inFolder("routing.json", report),
     Document(name: "manifest.json", text: Array(manifest.json.utf8)) {
       _ = try CheckpointManifest(parsing: $0, path: "manifest.json")
@@ -63,14 +65,14 @@ private func runDescription(_ folder: URL) throws -> String {
   let text = folder.appending(path: "text.txt")
   try Data(String(repeating: "a line of a text\n", count: 400).utf8).write(to: text)
   let blocks = ModelPreset.switchTransformer.blocks(layerCount: 2, feedForwardSize: 64, expertCount: 4)
-  let description = try RunDescription(
+  let description = try TrainingDescription(
     preset: "switch", seed: 1,
     model: ModelConfiguration(contextLength: 32, hiddenSize: 32, headCount: 2, blocks: blocks),
     training: TrainingConfiguration(
       steps: 4, batchSize: 2, schedule: LearningRateSchedule(.cosine, peak: 0.001, warmupSteps: 1)),
     corpus: TextCorpus([text.path]), machine: .init(cpu: "a CPU", execution: .automatic()), version: "0",
     arguments: ["steps": "4"], texts: [text.path])
-  let run = MoETraining.RunFolder(folder.appending(path: "new").path)
+  let run = RunFolder(folder.appending(path: "new").path)
   try run.create()
   try run.write(description)
   return try String(contentsOfFile: run.path + "/run.json", encoding: .utf8)

@@ -61,8 +61,8 @@ import Testing
       let load = Array(repeating: "10", count: 15).joined(separator: ",")
       try Data(
         """
-        {"step":1,"tokens":8,"loss":5.5,"learning_rate":0.1,"seconds":0.1,"tokens_per_second":80,"stages":{},\
-        "layers":[{"layer":1,"load":[90,\(load)],"dropped":0,"entropy":1}]}
+        {"step":1,"tokens":8,"loss":5.5,"auxiliary_loss":0,"gradient_norm":{"all":1,"expert":1,"other":1},"learning_rate":0.1,"seconds":0.1,"tokens_per_second":80,"stages":{},\
+        "layers":[{"layer":1,"load":[90,\(load)],"dropped":0,"entropy":1,"balance_loss":0,"z_loss":0}]}
 
         """.utf8
       ).write(to: metrics)
@@ -123,8 +123,8 @@ import Testing
       let load = Array(repeating: "\(Int.max)", count: 16).joined(separator: ",")
       try Data(
         """
-        {"step":1,"tokens":8,"loss":5.5,"learning_rate":0.1,"seconds":0.1,"tokens_per_second":80,"stages":{},\
-        "layers":[{"layer":1,"load":[\(load)],"dropped":0,"entropy":1}]}
+        {"step":1,"tokens":8,"loss":5.5,"auxiliary_loss":0,"gradient_norm":{"all":1,"expert":1,"other":1},"learning_rate":0.1,"seconds":0.1,"tokens_per_second":80,"stages":{},\
+        "layers":[{"layer":1,"load":[\(load)],"dropped":0,"entropy":1,"balance_loss":0,"z_loss":0}]}
 
         """.utf8
       ).write(to: metrics)

@@ -8,12 +8,14 @@ import Testing
     try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
     let run = """
       {"format":1,"preset":"dense","seed":1,"model":{},"training":{},
-       "data":{"files":[],"train_bytes":1,"validation_bytes":1},
+       "data":{"files":[],"train_bytes":1,"validation_bytes":1,"fingerprint":"0"},
+       "arguments":{},"texts":[],
        "parameters":{"total":1,"active_per_token":1,"experts":0},"flops_per_token":6,
        "machine":{"cpu":"CPU","isa":"scalar","threads":1},"version":"0.1.0"}
       """
     let step = """
-      {"step":1,"tokens":8,"loss":5.5,"learning_rate":0.1,"seconds":0.1,"tokens_per_second":80,"stages":{},"layers":[]}
+      {"step":1,"tokens":8,"loss":5.5,"auxiliary_loss":0,"learning_rate":0.1,"seconds":0.1,"tokens_per_second":80,\
+      "gradient_norm":{"all":1,"expert":0,"other":1},"stages":{},"layers":[]}
 
       """
     try Data(run.utf8).write(to: folder.appending(path: "run.json"))

@@ -10,7 +10,7 @@ struct BrowserTests {
   enum Kind: String, CaseIterable {
     case plain, compared, dense, one, many, pyramid, dropped, hostile
 
-    func folders(in folder: URL) throws -> [RunFolder] {
+    func folders(in folder: URL) throws -> [RecordedRun] {
       var run = SyntheticRun()
       var others: [SyntheticRun] = []
       switch self {
@@ -30,7 +30,7 @@ struct BrowserTests {
       return try ([run] + others).enumerated().map { index, run in
         let path = folder.appending(path: "\(run.preset.filter(\.isLetter))-\(index + 1)")
         try run.write(to: path)
-        return try RunFolder(path: path.path)
+        return try RecordedRun(path: path.path)
       }
     }
   }

@@ -1,5 +1,6 @@
 import Foundation
 import MoEReport
+import MoERun
 import Testing
 
 /// Steps to a loss by hand, and synthetic runs beside a baseline.

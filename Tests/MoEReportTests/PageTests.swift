@@ -10,7 +10,7 @@ import Testing
         runs.enumerated().map { index, run in
           let path = folder.appending(path: "run-\(index)")
           try run.write(to: path)
-          return try RunFolder(path: path.path)
+          return try RecordedRun(path: path.path)
         }
       ).html
     }
@@ -70,7 +70,7 @@ import Testing
         ],
       ]
       try Data(json(routing).utf8).write(to: folder.appending(path: "routing.json"))
-      let html = Report([try RunFolder(path: folder.path)]).html
+      let html = Report([try RecordedRun(path: folder.path)]).html
       #expect(
         html.contains(
           "<i class=\"e2\" title=\"2\">a</i><i class=\"e5\" title=\"5\">ä</i><i class=\"dropped\" title=\"dropped\">"
@@ -85,7 +85,7 @@ import Testing
     try withTemporaryFolder { folder in
       let runs = try ["a/run", "b/run", "c"].map { name in
         try SyntheticRun.small.write(to: folder.appending(path: name))
-        return try RunFolder(path: folder.appending(path: name).path)
+        return try RecordedRun(path: folder.appending(path: name).path)
       }
       #expect(runNames(runs) == ["run (1)", "run (2)", "c"])
       let html = Report(runs).html

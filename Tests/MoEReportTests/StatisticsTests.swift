@@ -1,5 +1,6 @@
 import Foundation
 import MoEReport
+import MoERun
 import Testing
 
 /// Statistics against values from hand.
@@ -58,10 +59,10 @@ import Testing
   }
 
   @Test func variation() {
-    #expect(coefficientOfVariation([4, 4, 4]) == 0 && coefficientOfVariation([0, 0]) == 0)
+    #expect(ExpertLoad.variation([4, 4, 4]) == 0 && ExpertLoad.variation([0, 0]) == 0)
     // One expert of five has all: √(E − 1).
-    #expect(coefficientOfVariation([20, 0, 0, 0, 0]) == 2)
-    #expect(abs(coefficientOfVariation([1, 3]) - 0.5) < Self.tolerance)
+    #expect(ExpertLoad.variation([20, 0, 0, 0, 0]) == 2)
+    #expect(abs(ExpertLoad.variation([1, 3]) - 0.5) < Self.tolerance)
   }
 
   @Test func medians() {

@@ -40,7 +40,8 @@ struct SyntheticRun {
     let total = 1_310_720 + experts.reduce(0) { $0 + 132_000 * $1 }
     let active = 1_310_720 + 132_000 * experts.count
     return [
-      "format": 1, "preset": preset, "seed": Int(seed), "version": "0.1.0", "flops_per_token": 6 * active,
+      "format": 1, "preset": preset, "seed": seed, "version": "0.1.0", "flops_per_token": 6 * active,
+      "arguments": ["steps": "\(steps)"], "texts": ["text"],
       "model": [
         "layers": 2 * experts.count + 2, "hidden_size": 128, "feed_forward_size": 512, "heads": 4,
         "context": 256,
@@ -55,6 +56,7 @@ struct SyntheticRun {
           ["label": $0, "path": "text/\($0).txt", "train_bytes": 460_000, "validation_bytes": 24_000]
         },
         "train_bytes": 460_000 * labels.count, "validation_bytes": 24_000 * labels.count,
+        "fingerprint": "5eed",
       ] as [String: Any],
       "parameters": ["total": total, "active_per_token": active, "experts": total - 1_310_720],
       "machine": ["cpu": "Example CPU 9", "isa": "avx512", "threads": 2] as [String: Any],

@@ -1,5 +1,6 @@
 import Foundation
 import MoE
+import MoERun
 import MoETraining
 import Testing
 
@@ -66,7 +67,7 @@ import Testing
     try Data(String(repeating: "line\n", count: 100).utf8).write(to: text)
     let run = RunFolder(folder.appending(path: "run").path)
     try run.create()
-    let description = try RunDescription(
+    let description = try TrainingDescription(
       preset: "deepseek", seed: 1, model: model { _ in },
       training: TrainingConfiguration(
         steps: 4, batchSize: 2, schedule: LearningRateSchedule(.cosine, peak: 0.001, warmupSteps: 1)),
@@ -75,7 +76,6 @@ import Testing
     try run.write(description)
     #expect(try run.description() == description)
     for (change, complaint) in [
-      ({ $0.format = 2 }, "run.json: the file cannot be understood: “format” is 2, expected 1"),
       ({ $0.model.headCount = .max }, "9223372036854775807 heads"),
       ({ $0.model.contextLength = .max }, "the context is 9223372036854775807"),
       ({ $0.training.batchSize = .max }, "the batch size is 9223372036854775807"),
@@ -85,10 +85,26 @@ import Testing
           $0.model.contextLength = 1 << 16
         }, "a step has 1048576 sequences of 65536 bytes"
       ),
-    ] as [((inout RunDescription) -> Void, String)] {
+    ] as [((inout TrainingDescription) -> Void, String)] {
       var damaged = description
       change(&damaged)
       try run.write(damaged)
+      #expect { try run.description() } throws: { "\($0)".contains(complaint) }
+    }
+    try run.write(description)
+    let file = URL(filePath: "\(run.path)/run.json")
+    let written = try String(contentsOf: file, encoding: .utf8)
+    for (found, other, complaint) in [
+      (
+        "\"format\" : 1", "\"format\" : 2",
+        "run.json: “format” is 2, expected 1: another version of the program"
+      ),
+      (
+        "\"routing\" : \"deepseek-v3\"", "\"routing\" : \"none\"",
+        "run.json: “model.blocks[0].routing” is “none”, which is none of the names it may have"
+      ),
+    ] {
+      try Data(written.replacing(found, with: other, maxReplacements: 1).utf8).write(to: file)
       #expect { try run.description() } throws: { "\($0)".contains(complaint) }
     }
   }

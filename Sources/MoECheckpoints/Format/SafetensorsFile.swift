@@ -66,27 +66,10 @@ public struct SafetensorsFile: Sendable {
     return tensor
   }
 
-  /// Returns the length and the hash of the whole file; all of it is read.
-  package func digest() -> FileDigest {
-    var hash = SHA256()
-    unsafe storage.withBytes(0..<storage.count) { unsafe hash.update($0) }
-    return FileDigest(byteCount: storage.count, sha256: hash.digest())
-  }
-
-  /// Returns the hash of the file with zeros, as ASCII digits, in the place of `digits` in its header.
-  ///
-  /// - Parameter digits: a text of the header.
-  /// - Returns: nil where the header does not have the text exactly once.
-  package func sha256(zeroing digits: String) -> [UInt8]? {
-    let wanted = Array(digits.utf8)
-    var head = storage.copy(0..<header.dataStart)
-    let places = head.indices.filter { head[$0...].starts(with: wanted) }
-    guard !wanted.isEmpty, places.count == 1 else { return nil }
-    for index in wanted.indices { head[places[0] + index] = UInt8(ascii: "0") }
-    var hash = SHA256()
-    hash.update(head)
-    unsafe storage.withBytes(header.dataStart..<storage.count) { unsafe hash.update($0) }
-    return hash.digest()
+  /// Calls `body` with the number of the header's bytes and with all bytes of the file. The pointer is valid inside `body`
+  /// alone.
+  package func withAllBytes<Result>(_ body: (_ headerCount: Int, UnsafeRawBufferPointer) -> Result) -> Result {
+    unsafe storage.withBytes(0..<storage.count) { unsafe body(header.dataStart, $0) }
   }
 
   /// Returns a tensor of two dimensions `[rows, columns]`, converted to `Float`.

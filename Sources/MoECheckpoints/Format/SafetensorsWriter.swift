@@ -71,27 +71,8 @@ public struct SafetensorsWriter: Sendable {
   /// - Throws: ``CheckpointError`` naming the step that failed.
   public func write(to path: String) throws(CheckpointError) { try write(to: path) { _ in } }
 
-  /// Returns the length and the hash of the file that ``write(to:)`` would write.
-  package func digest() -> FileDigest {
-    var (byteCount, hash) = (0, SHA256())
-    forEachPiece { piece in
-      byteCount += piece.count
-      hash.update(piece)
-    }
-    return FileDigest(byteCount: byteCount, sha256: hash.digest())
-  }
-
-  /// Writes the file as ``write(to:)`` does, and returns its length and hash.
-  package func writeDigested(to path: String) throws(CheckpointError) -> FileDigest {
-    var (byteCount, hash) = (0, SHA256())
-    try write(to: path) { piece in
-      byteCount += piece.count
-      hash.update(piece)
-    }
-    return FileDigest(byteCount: byteCount, sha256: hash.digest())
-  }
-
-  private func write(to path: String, _ observe: ([UInt8]) -> Void) throws(CheckpointError) {
+  /// Writes the file as ``write(to:)`` does, and calls `observe` with every piece of its bytes in order.
+  package func write(to path: String, _ observe: ([UInt8]) -> Void) throws(CheckpointError) {
     try AtomicFile.write(to: path) { (file) throws(CheckpointError) in
       try forEachPiece { (piece) throws(CheckpointError) in
         observe(piece)
@@ -137,7 +118,7 @@ public struct SafetensorsWriter: Sendable {
   }
 
   /// Calls `body` with the bytes of the file, one piece per call.
-  private func forEachPiece<Failure: Error>(
+  package func forEachPiece<Failure: Error>(
     _ body: ([UInt8]) throws(Failure) -> Void
   ) throws(Failure) {
     try body(header())

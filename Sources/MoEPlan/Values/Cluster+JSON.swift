@@ -1,5 +1,5 @@
 public import Foundation
-import MoEReport
+internal import MoERun
 
 extension Cluster {
   /// The version of the description.
@@ -30,12 +30,12 @@ extension Cluster {
   ///   range.
   public init(json: Data, path: String) throws(PlanError) {
     do {
-      let found = try decode(Version.self, from: json, path: path).format ?? Self.format
+      let found = try RunJSON.decode(Version.self, from: json, path: path).format ?? Self.format
       if found != Self.format {
         throw PlanError(
           "“format” is \(found), expected \(Self.format): another version of the program wrote it")
       }
-      self = try decode(Cluster.self, from: json, path: path, keys: .convertFromSnakeCase)
+      self = try RunJSON.decode(Cluster.self, from: json, path: path, keys: .convertFromSnakeCase)
       try validate()
     } catch let error as RunError {
       throw PlanError("\(error)")

@@ -1,3 +1,5 @@
+internal import MoERun
+
 /// The figures of a finished run that are compared.
 package struct ComparedRun {
   /// The figures of a Mixture-of-Experts layer at the end of training.
@@ -21,9 +23,9 @@ package struct ComparedRun {
   }
 
   package var name: String
-  package var seed: Int
+  package var seed: UInt64
   package var parameters: (total: Int, active: Int)
-  package var flopsPerToken: Double
+  package var flopsPerToken: Int
   package var trainBytes: Int
   /// The bytes that were read, from the last line of metrics.jsonl.
   package var tokens: Int
@@ -42,13 +44,13 @@ package struct ComparedRun {
   /// Returns nil if the run has no validation at its last planned step.
   ///
   /// - Parameter label: the label that ``Layer/ofOtherLabels`` leaves out.
-  package init?(_ run: RunFolder, leavingOut label: String?) {
+  package init?(_ run: RecordedRun, leavingOut label: String?) {
     let planned = run.settings.first { $0.path == "training.steps" }.flatMap { Int($0.value) }
     guard let last = run.steps.last, planned.map({ $0 == last.step }) ?? true, last.validationLoss != nil
     else { return nil }
     name = run.name
     seed = run.description.seed
-    parameters = (run.description.parameters.total, run.description.parameters.active)
+    parameters = (run.description.parameters.total, run.description.parameters.activePerToken)
     flopsPerToken = run.description.flopsPerToken
     trainBytes = run.description.data.trainBytes
     tokens = last.tokens
@@ -58,8 +60,8 @@ package struct ComparedRun {
     layers = facts.layers.enumerated().map { index, layer in
       Layer(
         layer: layer.layer, experts: layer.experts,
-        variation: facts.mean { coefficientOfVariation($0.layers[index].load) },
-        variationOfSum: coefficientOfVariation(
+        variation: facts.mean { ExpertLoad.variation($0.layers[index].load) },
+        variationOfSum: ExpertLoad.variation(
           facts.tail.dropFirst().reduce(facts.tail.first!.layers[index].load) { sum, record in
             zip(sum, record.layers[index].load).map(+)
           }),

@@ -1,3 +1,5 @@
+internal import MoERun
+
 extension RunComparison {
   var loads: String {
     let rows = others.flatMap { group in

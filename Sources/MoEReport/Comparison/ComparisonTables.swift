@@ -27,7 +27,7 @@ extension RunComparison {
       ]
     }
     return """
-      **Loss.** \(grouped(reference.steps)) steps at \(grouped(Int(reference.flopsPerToken))) FLOPs per byte in every \
+      **Loss.** \(grouped(reference.steps)) steps at \(grouped(reference.flopsPerToken)) FLOPs per byte in every \
       run. Losses are in nats per byte; the training loss is the mean of the last tenth of the steps.
 
       \(table(

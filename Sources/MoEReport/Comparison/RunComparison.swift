@@ -1,4 +1,5 @@
 import Foundation
+public import MoERun
 
 /// A comparison of runs of several configurations, with a few seeds of each, with a baseline.
 ///
@@ -34,7 +35,7 @@ public struct RunComparison {
   public init(folder: String, baseline: String = "dense", leavingOut label: String? = nil) throws(RunError) {
     var summaries: [ComparedRun] = []
     for name in try Self.runNames(folder) {
-      if let summary = ComparedRun(try RunFolder(path: "\(folder)/\(name)"), leavingOut: label) {
+      if let summary = ComparedRun(try RecordedRun(path: "\(folder)/\(name)"), leavingOut: label) {
         summaries.append(summary)
       } else {
         notes.append("\(name) is left out, because it is not finished.")
@@ -95,7 +96,7 @@ public struct RunComparison {
   /// Returns the complaint about a value in which two compared runs differ; nil if they agree.
   private static func difference(_ run: ComparedRun, _ other: ComparedRun) -> String? {
     for (name, value, expected) in [
-      ("flops_per_token", Int(run.flopsPerToken), Int(other.flopsPerToken)),
+      ("flops_per_token", run.flopsPerToken, other.flopsPerToken),
       ("data.train_bytes", run.trainBytes, other.trainBytes), ("training.steps", run.steps, other.steps),
       ("tokens", run.tokens, other.tokens),
     ] where value != expected {

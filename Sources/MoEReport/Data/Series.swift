@@ -1,3 +1,5 @@
+internal import MoERun
+
 /// A quantity over training steps.
 package struct Series: Equatable {
   package struct Point: Equatable {

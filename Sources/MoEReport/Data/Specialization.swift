@@ -71,15 +71,6 @@ func entropy(_ counts: [Double]) -> Double {
   return counts.reduce(0) { $1 > 0 ? $0 - $1 / total * log2($1 / total) : $0 }
 }
 
-/// Returns the standard deviation of a load divided by its mean: 0 if it is balanced, √(E−1) if one expert has all of
-/// it.
-package func coefficientOfVariation(_ load: [Int]) -> Double {
-  let mean = Double(load.reduce(0, +)) / Double(load.count)
-  if mean == 0 { return 0 }
-  let variance = load.reduce(0.0) { $0 + (Double($1) - mean) * (Double($1) - mean) } / Double(load.count)
-  return variance.squareRoot() / mean
-}
-
 /// Returns the middle value, or the mean of the two middle values; 0 if there are none.
 package func median(_ values: [Double]) -> Double {
   let sorted = values.sorted()

@@ -1,4 +1,5 @@
 import Foundation
+import MoERun
 
 /// A map of experts × steps that shows how far each expert's load is from the balanced one.
 package struct LoadMap {

@@ -1,3 +1,5 @@
+internal import MoERun
+
 /// Returns the head of the page: the name, a paragraph about the training, and the most important figures.
 func headerSection(_ facts: RunFacts, _ names: [String]) -> String {
   let beside =
@@ -13,11 +15,12 @@ func headerSection(_ facts: RunFacts, _ names: [String]) -> String {
 /// Returns the paragraph that says what was trained, on which texts and on which machine.
 private func summary(_ facts: RunFacts) -> String {
   let run = facts.run.description
-  let share = run.parameters.total == 0 ? 0 : Double(run.parameters.active) / Double(run.parameters.total)
+  let share =
+    run.parameters.total == 0 ? 0 : Double(run.parameters.activePerToken) / Double(run.parameters.total)
   let size = abbreviated(Double(run.parameters.total))
   let active =
     share < 0.9995
-    ? ", of which \(abbreviated(Double(run.parameters.active))) (\(percent(share))) are used for each byte"
+    ? ", of which \(abbreviated(Double(run.parameters.activePerToken))) (\(percent(share))) are used for each byte"
     : ""
   var labels: [String] = []
   for file in run.data.files where !labels.contains(file.label) { labels.append(file.label) }
@@ -59,7 +62,7 @@ private func figures(_ facts: RunFacts) -> String {
   list.append(
     (
       "Parameters", abbreviated(Double(parameters.total)), "",
-      "\(abbreviated(Double(parameters.active))) active per byte, \(abbreviated(Double(parameters.experts))) in experts"
+      "\(abbreviated(Double(parameters.activePerToken))) active per byte, \(abbreviated(Double(parameters.experts))) in experts"
     ))
   list.append(
     (

@@ -1,4 +1,5 @@
 import Foundation
+import MoERun
 
 /// Returns the section about expert load, with one card per layer. A card has the load map and, over the same steps,
 /// the load's coefficient of variation, the dropped choices and the entropy.
@@ -58,7 +59,7 @@ private struct StripRanges {
   init(_ facts: RunFacts) {
     let steps = facts.run.steps
     x = stepAxis([facts])
-    let variations = steps.flatMap { $0.layers.map { coefficientOfVariation($0.load) } }
+    let variations = steps.flatMap { $0.layers.map { ExpertLoad.variation($0.load) } }
     let drops = steps.flatMap { $0.layers.map(\.dropRate) }
     variation = .fromZero(upTo: max(0.1, variations.max() ?? 0))
     dropRate = .fromZero(upTo: max(0.01, drops.max() ?? 0))
@@ -70,7 +71,7 @@ private func loadCard(_ facts: RunFacts, _ index: Int, columns: Int, _ ranges: S
   let strips = [
     strip(
       facts, ranges.x, ranges.variation, "Coefficient of variation of the load", "0 is balanced",
-      format: { fixed($0, 2) }, value: { coefficientOfVariation($0.layers[index].load) }),
+      format: { fixed($0, 2) }, value: { ExpertLoad.variation($0.layers[index].load) }),
     strip(
       facts, ranges.x, ranges.dropRate, "Dropped choices", "", format: percent,
       value: { $0.layers[index].dropRate }),

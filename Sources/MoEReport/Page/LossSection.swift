@@ -1,3 +1,5 @@
+internal import MoERun
+
 /// Returns the section about loss: a plot over steps of every run, and a table of final values.
 func lossSection(_ facts: [RunFacts], _ names: [String]) -> String {
   let several = facts.count > 1
@@ -102,7 +104,7 @@ private func lossTable(_ facts: [RunFacts], _ names: [String]) -> String {
       validation.map { fixed($0.last, 3) } ?? "–",
       fixed((validation?.last ?? facts.finalLoss) * bitsPerNat, 3),
       validation.map { "\(fixed($0.best.loss, 3)) at \(grouped($0.best.step))" } ?? "–",
-      abbreviated(Double(parameters.total)), abbreviated(Double(parameters.active)),
+      abbreviated(Double(parameters.total)), abbreviated(Double(parameters.activePerToken)),
       grouped(Int(facts.tokensPerSecond.rounded())),
       drops.isEmpty ? "–" : percent(drops.reduce(0, +) / Double(drops.count)),
     ]

@@ -1,9 +1,11 @@
+internal import MoERun
+
 /// A static HTML page about training runs.
 public struct Report {
-  private let runs: [RunFolder]
+  private let runs: [RecordedRun]
 
   /// - Parameter runs: one or more runs. The page is about the first one and compares it with the others.
-  public init(_ runs: [RunFolder]) {
+  public init(_ runs: [RecordedRun]) {
     precondition(!runs.isEmpty, "a report needs a run")
     self.runs = runs
   }
@@ -56,7 +58,7 @@ public struct Report {
 let curvePoints = 300
 
 /// Returns the runs' names, with a number added to names that several runs have.
-package func runNames(_ runs: [RunFolder]) -> [String] {
+package func runNames(_ runs: [RecordedRun]) -> [String] {
   runs.enumerated().map { index, run in
     runs.count { $0.name == run.name } == 1 ? run.name : "\(run.name) (\(index + 1))"
   }

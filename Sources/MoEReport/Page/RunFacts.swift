@@ -1,10 +1,12 @@
+internal import MoERun
+
 /// The numbers of a run that several parts of the page show.
 struct RunFacts {
-  let run: RunFolder
+  let run: RecordedRun
   /// The last tenth of the steps, over which final values are averaged.
   let tail: ArraySlice<StepRecord>
 
-  init(_ run: RunFolder) {
+  init(_ run: RecordedRun) {
     self.run = run
     tail = run.steps.suffix(max(1, run.steps.count / 10))
   }

@@ -1,4 +1,5 @@
 import Foundation
+import MoERun
 
 /// Returns the section about labels and kinds of characters of each expert, with one card per layer.
 func specializationSection(_ facts: RunFacts) -> String {
@@ -56,7 +57,7 @@ private let nothingReached = "No byte of the held-out text reached an expert."
 private let rowLimit = 32
 
 private func shareTable(
-  _ routing: RoutingFile, _ layer: Int, _ counts: [[Int]], _ names: [String], _ noun: String
+  _ routing: RoutingMap, _ layer: Int, _ counts: [[Int]], _ names: [String], _ noun: String
 ) -> String {
   let totals = names.indices.map { column in counts.reduce(0) { $0 + $1[column] } }
   let all = totals.reduce(0, +)

@@ -1,5 +1,5 @@
 /// The page's style: system fonts, two themes by custom properties, and the colours that marks need.
-func stylesheet(_ run: RunFolder) -> String {
+func stylesheet(_ run: RecordedRun) -> String {
   let light = themeProperties(.light)
   let dark = themeProperties(.dark)
   let lightMarks = markColors(.light, run)
@@ -24,7 +24,7 @@ private func themeProperties(_ palette: Palette) -> String {
 }
 
 /// Backgrounds of experts and of ramps, fills of load maps.
-private func markColors(_ palette: Palette, _ run: RunFolder) -> String {
+private func markColors(_ palette: Palette, _ run: RecordedRun) -> String {
   let experts = expertStyles(run).map {
     ".\($0.name){background:\(palette.expert($0.index, of: $0.count).hex)}"
   }

@@ -1,3 +1,5 @@
+internal import MoERun
+
 /// A character of a sample, and the places of its bytes.
 package struct SampleCharacter: Equatable {
   /// The character, not yet escaped; U+FFFD if the bytes are not UTF-8.
@@ -61,7 +63,7 @@ func textSection(_ facts: RunFacts) -> String {
 }
 
 /// Returns the style rules that show the view of the checked button.
-func viewRules(_ run: RunFolder) -> String {
+func viewRules(_ run: RecordedRun) -> String {
   let count = (run.routing?.layers.count ?? 0) + 1
   let rules = (0..<count).map { "#v\($0):checked~.views>#w\($0)" }.joined(separator: ",")
   return "\(rules){display:block}"
@@ -69,12 +71,12 @@ func viewRules(_ run: RunFolder) -> String {
 
 /// The part of a passage that is shown.
 private struct ShownSample {
-  var sample: RoutingFile.Sample
+  var sample: RoutingMap.Sample
   var characters: [SampleCharacter]
 }
 
 /// Returns the beginnings of the samples. Their length is limited so that the views of all layers make a small page.
-private func shownSamples(_ routing: RoutingFile) -> [ShownSample] {
+private func shownSamples(_ routing: RoutingMap) -> [ShownSample] {
   let views = routing.layers.count + 1
   let limit = max(40, 12_000 / (views * routing.samples.count))
   return routing.samples.prefix(40).map {
@@ -82,7 +84,7 @@ private func shownSamples(_ routing: RoutingFile) -> [ShownSample] {
   }
 }
 
-private func expertView(_ routing: RoutingFile, _ layer: Int, _ samples: [ShownSample]) -> String {
+private func expertView(_ routing: RoutingMap, _ layer: Int, _ samples: [ShownSample]) -> String {
   var occurring: [Int: Int] = [:]
   let passages = samples.map { shown in
     passage(shown) { character in
@@ -111,7 +113,7 @@ private func lossView(_ samples: [ShownSample]) -> String {
   let top = 8 / bitsPerNat
   let passages = samples.map { shown in
     passage(shown) { character in
-      let loss = character.bytes.reduce(0) { $0 + shown.sample.loss[$1] }
+      let loss = character.bytes.reduce(0) { $0 + Double(shown.sample.loss[$1]) }
       let step = min(last, max(0, Int((loss / top * Double(last)).rounded())))
       return (
         "q\(step)", "\(fixed(top * Double(step) / Double(last), 1))\(step == last ? " or more" : "") nats"
@@ -150,7 +152,7 @@ private func passage(
 func expertStyle(_ expert: Int, of count: Int) -> String { count <= 8 ? "e\(expert)" : "m\(expert)" }
 
 /// Returns the classes of the experts that a run's samples can show.
-func expertStyles(_ run: RunFolder) -> [(name: String, index: Int, count: Int)] {
+func expertStyles(_ run: RecordedRun) -> [(name: String, index: Int, count: Int)] {
   let counts = run.routing?.experts ?? []
   var styles: [(String, Int, Int)] = []
   if counts.contains(where: { $0 <= 8 }) { styles += (0..<8).map { ("e\($0)", $0, 8) } }

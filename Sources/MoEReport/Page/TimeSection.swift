@@ -1,3 +1,5 @@
+internal import MoERun
+
 /// Returns the section about time: the stages of a step, and tokens per second over the steps.
 func timeSection(_ facts: RunFacts) -> String {
   let stages = facts.stages

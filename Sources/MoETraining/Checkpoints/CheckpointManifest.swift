@@ -13,8 +13,8 @@ package struct CheckpointManifest: Equatable, Sendable {
     package init(shape: [Int], file: Int) { (self.shape, self.file) = (shape, file) }
   }
 
-  /// The version of the form.
-  static let format = 1
+  /// The version of the form. Version 1 had no hash of the manifest itself.
+  static let format = 2
   /// The longest manifest accepted.
   static let limit = 1 << 30
   /// Its name in the folder.
@@ -58,8 +58,16 @@ package struct CheckpointManifest: Equatable, Sendable {
     return names.map { $0.sorted() }
   }
 
-  /// The text of the file: the same for the same content, a line a file and a tensor.
+  /// The text of the file, with one line per file and per tensor. There is one text for each content.
+  ///
+  /// Its last field is the SHA-256 of the text itself with zeros in the place of the hash's 64 digits.
   package var json: String {
+    var hash = SHA256()
+    hash.update(Array(json(sha256: String(repeating: "0", count: 64)).utf8))
+    return json(sha256: FileDigest(byteCount: 0, sha256: hash.digest()).hexadecimal)
+  }
+
+  private func json(sha256: String) -> String {
     let files = files.enumerated().map { index, file in
       let (name, hash) = (jsonString(fileName(index)), file.hexadecimal)
       return "    {\"name\": \(name), \"bytes\": \(file.byteCount), \"sha256\": \"\(hash)\"}"
@@ -82,7 +90,8 @@ package struct CheckpointManifest: Equatable, Sendable {
         ],
         "tensors": {
       \(tensors.joined(separator: ",\n"))
-        }
+        },
+        "sha256": "\(sha256)"
       }
 
       """

@@ -28,11 +28,11 @@ enum CheckpointSeal {
       if file.metadata[formatKey] == nil { return false }
       throw CheckpointError(file.path, "its metadata has no \(quoted(hashKey)), so it is damaged")
     }
-    guard let found = file.sha256(zeroing: expected) else {
+    guard let found = file.digest(zeroing: expected) else {
       throw CheckpointError(
         file.path, "its header does not have the SHA-256 \(quoted(expected)) exactly once")
     }
-    let digits = FileDigest(byteCount: 0, sha256: found).hexadecimal
+    let digits = found.hexadecimal
     guard digits == expected else {
       throw CheckpointError(
         file.path, "has the SHA-256 \(digits), expected \(quoted(expected)) by its metadata, so it is damaged"

@@ -33,7 +33,9 @@ extension CheckpointStore {
     let all = fileNames(in: path)
     let folders = all.filter { Self.step(ofFolder: $0) != nil }
     var files = all.filter { $0 == Self.newestFile || $0 == Self.previousFile }
-    if folders.isEmpty, isExpected || !files.isEmpty, !files.contains(Self.newestFile) { files.append(Self.newestFile) }
+    if folders.isEmpty, isExpected || !files.isEmpty, !files.contains(Self.newestFile) {
+      files.append(Self.newestFile)
+    }
     var steps: [String: Int] = [:]
     for name in folders { steps[name] = Self.step(ofFolder: name)! }
     for name in files { steps[name] = openedStep(of: name) ?? (name == Self.newestFile ? .max : -1) }

@@ -1,23 +1,7 @@
+public import MoERun
+
 /// Texts by label, each split in a part to train on and a part held out.
 public struct TextCorpus: Sendable {
-  /// A file that was read.
-  public struct File: Codable, Sendable, Equatable {
-    /// The name under which it counts, such as a language.
-    public var label: String
-    /// Its path; bytes that are not UTF-8 are replacement characters.
-    public var path: String
-    /// Bytes to train on.
-    public var trainBytes: Int
-    /// Bytes held out.
-    public var validationBytes: Int
-
-    enum CodingKeys: String, CodingKey {
-      case label, path
-      case trainBytes = "train_bytes"
-      case validationBytes = "validation_bytes"
-    }
-  }
-
   /// A file or folder that was left out.
   public struct Skipped: Codable, Sendable, Equatable {
     /// Its path; bytes that are not UTF-8 are replacement characters.
@@ -39,7 +23,7 @@ public struct TextCorpus: Sendable {
   /// The texts, in the order in which their labels were first named.
   public private(set) var texts: [Text] = []
   /// The files that were read.
-  public private(set) var files: [File] = []
+  public private(set) var files: [TextFile] = []
   /// The files and folders that were left out.
   public private(set) var skipped: [Skipped] = []
 
@@ -68,7 +52,7 @@ public struct TextCorpus: Sendable {
         TextBlocks.cut(read.bytes).map { TextBlock(file: file, range: $0, hash: contentHash(read.bytes[$0])) }
       }
       var text = Text(label: label)
-      var sizes = read.map { File(label: label, path: $0.path, trainBytes: 0, validationBytes: 0) }
+      var sizes = read.map { TextFile(label: label, path: $0.path, trainBytes: 0, validationBytes: 0) }
       let held = TextBlocks.heldOut(blocks)
       for (block, isHeld) in zip(blocks, held) {
         let bytes = read[block.file].bytes[block.range]

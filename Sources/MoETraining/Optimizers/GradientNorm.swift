@@ -2,7 +2,7 @@ internal import ExpertParallel
 public import MoE
 
 /// Euclidean norms of gradients: of all parameters, and of each group.
-public struct GradientNorm: Codable, Sendable, Equatable {
+public struct GradientNorm: Sendable, Equatable {
   /// That of all parameters.
   public var all: Double
   /// That of the routed experts.

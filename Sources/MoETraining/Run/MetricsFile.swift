@@ -1,5 +1,5 @@
 internal import Glibc
-internal import MoECheckpoints
+internal import MoERun
 
 /// `metrics.jsonl`: one line per step, written before the next step begins.
 final class MetricsFile {
@@ -43,8 +43,8 @@ final class MetricsFile {
   }
 
   /// Writes a line in one call, so that a kill leaves it whole or away.
-  func append(_ metrics: StepMetrics) throws(TrainingError) {
-    let line = Array((RunDescription.json(metrics) + "\n").utf8)
+  func append(_ metrics: StepRecord) throws(TrainingError) {
+    let line = Array((RunJSON.text(metrics) + "\n").utf8)
     var written = 0
     while written < line.count {
       let count = unsafe line.withUnsafeBytes {

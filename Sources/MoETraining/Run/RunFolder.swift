@@ -1,5 +1,6 @@
 internal import Foundation
 internal import MoECheckpoints
+public import MoERun
 
 /// The folder of a run: its files and who may write them.
 public struct RunFolder: Sendable {
@@ -11,10 +12,10 @@ public struct RunFolder: Sendable {
     self.path = path.count > 1 && path.hasSuffix("/") ? String(path.dropLast()) : path
   }
 
-  var descriptionPath: String { "\(path)/run.json" }
-  var metricsPath: String { "\(path)/metrics.jsonl" }
-  var routingPath: String { "\(path)/routing.json" }
-  var samplePath: String { "\(path)/sample.txt" }
+  var descriptionPath: String { "\(path)/\(RunFiles.description)" }
+  var metricsPath: String { "\(path)/\(RunFiles.metrics)" }
+  var routingPath: String { "\(path)/\(RunFiles.routing)" }
+  var samplePath: String { "\(path)/\(RunFiles.sample)" }
 
   /// The checkpoints of the run. One is expected as soon as a step was recorded.
   package var checkpoints: CheckpointStore {
@@ -27,7 +28,7 @@ public struct RunFolder: Sendable {
   /// - Throws: ``TrainingError/run(path:_:)`` where it holds anything, or cannot be made.
   public func create() throws(TrainingError) {
     let found = (try? FileManager.default.contentsOfDirectory(atPath: path)) ?? []
-    if found.contains("run.json") {
+    if found.contains(RunFiles.description) {
       throw .run(path: path, "the folder holds a run already; --resume continues it")
     }
     if !found.isEmpty { throw .run(path: path, "the folder exists and is not empty") }
@@ -53,33 +54,25 @@ public struct RunFolder: Sendable {
   /// Reads `run.json` and checks its numbers.
   ///
   /// - Throws: ``TrainingError/run(path:_:)`` where there is none, it cannot be understood, or a value is out of range.
-  public func description() throws(TrainingError) -> RunDescription {
+  public func description() throws(TrainingError) -> TrainingDescription {
     guard let data = FileManager.default.contents(atPath: descriptionPath) else {
       throw .run(path: path, "there is no run.json, so this is not the folder of a run")
     }
-    do {
-      let description = try JSONDecoder().decode(RunDescription.self, from: data)
-      try description.validate()
+    do throws(RunError) {
+      let description = try RunJSON.decode(
+        TrainingDescription.self, from: data, path: descriptionPath)
+      do throws(MoEError) { try description.validate() } catch {
+        throw RunError(descriptionPath, "\(error)")
+      }
       return description
     } catch {
-      throw .run(path: descriptionPath, "the file cannot be understood: \(Self.reason(error))")
-    }
-  }
-
-  private static func reason(_ error: any Error) -> String {
-    switch error as? DecodingError {
-    case .keyNotFound(let key, _): "“\(key.stringValue)” is missing"
-    case .typeMismatch(_, let context), .valueNotFound(_, let context), .dataCorrupted(let context):
-      context.codingPath.isEmpty
-        ? "it is not JSON"
-        : "“\(context.codingPath.map(\.stringValue).joined(separator: "."))” has no such value"
-    default: "\(error)"
+      throw .run(path: error.path, error.complaint)
     }
   }
 
   /// Writes `run.json`.
-  public func write(_ description: RunDescription) throws(TrainingError) {
-    try write(RunDescription.json(description, isPretty: true) + "\n", to: descriptionPath)
+  public func write(_ description: TrainingDescription) throws(TrainingError) {
+    try write(RunJSON.text(description, isPretty: true) + "\n", to: descriptionPath)
   }
 
   /// Writes a text that appears whole or not at all.

@@ -1,5 +1,6 @@
 public import ExpertParallel
 internal import MoE
+internal import MoERun
 
 /// Where experts were placed after a step.
 public struct Rebalancing: Sendable {
@@ -28,10 +29,9 @@ struct ExpertLoads {
   private(set) var rows: [Int: [Int]] = [:]
 
   /// Choices count before any is dropped: what a capacity leaves of them is not known by expert.
-  mutating func add(_ metrics: StepMetrics) {
+  mutating func add(_ metrics: StepRecord) {
     for layer in metrics.layers {
-      let load = layer.load.map(Int.init)
-      rows[layer.layer] = rows[layer.layer].map { zip($0, load).map(+) } ?? load
+      rows[layer.layer] = rows[layer.layer].map { zip($0, layer.load).map(+) } ?? layer.load
     }
   }
 }

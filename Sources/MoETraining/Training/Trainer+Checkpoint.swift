@@ -2,10 +2,12 @@ internal import ExpertParallel
 internal import Foundation
 public import MoE
 internal import MoECheckpoints
+internal import MoERun
 
 extension LanguageModel {
   /// The model of a run, as its seed makes it.
-  convenience init(_ description: RunDescription, over ranks: Ranks? = nil, execution: Execution) throws {
+  convenience init(_ description: TrainingDescription, over ranks: Ranks? = nil, execution: Execution) throws
+  {
     let training = description.training
     try training.validate()
     try self.init(
@@ -42,8 +44,8 @@ extension Trainer {
           TrainingCheckpoint(model, optimizer), step: step,
           metadata: [
             "format": "pt", "step": "\(step)", "seed": "\(description.seed)",
-            "model": RunDescription.json(description.model),
-            "training": RunDescription.json(description.training),
+            "model": RunJSON.text(description.model),
+            "training": RunJSON.text(description.training),
           ], over: ranks, damaged: damaged)
       }
     }
@@ -68,7 +70,7 @@ extension Trainer {
   private func restore(over ranks: CheckpointRanks) throws {
     guard let found = try folder.checkpoints.find(over: ranks) else { return }
     for (key, expected) in [
-      ("model", RunDescription.json(description.model)), ("seed", "\(description.seed)"),
+      ("model", RunJSON.text(description.model)), ("seed", "\(description.seed)"),
     ] where found.content.metadata[key] != expected {
       throw CheckpointError(
         found.content.path,

@@ -1,5 +1,6 @@
 internal import Foundation
 internal import MoE
+internal import MoERun
 
 /// How a run ended.
 public enum RunEnd: Sendable, Equatable {
@@ -18,7 +19,7 @@ extension Trainer {
   ///   - reportBalance: told where experts were placed, where ``Ranks/rebalancing`` asks for that; on the first rank alone.
   /// - Throws: what a step, a validation or a checkpoint throws; checkpoints stay whole.
   public func run(
-    shouldStop: () -> Bool = { false }, report: (StepMetrics) -> Void = { _ in },
+    shouldStop: () -> Bool = { false }, report: (StepRecord) -> Void = { _ in },
     reportBalance: (Rebalancing) -> Void = { _ in }
   ) throws -> RunEnd {
     let training = description.training
@@ -74,7 +75,7 @@ extension Trainer {
       return validation
     }
     try onFirst("the routes of the validation") {
-      try folder.write(RunDescription.json(validation.routing) + "\n", to: folder.routingPath)
+      try folder.write(RunJSON.text(validation.routing) + "\n", to: folder.routingPath)
     }
     return validation.loss
   }

@@ -1,6 +1,7 @@
 internal import ExpertParallel
 internal import Foundation
 public import MoE
+public import MoERun
 
 /// A model on its way: the parameters, the optimizer's memory and the step they belong to.
 ///
@@ -8,7 +9,7 @@ public import MoE
 /// was interrupted and resumed ends with the same bits.
 public final class Trainer {
   /// What is trained, on what and how.
-  public private(set) var description: RunDescription
+  public private(set) var description: TrainingDescription
   /// The model; another one after experts have been placed anew.
   public internal(set) var model: LanguageModel
   /// The text it is judged by.
@@ -38,7 +39,7 @@ public final class Trainer {
   /// - Throws: ``TrainingError``, `MoEError` or `CheckpointError` naming what cannot be honoured; with ranks
   ///   `CommunicationError`, and ``SharedFailure`` for what all of them throw alike.
   public init(
-    _ description: RunDescription, corpus: TextCorpus, folder: RunFolder, resumes: Bool,
+    _ description: TrainingDescription, corpus: TextCorpus, folder: RunFolder, resumes: Bool,
     over ranks: Ranks? = nil, execution: Execution
   ) throws {
     let training = description.training
@@ -75,7 +76,7 @@ public final class Trainer {
   ///
   /// - Throws: ``TrainingError/diverged(step:_:checkpoint:)`` where a loss or a gradient is not finite; the
   ///   parameters are as they were then.
-  public func trainStep() throws -> StepMetrics {
+  public func trainStep() throws -> StepRecord {
     let number = step + 1
     let training = description.training
     var clock = StageClock()
@@ -101,26 +102,27 @@ public final class Trainer {
       model.parametersChanged(after: outcome)
     }
     step = number
-    return metrics(outcome, norm, rate, clock)
+    return record(outcome, norm, rate, clock)
   }
 
-  private func metrics(
+  private func record(
     _ outcome: StepOutcome, _ norm: GradientNorm, _ rate: Double, _ clock: StageClock
-  ) -> StepMetrics {
+  ) -> StepRecord {
     let tokens = description.training.batchSize * description.model.contextLength
     let seconds = clock.total
     var stages: [String: Double] = [:]
     for part in [clock.seconds, outcome.stageSeconds] {
       for (stage, seconds) in part { stages[stage.rawValue, default: 0] += seconds }
     }
-    return StepMetrics(
+    return StepRecord(
       step: step, tokens: step * tokens, loss: outcome.loss, auxiliaryLoss: outcome.auxiliaryLoss,
-      learningRate: rate, gradientNorm: norm, seconds: seconds, tokensPerSecond: Double(tokens) / seconds,
+      learningRate: rate, gradientNorm: .init(all: norm.all, expert: norm.expert, other: norm.other),
+      seconds: seconds, tokensPerSecond: Double(tokens) / seconds,
       stages: stages,
       layers: outcome.layers.map {
         .init(
-          layer: $0.layer, load: $0.load, dropped: $0.dropped, entropy: ExpertLoad.entropy($0.load),
-          balanceLoss: $0.balanceLoss, zLoss: $0.zLoss)
+          layer: $0.layer, load: $0.load.map(Int.init), dropped: $0.dropped,
+          entropy: ExpertLoad.entropy($0.load.map(Int.init)), balanceLoss: $0.balanceLoss, zLoss: $0.zLoss)
       })
   }
 

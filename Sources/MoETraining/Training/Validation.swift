@@ -1,4 +1,5 @@
 internal import MoE
+internal import MoERun
 
 /// A model's losses on the held-out sequences, and which expert each byte of them went to.
 struct Validation {
@@ -13,7 +14,7 @@ struct Validation {
     let blocks = model.configuration.blocks.enumerated().filter { $0.element.isMoE }
     var routing = RoutingMap(
       step: step, layers: blocks.map(\.offset), experts: blocks.map(\.element.expertCount),
-      labels: heldOut.labels)
+      labels: heldOut.labels, classes: ByteClass.allCases.map(\.rawValue))
     var sum = 0.0
     for first in stride(from: 0, to: heldOut.count, by: batchSize) {
       let sequences = first..<min(first + batchSize, heldOut.count)
@@ -35,50 +36,14 @@ struct Validation {
   }
 }
 
-/// Which bytes of held-out text go to which expert: `routing.json`.
-struct RoutingMap: Codable, Sendable {
-  /// A sequence, byte by byte.
-  struct Sample: Codable, Sendable {
-    var label: String
-    var bytes: [UInt8]
-    /// Of each layer: the first choice of each byte, −1 where it was dropped.
-    var experts: [[Int32]]
-    /// Nats of each byte, as it was foretold from those before it.
-    var loss: [Float]
-  }
-
-  /// The version of the file.
-  var format = 1
-  var step: Int
-  var layers: [Int]
-  var experts: [Int]
-  var labels: [String]
-  var classes = ByteClass.allCases.map(\.rawValue)
-  /// Of each layer, of each expert: bytes of each label.
-  var byLabel: [[[Int]]]
-  /// Of each layer, of each expert: bytes of each class.
-  var byClass: [[[Int]]]
-  /// The first sequence of each label.
-  var samples: [Sample] = []
-
-  enum CodingKeys: String, CodingKey {
-    case format, step, layers, experts, labels, classes, samples
-    case byLabel = "by_label"
-    case byClass = "by_class"
-  }
-
-  init(step: Int, layers: [Int], experts: [Int], labels: [String]) {
-    self.step = step
-    self.layers = layers
-    self.experts = experts
-    self.labels = labels
-    byLabel = experts.map { Array(repeating: Array(repeating: 0, count: labels.count), count: $0) }
-    byClass = experts.map {
-      Array(repeating: Array(repeating: 0, count: ByteClass.allCases.count), count: $0)
-    }
-  }
-
-  /// Counts a sequence.
+extension RoutingMap {
+  /// Counts the first choices of a sequence, and keeps the sequence where it is the first of its label.
+  ///
+  /// - Parameters:
+  ///   - bytes: `[S]`, the sequence.
+  ///   - label: the index of its label.
+  ///   - losses: `[S]`, the cross-entropy of the byte after each, in nats.
+  ///   - choices: `[layers][S]`, the expert that each byte chose first; negative where the choice was dropped.
   mutating func add(_ bytes: [UInt8], label: Int, losses: [Float], choices: [[Int32]]) {
     let classes = bytes.map { ByteClass.allCases.firstIndex(of: ByteClass($0))! }
     for (layer, experts) in choices.enumerated() {
@@ -87,13 +52,12 @@ struct RoutingMap: Codable, Sendable {
         byClass[layer][Int(expert)][classes[byte]] += 1
       }
     }
-    // A byte's loss is that of the position before it, so the first has none and is left out.
+    // losses[i] is the loss of byte i + 1, so the first byte has none and is left out.
     if bytes.count > 1, !samples.contains(where: { $0.label == labels[label] }) {
       samples.append(
         Sample(
-          label: labels[label], bytes: Array(bytes.dropFirst()),
-          experts: choices.map { Array($0.dropFirst()) },
-          loss: Array(losses.dropLast())))
+          label: labels[label], bytes: bytes.dropFirst().map(Int.init),
+          experts: choices.map { $0.dropFirst().map(Int.init) }, loss: Array(losses.dropLast())))
     }
   }
 }

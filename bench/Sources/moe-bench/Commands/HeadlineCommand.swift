@@ -1,6 +1,7 @@
 import ArgumentParser
 import Foundation
 import MoEReport
+import MoERun
 
 /// `moe-bench headline`
 struct HeadlineCommand: ParsableCommand {

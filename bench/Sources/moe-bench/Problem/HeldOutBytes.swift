@@ -1,3 +1,4 @@
+import MoERun
 import MoETraining
 
 /// How often each byte occurs in the text that a run holds out, by label.

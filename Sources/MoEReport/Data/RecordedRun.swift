@@ -1,21 +1,24 @@
-import Foundation
+internal import Foundation
+public import MoERun
 
-/// A training run's folder, read and validated.
-public struct RunFolder {
+/// The files of a training run's folder, read and checked.
+public struct RecordedRun {
   /// The folder, as it was named.
   public let path: String
   /// The folder's last component.
   public let name: String
-  /// What had to be left out, in sentences.
+  /// Sentences about what was left out.
   public internal(set) var notes: [String]
 
-  let description: RunDescription
-  /// All of `run.json`, by path.
+  /// `run.json`.
+  let description: ReadDescription
+  /// All values of `run.json`, by path.
   package let settings: [(path: String, value: String)]
+  /// The steps in order; at least one.
   package let steps: [StepRecord]
-  /// Absent until the first validation.
-  package let routing: RoutingFile?
-  /// Text that the model wrote at the end of training.
+  /// The routes of the newest validation; nil before the first.
+  package let routing: RoutingMap?
+  /// Text that the model wrote at the end of training; nil before the end.
   package let sample: String?
 
   /// Reads `run.json`, `metrics.jsonl` and, where they are, `routing.json` and `sample.txt`; nothing else.
@@ -32,24 +35,24 @@ public struct RunFolder {
     if !isFolder.boolValue { throw RunError(path, "this is a file, expected the folder of a run") }
 
     func file(_ name: String) -> String { path.hasSuffix("/") ? path + name : "\(path)/\(name)" }
-    let run = try Self.contents(of: file("run.json"))
-    description = try decode(RunDescription.self, from: run, path: file("run.json"))
-    if let complaint = description.complaint { throw RunError(file("run.json"), complaint) }
-    settings = try decode(JSONSetting.self, from: run, path: file("run.json")).flattened()
+    let run = try Self.contents(of: file(RunFiles.description))
+    description = try RunJSON.decode(ReadDescription.self, from: run, path: file(RunFiles.description))
+    if let complaint = description.complaint { throw RunError(file(RunFiles.description), complaint) }
+    settings = try RunJSON.decode(JSONSetting.self, from: run, path: file(RunFiles.description)).flattened()
 
-    let metrics = try MetricsFile(Self.contents(of: file("metrics.jsonl")), path: file("metrics.jsonl"))
+    let metrics = try MetricsLog(Self.contents(of: file(RunFiles.metrics)), path: file(RunFiles.metrics))
     (steps, notes) = (metrics.steps, metrics.notes)
 
-    if FileManager.default.fileExists(atPath: file("routing.json")) {
-      let contents = try Self.contents(of: file("routing.json"))
-      let routing = try decode(RoutingFile.self, from: contents, path: file("routing.json"))
-      if let complaint = routing.complaint { throw RunError(file("routing.json"), complaint) }
+    if FileManager.default.fileExists(atPath: file(RunFiles.routing)) {
+      let contents = try Self.contents(of: file(RunFiles.routing))
+      let routing = try RunJSON.decode(RoutingMap.self, from: contents, path: file(RunFiles.routing))
+      if let complaint = routing.complaint { throw RunError(file(RunFiles.routing), complaint) }
       self.routing = routing
     } else {
       routing = nil
     }
-    if FileManager.default.fileExists(atPath: file("sample.txt")) {
-      sample = String(decoding: try Self.contents(of: file("sample.txt")), as: UTF8.self)
+    if FileManager.default.fileExists(atPath: file(RunFiles.sample)) {
+      sample = String(decoding: try Self.contents(of: file(RunFiles.sample)), as: UTF8.self)
     } else {
       sample = nil
     }

@@ -1,44 +1,11 @@
-/// `routing.json`: which bytes of held-out text went to which expert.
-package struct RoutingFile: Decodable {
-  /// A passage of held-out text.
-  struct Sample: Decodable {
-    var label: String
-    var bytes: [Int]
-    /// [layer][byte], the expert chosen first; −1 where it was dropped or masked.
-    var experts: [[Int]]
-    /// [byte], nats.
-    var loss: [Double]
-  }
+internal import MoERun
 
-  /// The version of the file; nil in files of version 1 that do not name it.
-  var format: Int?
-  var step: Int
-  /// The MoE layers' indices in the model, and E of each.
-  var layers: [Int]
-  var experts: [Int]
-  package var labels: [String]
-  var classes: [String]
-  /// [layer][expert][label] and [layer][expert][class], counts of bytes.
-  var byLabel: [[[Int]]]
-  var byClass: [[[Int]]]
-  var samples: [Sample]
-
-  enum CodingKeys: String, CodingKey {
-    case format, step, layers, experts, labels, classes, samples
-    case byLabel = "by_label"
-    case byClass = "by_class"
-  }
-
-  /// The version that is known here.
-  private static let knownFormat = 1
+extension RoutingMap {
   /// The most bytes that a count may be: sums of counts stay within an `Int`.
   private static let largestCount = 1 << 40
 
-  /// The complaint about lengths that do not agree or values that cannot be, if any.
+  /// The complaint about lengths that do not agree or values out of range; nil where there is none.
   var complaint: String? {
-    if let format, format != Self.knownFormat {
-      return "“format” is \(format), expected \(Self.knownFormat): another version of the program wrote it"
-    }
     if experts.count != layers.count {
       return "“experts” has \(experts.count) numbers, expected one for each of \(layers.count) layers"
     }
@@ -74,7 +41,7 @@ package struct RoutingFile: Decodable {
   }
 }
 
-extension RoutingFile.Sample {
+extension RoutingMap.Sample {
   fileprivate func complaint(experts counts: [Int]) -> String? {
     if experts.count != counts.count { return "has \(experts.count) layers, expected \(counts.count)" }
     for (layer, chosen) in experts.enumerated() {

@@ -1,8 +1,7 @@
 public import MoE
+public import MoERun
 
-extension RunDescription {
-  /// The version of `run.json` that this program writes and reads.
-  static let knownFormat = 1
+extension TrainingDescription {
   /// The most bytes of a step: a batch has fewer rows than this.
   private static let largestStep = 1 << 31
 
@@ -10,10 +9,6 @@ extension RunDescription {
   ///
   /// - Throws: `MoEError.invalidConfiguration` naming the value, and the expected one.
   public func validate() throws(MoEError) {
-    guard format == Self.knownFormat else {
-      throw .invalidConfiguration(
-        "“format” is \(format), expected \(Self.knownFormat): another version of the program wrote it")
-    }
     try model.validate()
     try training.validate()
     _ = try product(
