@@ -6,7 +6,7 @@ extension Ranks {
 
   /// Does something on the first rank alone, such as writing a file, while the others wait. A collective.
   ///
-  /// - Throws: ``SharedFailure`` with what `body` throws, on all ranks.
+  /// - Throws: `SharedFailure` with what `body` throws, on all ranks.
   func onFirst(_ step: String, _ body: () throws -> Void) throws {
     var failure: (any Error)?
     if isFirst { do { try body() } catch { failure = error } }

@@ -36,8 +36,9 @@ public final class Trainer {
   ///   - folder: where it lives; claimed for this process.
   ///   - resumes: whether to go on from what the folder holds.
   ///   - ranks: those that train together; nil for this one alone.
+  ///   - execution: the instruction set and threads.
   /// - Throws: ``TrainingError``, `MoEError` or `CheckpointError` naming what cannot be honoured; with ranks
-  ///   `CommunicationError`, and ``SharedFailure`` for what all of them throw alike.
+  ///   `CommunicationError`, and `SharedFailure` for what all of them throw alike.
   public init(
     _ description: TrainingDescription, corpus: TextCorpus, folder: RunFolder, resumes: Bool,
     over ranks: Ranks? = nil, execution: Execution
