@@ -1,6 +1,6 @@
 package import MoECheckpoints
 
-/// What `manifest.json` says of a checkpoint in several files: which there are, and which tensor is in which.
+/// The content of `manifest.json`: the files of a checkpoint of several ranks, and the file of each tensor.
 package struct CheckpointManifest: Equatable, Sendable {
   /// A tensor and the file it is in.
   package struct Tensor: Equatable, Sendable {
@@ -13,23 +13,23 @@ package struct CheckpointManifest: Equatable, Sendable {
     package init(shape: [Int], file: Int) { (self.shape, self.file) = (shape, file) }
   }
 
-  /// The version of the form.
+  /// The version of the manifest that is written and read.
   static let format = 1
-  /// The longest manifest accepted.
+  /// The largest number of bytes of a manifest that is read.
   static let limit = 1 << 30
-  /// Its name in the folder.
+  /// The name of the file in its folder.
   package static let name = "manifest.json"
 
   /// The step of the run.
   package var step: Int
-  /// What the checkpoint says of its run.
+  /// The metadata: strings about the run, by key.
   package var metadata: NamedValues<String>
   /// The files in order of the ranks that wrote them.
   package var files: [FileDigest]
   /// The tensors by name.
   package var tensors: NamedValues<Tensor>
 
-  /// Collects them.
+  /// Describes a checkpoint by its step, metadata, files and tensors.
   package init(
     step: Int, metadata: NamedValues<String>, files: [FileDigest], tensors: NamedValues<Tensor>
   ) {
@@ -39,7 +39,7 @@ package struct CheckpointManifest: Equatable, Sendable {
     self.tensors = tensors
   }
 
-  /// The name of the file that a rank writes.
+  /// Returns the name of the file that a rank writes.
   package static func fileName(rank: Int, of count: Int) -> String {
     func five(_ number: Int) -> String {
       let digits = String(number)
@@ -48,17 +48,17 @@ package struct CheckpointManifest: Equatable, Sendable {
     return "rank-\(five(rank))-of-\(five(count)).safetensors"
   }
 
-  /// The name of a file.
+  /// Returns the name of a file.
   package func fileName(_ file: Int) -> String { Self.fileName(rank: file, of: files.count) }
 
-  /// The names of the tensors in each file, sorted.
+  /// Returns the names of the tensors in each file, sorted.
   func namesByFile() -> [[String]] {
     var names = [[String]](repeating: [], count: files.count)
     for (name, tensor) in tensors { names[tensor.file].append(name) }
     return names.map { $0.sorted() }
   }
 
-  /// The text of the file: the same for the same content, a line a file and a tensor.
+  /// The text of the file, with one line per file and per tensor. There is one text for each content.
   package var json: String {
     let files = files.enumerated().map { index, file in
       let (name, hash) = (jsonString(fileName(index)), file.hexadecimal)
