@@ -102,7 +102,8 @@ extension Communicator {
   /// - Parameter facts: this rank's facts, each name once. No name or value has a zero byte.
   /// - Throws: ``Disagreement`` on all ranks where a fact differs or some rank lacks it; `CommunicationError`.
   public func requireAgreement(on facts: [SharedFact]) throws {
-    let bytes = facts.flatMap { fact in Array(fact.name.utf8) + [0] + Array(fact.value.utf8) + [0] }
+    var bytes: [UInt8] = []
+    for text in facts.flatMap({ [$0.name, $0.value] }) { bytes += Array(text.utf8) + [0] }
     let lists = try allGatherLists(bytes, during: "the comparison of what ranks were asked for")
     let all = lists.map { list in
       let texts = list.split(separator: 0, omittingEmptySubsequences: false).dropLast().map {
