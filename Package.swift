@@ -155,7 +155,7 @@ let package = Package(
       swiftSettings: swiftSettings),
     .executableTarget(
       name: "moe-fuzz",
-      dependencies: ["MoECheckpoints", "MoECore", "MoEPlan", "MoEReport", "MoERun", "MoETraining"],
+      dependencies: ["MoE", "MoECheckpoints", "MoECore", "MoEPlan", "MoEReport", "MoERun", "MoETraining"],
       path: "Tests/Fuzz", swiftSettings: swiftSettings),
   ],
   cLanguageStandard: .gnu17

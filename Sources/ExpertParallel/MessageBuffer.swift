@@ -1,3 +1,5 @@
+internal import MoE
+
 /// Memory that is sent from and received into, aligned to a cache line.
 ///
 /// A request retains its buffers until it has completed. Until then the caller must not write to a buffer that is being
@@ -58,4 +60,9 @@
 
   /// The content as floats, valid as long as the buffer lives.
   var floats: UnsafeMutablePointer<Float> { unsafe base.assumingMemoryBound(to: Float.self) }
+
+  /// The content as floats, which the view keeps alive.
+  var view: MemoryView<Float> {
+    unsafe MemoryView(floats, count: byteCount / MemoryLayout<Float>.stride, of: self)
+  }
 }

@@ -47,117 +47,159 @@ extension RouterNoise {
   fileprivate var cFirstToken: UInt64 { UInt64(bitPattern: Int64(firstToken)) }
 }
 
-extension Kernels {
-  /// What the router chooses from.
-  @unsafe enum RouterInput {
-    /// Tokens [T, D].
-    case tokens(UnsafePointer<Float>, PackedRouter)
+/// The tokens or logits that a router chooses from, and the rule that it follows.
+struct RouterInput {
+  /// Where logits come from.
+  enum Source {
+    /// Tokens [T, D] times the router's weights.
+    case tokens(MemoryView<Float>, PackedRouter)
     /// Logits [T, E].
-    case logits(UnsafePointer<Float>)
-
-    fileprivate func fill(_ input: inout moe_router_input) {
-      switch unsafe self {
-      case .tokens(let tokens, let router):
-        unsafe input.x = tokens
-        unsafe input.D = Int64(router.hiddenSize)
-        unsafe input.panels = unsafe UnsafePointer(router.panels.floats)
-        unsafe input.bias = unsafe UnsafePointer(router.bias?.floats)
-      case .logits(let logits):
-        unsafe input.logits = logits
-      }
-    }
+    case logits(MemoryView<Float>)
   }
 
-  /// Routes T tokens into the workspace's `expertIDs` [T, K], `expertWeights` [T, K], `margins` [T],
-  /// `logSumExp` [T] and `counts` (counts, first choices and probability sums, each [E]), with its noise if it has any.
-  static func route(
-    _ input: RouterInput, tokenCount: Int, expertCount: Int, expertsPerToken: Int, policy: RoutingPolicy,
-    selectionBias: Memory?, mask: [Bool]?, isRecorded: Bool = false, execution: Execution,
-    workspace: inout Workspace
-  ) throws(MoEError) {
-    let choices = tokenCount * expertsPerToken
-    let counts = unsafe try workspace.counts.reserve(3 * expertCount, of: Int64.self)
-    var output = unsafe moe_router_output()
-    unsafe output.expert_ids = try workspace.routing.expertIDs.reserve(choices, of: Int32.self)
-    unsafe output.weights = try workspace.routing.expertWeights.reserve(choices, of: Float.self)
-    unsafe output.margins = try workspace.margins.reserve(tokenCount, of: Float.self)
-    unsafe output.logsumexp = try workspace.logSumExp.reserve(tokenCount, of: Float.self)
-    if isRecorded {
-      unsafe output.logits = try workspace.routing.logits.reserve(tokenCount * expertCount, of: Float.self)
-    }
-    unsafe output.counts = counts
-    unsafe output.first_counts = counts + expertCount
-    unsafe output.probability_sums = counts + 2 * expertCount
-    var maskBytes: UnsafeMutablePointer<UInt8>?
-    if let mask {
-      let bytes = unsafe try workspace.mask.reserve(tokenCount, of: UInt8.self)
-      for token in 0..<tokenCount { unsafe bytes[token] = mask[token] ? 1 : 0 }
-      unsafe maskBytes = bytes
-    }
-    var input = unsafe input
-    if let noise = workspace.routing.noise, noise.inputJitter > 0,
-      case .tokens(let tokens, let router) = unsafe input
-    {
-      let count = tokenCount * router.hiddenSize
-      let jittered = unsafe try workspace.jitteredTokens.reserve(count, of: Float.self)
-      unsafe jitter(
-        tokens, tokenCount: tokenCount, hiddenSize: router.hiddenSize, noise: noise, into: jittered,
-        adding: false, execution: execution)
-      unsafe input = .tokens(jittered, router)
-    }
-    var tokens = unsafe moe_router_input()
-    (unsafe tokens.T, unsafe tokens.E, unsafe tokens.K) = (
-      Int64(tokenCount), Int64(expertCount), Int64(expertsPerToken)
-    )
-    unsafe tokens.selection_bias = unsafe UnsafePointer(selectionBias?.floats)
-    unsafe tokens.mask = unsafe UnsafePointer(maskBytes)
-    unsafe input.fill(&tokens)
-    let bad = unsafe try run(
-      tokens, output: &output, rule: policy.cRule(workspace.routing.noise), execution: execution,
-      scratch: &workspace.kernel)
-    if bad >= 0 { throw .notFinite(what: "the router logit", token: bad) }
+  let source: Source
+  let tokenCount: Int
+  let expertCount: Int
+  let expertsPerToken: Int
+  let policy: RoutingPolicy
+  let selectionBias: Memory?
+  let noise: RouterNoise?
+
+  /// Tokens [T, D], which `router` routes by its own rule.
+  init(_ tokens: MemoryView<Float>, _ router: PackedRouter, noise: RouterNoise?) {
+    source = .tokens(tokens, router)
+    tokenCount = tokens.count / router.hiddenSize
+    expertCount = router.expertCount
+    expertsPerToken = router.expertsPerToken
+    policy = router.policy
+    selectionBias = router.selectionBias
+    self.noise = noise
   }
 
-  /// The gate of a dense branch: σ(x·w) as [T, 1], or softmax(x·W + b) as [T, 2].
-  static func routeBranchGate(
-    _ tokens: UnsafePointer<Float>, tokenCount: Int, gate: PackedRouter, isRecorded: Bool = false,
-    execution: Execution, workspace: inout Workspace
-  ) throws(MoEError) -> UnsafePointer<Float> {
-    let columns = gate.expertCount
-    var output = unsafe moe_router_output()
-    unsafe output.expert_ids = try workspace.routing.branchIDs.reserve(tokenCount * columns, of: Int32.self)
-    unsafe output.weights = try workspace.routing.branchWeights.reserve(tokenCount * columns, of: Float.self)
-    if isRecorded {
-      unsafe output.logits = try workspace.routing.branchLogits.reserve(tokenCount * columns, of: Float.self)
-    }
-    unsafe output.scores = try workspace.routing.branchGate.reserve(tokenCount * columns, of: Float.self)
+  /// Logits [T, E].
+  init(
+    logits: Matrix, expertsPerToken: Int, policy: RoutingPolicy, selectionBias: Memory?, noise: RouterNoise?
+  ) {
+    source = .logits(MemoryView(logits))
+    tokenCount = logits.rows
+    expertCount = logits.columns
+    self.expertsPerToken = expertsPerToken
+    self.policy = policy
+    self.selectionBias = selectionBias
+    self.noise = noise
+  }
+}
+
+extension RouterInput {
+  /// The input as the kernel takes it; valid as long as its memory is.
+  fileprivate func cValue(mask: MemoryView<UInt8>?) -> moe_router_input {
     var input = unsafe moe_router_input()
-    (unsafe input.T, unsafe input.E, unsafe input.K) = (Int64(tokenCount), Int64(columns), Int64(columns))
-    unsafe RouterInput.tokens(tokens, gate).fill(&input)
+    unsafe input.T = Int64(tokenCount)
+    unsafe input.E = Int64(expertCount)
+    unsafe input.K = Int64(expertsPerToken)
+    unsafe input.selection_bias = UnsafePointer(selectionBias?.floats)
+    unsafe input.mask = UnsafePointer(mask?.base)
+    switch source {
+    case .tokens(let tokens, let router):
+      unsafe input.x = UnsafePointer(tokens.base)
+      unsafe input.D = Int64(router.hiddenSize)
+      unsafe input.panels = UnsafePointer(router.panels.floats)
+      unsafe input.bias = UnsafePointer(router.bias?.floats)
+    case .logits(let logits):
+      unsafe input.logits = UnsafePointer(logits.base)
+    }
+    return unsafe input
+  }
+}
+
+extension Kernels {
+  /// Routes T tokens.
+  ///
+  /// - Parameters:
+  ///   - mask: one value per token, false for padding.
+  ///   - isRecorded: whether logits are kept for a backward pass.
+  static func route(
+    _ input: RouterInput, mask: [Bool]?, isRecorded: Bool, execution: Execution,
+    results: inout RouterScratch, scratch: inout CallScratch
+  ) throws(MoEError) -> Routes {
+    let experts = input.expertCount
+    let choices = try reserveChoices(input, isRecorded: isRecorded, in: &results)
+    let margins = try results.margins.reserve(input.tokenCount, of: Float.self)
+    let logSumExp = try results.logSumExp.reserve(input.tokenCount, of: Float.self)
+    let sums = try results.sums.reserve(3 * experts, of: Int64.self)
+    var output = unsafe moe_router_output()
+    unsafe output.margins = margins.base
+    unsafe output.logsumexp = logSumExp.base
+    unsafe output.counts = sums.base
+    unsafe output.first_counts = sums.base + experts
+    unsafe output.probability_sums = sums.base + 2 * experts
     let bad = unsafe try run(
-      input, output: &output, rule: gate.policy.cRule, execution: execution, scratch: &workspace.kernel)
+      input, mask: mask, choices, &output, execution: execution, scratch: &scratch)
+    if bad >= 0 { throw .notFinite(what: "the router logit", token: bad) }
+    return Routes(choices: choices, margins: margins, logSumExp: logSumExp, sums: sums)
+  }
+
+  /// Computes the gate of a dense branch: σ(x·w) as [T, 1], or softmax(x·W + b) as [T, 2].
+  static func gate(
+    _ input: RouterInput, isRecorded: Bool, execution: Execution, results: inout RouterScratch,
+    scratch: inout CallScratch
+  ) throws(MoEError) -> BranchGates {
+    let choices = try reserveChoices(input, isRecorded: isRecorded, in: &results)
+    let values = try results.scores.reserve(input.tokenCount * input.expertCount, of: Float.self)
+    var output = unsafe moe_router_output()
+    unsafe output.scores = values.base
+    let bad = unsafe try run(
+      input, mask: nil, choices, &output, execution: execution, scratch: &scratch)
     if bad >= 0 { throw .notFinite(what: "the dense branch's gate logit", token: bad) }
-    return unsafe UnsafePointer(output.scores)
+    return BranchGates(choices: choices, values: values)
   }
 
-  /// - Returns: the first token that could not be routed, or −1.
+  /// Room for the choices of a router.
+  private static func reserveChoices(
+    _ input: RouterInput, isRecorded: Bool, in results: inout RouterScratch
+  ) throws(MoEError) -> RouterChoices {
+    let count = input.tokenCount * input.expertsPerToken
+    return RouterChoices(
+      tokenCount: input.tokenCount, expertCount: input.expertCount, expertsPerToken: input.expertsPerToken,
+      expertIDs: try results.expertIDs.reserve(count, of: Int32.self),
+      weights: try results.weights.reserve(count, of: Float.self),
+      logits: isRecorded
+        ? try results.logits.reserve(input.tokenCount * input.expertCount, of: Float.self) : nil,
+      noise: input.noise)
+  }
+
+  /// Writes choices and what else `output` points to.
+  ///
+  /// - Returns: the first token that cannot be routed; −1 where there is none.
   private static func run(
-    _ input: moe_router_input, output: inout moe_router_output, rule: moe_router_rule, execution: Execution,
-    scratch: inout Scratch
+    _ input: RouterInput, mask: [Bool]?, _ choices: RouterChoices, _ output: inout moe_router_output,
+    execution: Execution, scratch: inout CallScratch
   ) throws(MoEError) -> Int {
-    var (rule, input) = unsafe (rule, input)
-    let kernelScratch = unsafe try scratch.reserve(
-      bytes: moe_router_scratch_bytes(execution.cValue, input.E))
-    return unsafe Int(moe_router(execution.cValue, &rule, &input, &output, kernelScratch))
+    unsafe output.expert_ids = choices.expertIDs.base
+    unsafe output.weights = choices.weights.base
+    unsafe output.logits = choices.logits?.base
+    var rule = input.policy.cRule(input.noise)
+    var maskBytes: MemoryView<UInt8>?
+    if let mask {
+      let bytes = try scratch.mask.reserve(input.tokenCount, of: UInt8.self)
+      for (token, isRouted) in mask.enumerated() { bytes[token] = isRouted ? 1 : 0 }
+      maskBytes = bytes
+    }
+    let kernel = try scratch.kernel.reserve(
+      bytes: moe_router_scratch_bytes(execution.cValue, Int64(input.expertCount)))
+    var cInput = unsafe input.cValue(mask: maskBytes)
+    return unsafe Int(moe_router(execution.cValue, &rule, &cInput, &output, kernel.base))
   }
 
-  /// The router's copy of tokens [T, D], each column times its noise; or that added to `output`.
+  /// Multiplies each column of tokens [T, D] by its noise: the router's copy of its input in training.
+  ///
+  /// - Parameter adding: whether the products are added to `output`.
   static func jitter(
-    _ tokens: UnsafePointer<Float>, tokenCount: Int, hiddenSize: Int, noise: RouterNoise,
-    into output: UnsafeMutablePointer<Float>, adding: Bool, execution: Execution
+    _ tokens: MemoryView<Float>, hiddenSize: Int, noise: RouterNoise, into output: MemoryView<Float>,
+    adding: Bool, execution: Execution
   ) {
     unsafe moe_router_jitter(
-      execution.cValue, tokens, Int64(tokenCount), Int64(hiddenSize), noise.seed, noise.cFirstToken,
-      noise.inputJitter, adding, output)
+      execution.cValue, tokens.base, Int64(tokens.count / hiddenSize), Int64(hiddenSize), noise.seed,
+      noise.cFirstToken, noise.inputJitter, adding, output.base)
   }
 }

@@ -1,4 +1,5 @@
-/// The Swift face of the C kernels, one file a kernel: conversions, scratch and the call, nothing else.
+/// The Swift face of the C kernels, one file for each kernel: conversions, scratch and the call, nothing else.
 ///
-/// These files and `Memory` are where the module is `unsafe`; shapes were checked by the layer that calls.
+/// The callers have checked all shapes. Besides these files, those of ``Memory``, ``MemoryView``, panels and the
+/// threads of ``Parallel`` are `unsafe`, and no stage of a pass is.
 package enum Kernels {}

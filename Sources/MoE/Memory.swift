@@ -3,8 +3,12 @@ package import MoECore
 
 /// Memory of the kernels' alignment, in large pages where the system has them.
 ///
-/// `@unchecked Sendable`: packed weights are written before they are shared, and a workspace, which is not
-/// copyable, is the one owner of its scratch.
+/// `@unchecked Sendable`: the compiler does not check who writes these bytes. These owners do, and no others write:
+/// - ``PackedExperts`` and ``PackedRouter`` write parameters while they are made. Later only the one task that trains
+///   a layer writes them (its optimizer, ``MoELayer/narrow(into:execution:)`` and ``MoELayer/selectionBias``), and only
+///   between passes of the layers that share them.
+/// - ``Workspace`` and ``Recording`` own the memory of their passes. They are not copyable, so one task writes at a time.
+/// - ``MoEGradients`` and ``Parameter`` own sums of gradients. They are not `Sendable`.
 @safe package final class Memory: @unchecked Sendable {
   package let base: UnsafeMutableRawPointer
   package let byteCount: Int
@@ -45,24 +49,27 @@ extension Memory {
 }
 
 /// Memory that grows when more is asked for than ever before and is otherwise reused.
-@safe package struct Scratch {
+///
+/// Scratch owns memory and means nothing: a stage that writes to it returns a view of what it wrote, and the stage
+/// that reads takes that view. The next stage that reserves from the same scratch overwrites it.
+package struct Scratch {
   private var memory: Memory?
 
   package init() {}
 
-  /// At least `count` elements, without a defined content.
+  /// `count` elements without a defined content.
   package mutating func reserve<Element: BitwiseCopyable>(
     _ count: Int, of type: Element.Type
-  ) throws(MoEError) -> UnsafeMutablePointer<Element> {
-    unsafe try reserve(bytes: count * MemoryLayout<Element>.stride).assumingMemoryBound(to: type)
+  ) throws(MoEError) -> MemoryView<Element> {
+    MemoryView(try reserve(bytes: count * MemoryLayout<Element>.stride), count: count)
   }
 
-  /// At least `bytes` bytes, without a defined content.
-  package mutating func reserve(bytes: Int) throws(MoEError) -> UnsafeMutableRawPointer {
-    if let memory, memory.byteCount >= bytes { return unsafe memory.base }
+  /// At least `bytes` bytes without a defined content.
+  package mutating func reserve(bytes: Int) throws(MoEError) -> Memory {
+    if let memory, memory.byteCount >= bytes { return memory }
     memory = nil
     let grown = try Memory(byteCount: bytes)
     memory = grown
-    return unsafe grown.base
+    return grown
   }
 }

@@ -1,192 +1,170 @@
 package import MoECore
 
-/// The stages of a backward pass, of checked arguments: what a layer in one piece and one whose experts are spread over
-/// ranks compute alike.
+/// The gradients that the way back through combine gives, and the factors of the rows.
+package struct CombineGradients {
+  /// `[T, K]`: dL/dweights; nil where weights multiplied the experts' input.
+  package let weightGradients: MemoryView<Float>?
+  /// `[T, columns]`: dL/dgates in the order of the gate's choices; nil where there is no gate.
+  package let gateGradients: MemoryView<Float>?
+  /// `[M]`: the factor that each row's output was multiplied by.
+  package let rowWeights: MemoryView<Float>
+}
+
+/// The stages of a backward pass, of checked arguments: a layer in one piece and one whose experts are spread over ranks
+/// share them.
 extension MoELayer {
-  /// From dL/doutput [T, D] and the rows that were combined to dL/dweights and dL/dgates, which stay in the workspace,
-  /// and what each row's output was multiplied by, `rowWeights` [M], which it returns.
+  /// Goes back through combine, from dL/doutput [T, D].
+  ///
+  /// - Parameters:
+  ///   - rows: `[M, D]`, as they were combined; read only where ``backwardReadsRows``.
+  ///   - branch: the dense branch's pass.
   package func combineBackward(
-    _ output: UnsafePointer<Float>, forwardRows: UnsafePointer<Float>, rowCount: Int, tokenCount: Int,
-    execution: Execution, workspace: inout Workspace
-  ) throws(MoEError) -> UnsafePointer<Float> {
-    let (hidden, chosen) = (configuration.hiddenSize, configuration.expertsPerToken)
-    let choices = tokenCount * chosen
-    let weighsInput = configuration.routing.weightPlacement == .input
-    let choiceRow = unsafe UnsafePointer(try workspace.routing.choiceRow.reserve(choices, of: Int32.self))
-    let weights = unsafe UnsafePointer(try workspace.routing.expertWeights.reserve(choices, of: Float.self))
-    let weightGradients = unsafe try workspace.backward.weightGradients.reserve(choices, of: Float.self)
-    let gates = unsafe try branchGates(tokenCount: tokenCount, workspace: &workspace)
-    if !weighsInput {
-      unsafe Kernels.combineBackward(
-        output, rows: forwardRows, choiceRow: choiceRow, tokenCount: tokenCount, expertsPerToken: chosen,
-        hiddenSize: hidden, into: weightGradients, execution: execution)
+    _ output: MemoryView<Float>, rows: MemoryView<Float>?, _ choices: ChoiceRows, _ routes: Routes,
+    branch: NetworkTiles?, gates: BranchGates?, execution: Execution, workspace: inout Workspace
+  ) throws(MoEError) -> CombineGradients {
+    let chosen = configuration.expertsPerToken
+    let weights = weighsInput ? nil : routes.choices.weights
+    var weightGradients: MemoryView<Float>?
+    if weights != nil {
+      let made = try workspace.backward.weightGradients.reserve(choices.rows.count, of: Float.self)
+      Kernels.combineBackward(
+        combination(of: rows!, choices, routes), gradient: output, into: made, execution: execution)
+      weightGradients = made
     }
-    unsafe try branchGateGradients(
-      output, forwardRows: forwardRows, tokenCount: tokenCount, weights: weighsInput ? nil : weights,
-      choiceRow: choiceRow, execution: execution, workspace: &workspace)
+    let gateGradients: MemoryView<Float>? =
+      if let branch, let gates {
+        try gateBackward(
+          output, rows: rows.map { combination(of: $0, choices, routes, weights: weights) },
+          branch: branch, gates: gates, execution: execution, workspace: &workspace)
+      } else { nil }
 
     // A row's output was multiplied by its weight, unless its input was, and by the gate's first column.
-    let rowWeights = unsafe try workspace.backward.rowWeights.reserve(rowCount, of: Float.self)
-    for choice in 0..<choices where unsafe choiceRow[choice] >= 0 {
-      let gate = unsafe gates.map { unsafe $0.experts(choice / chosen) } ?? 1
-      unsafe rowWeights[Int(choiceRow[choice])] = weighsInput ? gate : weights[choice] * gate
-      if !weighsInput { unsafe weightGradients[choice] *= gate }
+    let rowWeights = try workspace.backward.rowWeights.reserve(choices.rowCount, of: Float.self)
+    for choice in 0..<choices.rows.count where choices.rows[choice] >= 0 {
+      let gate = gates?.ofExperts(choice / chosen) ?? 1
+      rowWeights[Int(choices.rows[choice])] = weights.map { $0[choice] * gate } ?? gate
+      if let weightGradients { weightGradients[choice] *= gate }
     }
-    return unsafe UnsafePointer(rowWeights)
+    return CombineGradients(
+      weightGradients: weightGradients, gateGradients: gateGradients, rowWeights: rowWeights)
   }
 
-  /// Each token's dL/dinput [T, D]: the gradients of its rows in slot order, and of the dense branch. Where weights
-  /// multiply the experts' input, dL/dweights.
+  /// Computes dL/dweights [T, K] where weights multiplied the experts' input.
+  ///
+  /// - Parameter rows: `[M, D]`, the gradients of the rows that the experts took in.
+  package func inputWeightGradients(
+    _ tokens: MemoryView<Float>, rows: MemoryView<Float>, _ choices: ChoiceRows, _ routes: Routes,
+    execution: Execution, workspace: inout Workspace
+  ) throws(MoEError) -> MemoryView<Float> {
+    let gradients = try workspace.backward.weightGradients.reserve(choices.rows.count, of: Float.self)
+    Kernels.combineBackward(
+      combination(of: rows, choices, routes), gradient: tokens, into: gradients, execution: execution)
+    return gradients
+  }
+
+  /// Adds up each token's gradients, of its rows in slot order and of the dense branch, to dL/dinput [T, D].
+  ///
+  /// - Parameter rows: `[M, D]`, the gradients of the rows that the experts took in.
   package func gatherBackward(
-    _ rows: UnsafePointer<Float>, tokens: UnsafePointer<Float>, branchRows: UnsafePointer<Float>?,
-    tokenCount: Int, into inputGradient: UnsafeMutablePointer<Float>, execution: Execution,
-    workspace: inout Workspace
-  ) throws(MoEError) {
-    let (hidden, chosen) = (configuration.hiddenSize, configuration.expertsPerToken)
-    let choices = tokenCount * chosen
-    let weighsInput = configuration.routing.weightPlacement == .input
-    let choiceRow = unsafe UnsafePointer(try workspace.routing.choiceRow.reserve(choices, of: Int32.self))
-    if weighsInput {
-      unsafe Kernels.combineBackward(
-        tokens, rows: rows, choiceRow: choiceRow, tokenCount: tokenCount, expertsPerToken: chosen,
-        hiddenSize: hidden, into: try workspace.backward.weightGradients.reserve(choices, of: Float.self),
-        execution: execution)
-    }
-    unsafe Kernels.combine(
-      rows, choiceRow: choiceRow,
-      weights: weighsInput ? try workspace.routing.expertWeights.reserve(choices, of: Float.self) : nil,
-      tokenCount: tokenCount, expertsPerToken: chosen, hiddenSize: hidden,
-      branch: branchRows.map { unsafe Kernels.Branch(rows: $0, gates: nil, gateColumns: 0) },
-      into: inputGradient, execution: execution)
+    _ rows: MemoryView<Float>, _ choices: ChoiceRows, _ routes: Routes, branch: NetworkGradientTiles?,
+    into inputGradient: MemoryView<Float>, execution: Execution
+  ) {
+    Kernels.combine(
+      combination(of: rows, choices, routes, weights: weighsInput ? routes.choices.weights : nil),
+      branch: branch?.rows, gates: nil, into: inputGradient, execution: execution)
   }
 
-  /// Back through the dense branch's network: dL/dinput of its rows [T, D], nil where there is no branch.
+  /// Goes back through the dense branch's network; nil where there is no branch.
   package func branchBackward(
-    _ output: UnsafePointer<Float>, tokenCount: Int, execution: Execution, workspace: inout Workspace
-  ) throws(MoEError) -> UnsafePointer<Float>? {
-    guard let branch else { return nil }
-    var factors: UnsafePointer<Float>?
-    if let gates = unsafe try branchGates(tokenCount: tokenCount, workspace: &workspace) {
-      let values = unsafe try workspace.backward.branchFactors.reserve(tokenCount, of: Float.self)
-      for token in 0..<tokenCount { unsafe values[token] = gates.branch(token) }
-      unsafe factors = UnsafePointer(values)
+    _ output: MemoryView<Float>, forward: NetworkTiles?, gates: BranchGates?, execution: Execution,
+    workspace: inout Workspace
+  ) throws(MoEError) -> NetworkGradientTiles? {
+    guard let branch, let forward else { return nil }
+    var factors: MemoryView<Float>?
+    if let gates {
+      let values = try workspace.backward.branchFactors.reserve(forward.groups.rowCount, of: Float.self)
+      for token in 0..<forward.groups.rowCount { values[token] = gates.ofBranch(token) }
+      factors = values
     }
-    return unsafe UnsafePointer(
-      try Kernels.networkBackward(
-        branch, output: output, order: nil, rowWeights: factors,
-        offsets: try workspace.routing.branchOffsets.reserve(2, of: Int64.self), rowCount: tokenCount,
-        execution: execution, forward: &workspace.dense, backward: &workspace.backward.dense,
-        scratch: &workspace.kernel))
+    return try branch.backward(
+      output, rowWeights: factors, forward: forward, execution: execution, tiles: &workspace.backward.branch,
+      scratch: &workspace.call)
   }
 
-  /// Back through the router and the branch's gate, from dL/dweights and dL/dgates to the tokens, to whose gradients
-  /// [T, D] it adds.
+  /// Goes back through the router and the branch's gate, and adds the gradients of the tokens to `inputGradient` [T, D].
+  ///
+  /// - Parameters:
+  ///   - weightGradients: dL/dweights [T, K].
+  ///   - gateGradients: dL/dgates [T, columns] in the order of the gate's choices.
+  /// - Returns: the factors of the parameters' gradients.
   package func routersBackward(
-    _ tokens: UnsafePointer<Float>, tokenCount: Int, losses: RouterLossGradients,
-    into inputGradient: UnsafeMutablePointer<Float>, execution: Execution, workspace: inout Workspace
-  ) throws(MoEError) {
-    let choices = tokenCount * configuration.expertsPerToken
-    unsafe try Kernels.routerBackward(
-      router, input: tokens, tokenCount: tokenCount,
-      logits: try workspace.routing.logits.reserve(
-        tokenCount * configuration.expertCount, of: Float.self),
-      expertIDs: try workspace.routing.expertIDs.reserve(choices, of: Int32.self),
-      weightGradients: try workspace.backward.weightGradients.reserve(choices, of: Float.self),
-      losses: losses, noise: workspace.routing.noise, inputGradient: inputGradient, execution: execution,
-      tiles: &workspace.backward.router, copies: &workspace.backward.copies, scratch: &workspace.kernel)
-    guard let branchGate else { return }
-    let columns = branchGate.expertCount
-    unsafe try Kernels.routerBackward(
-      branchGate, input: tokens, tokenCount: tokenCount,
-      logits: try workspace.routing.branchLogits.reserve(0, of: Float.self),
-      expertIDs: try workspace.routing.branchIDs.reserve(0, of: Int32.self),
-      weightGradients: try workspace.backward.gateGradients.reserve(tokenCount * columns, of: Float.self),
-      losses: RouterLossGradients(), noise: nil, inputGradient: inputGradient, execution: execution,
-      tiles: &workspace.backward.branchGate, copies: &workspace.backward.copies, scratch: &workspace.kernel)
+    _ tokens: MemoryView<Float>, _ routes: Routes, _ gates: BranchGates?,
+    weightGradients: MemoryView<Float>, gateGradients: MemoryView<Float>?, losses: RouterLossGradients,
+    into inputGradient: MemoryView<Float>, execution: Execution, workspace: inout Workspace
+  ) throws(MoEError) -> (router: RouterGradientTiles, gate: RouterGradientTiles?) {
+    let ofRouter = try router.backward(
+      tokens, routes.choices, weightGradients: weightGradients, losses: losses, into: inputGradient,
+      execution: execution, memory: &workspace.backward.router, scratch: &workspace.call)
+    guard let branchGate, let gates, let gateGradients else { return (ofRouter, nil) }
+    let ofGate = try branchGate.backward(
+      tokens, gates.choices, weightGradients: gateGradients, losses: RouterLossGradients(),
+      into: inputGradient, execution: execution, memory: &workspace.backward.branchGate,
+      scratch: &workspace.call)
+    return (ofRouter, ofGate)
   }
 
   /// Adds the gradients of the parameters that every token meets: of the router, the dense branch and its gate.
   ///
-  /// Each is a chain of multiply-adds over the tokens that starts from what `gradients` holds.
+  /// Each is a chain of multiply-adds over the tokens that starts from the sums in `gradients`.
   package func addSharedGradients(
-    tokenCount: Int, to gradients: MoEGradients, execution: Execution, workspace: inout Workspace
+    _ pass: SharedGradientTiles, to gradients: MoEGradients, execution: Execution, workspace: inout Workspace
   ) throws(MoEError) {
-    try Kernels.routerGradients(
-      gradients: gradients.router, hiddenSize: configuration.hiddenSize, execution: execution,
-      tiles: &workspace.backward.router)
-    if let branch, let sums = gradients.branch {
-      unsafe try Kernels.networkGradients(
-        branch, offsets: workspace.routing.branchOffsets.reserve(2, of: Int64.self), rowCount: tokenCount,
-        gradients: sums, execution: execution, forward: &workspace.dense,
-        backward: &workspace.backward.dense, scratch: &workspace.kernel)
+    try router.addGradients(
+      of: pass.router, to: gradients.router, execution: execution, scratch: &workspace.call)
+    if let branch, let ofBranch = pass.branch, let sums = gradients.branch {
+      try branch.addGradients(of: ofBranch, to: sums, execution: execution, scratch: &workspace.call)
     }
-    if let sums = gradients.branchGate {
-      try Kernels.routerGradients(
-        gradients: sums, hiddenSize: configuration.hiddenSize, execution: execution,
-        tiles: &workspace.backward.branchGate)
+    if let branchGate, let ofGate = pass.gate, let sums = gradients.branchGate {
+      try branchGate.addGradients(of: ofGate, to: sums, execution: execution, scratch: &workspace.call)
     }
   }
-}
 
-// MARK: - Gates of the dense branch
-
-/// The gates of a recorded dense branch.
-@unsafe private struct BranchGates {
-  let values: UnsafePointer<Float>
-  let columns: Int
-
-  /// What the experts' sum of a token was multiplied by.
-  func experts(_ token: Int) -> Float { unsafe columns == 2 ? values[token * 2] : 1 }
-  /// What the branch's output of a token was multiplied by.
-  func branch(_ token: Int) -> Float { unsafe values[token * columns + columns - 1] }
-}
-
-extension MoELayer {
-  private func branchGates(tokenCount: Int, workspace: inout Workspace) throws(MoEError) -> BranchGates? {
-    guard let branchGate else { return nil }
-    let columns = branchGate.expertCount
-    return unsafe BranchGates(
-      values: try workspace.routing.branchGate.reserve(tokenCount * columns, of: Float.self),
-      columns: columns)
-  }
-
-  /// dL/dgate of each token, in the order of the gate's own choices: the branch's output, and for two columns the
-  /// experts' sum, times the output's gradient.
-  private func branchGateGradients(
-    _ output: UnsafePointer<Float>, forwardRows: UnsafePointer<Float>, tokenCount: Int,
-    weights: UnsafePointer<Float>?, choiceRow: UnsafePointer<Int32>, execution: Execution,
-    workspace: inout Workspace
-  ) throws(MoEError) {
-    guard let branchGate else { return }
-    let (columns, hidden) = (branchGate.expertCount, configuration.hiddenSize)
-    let chosen = configuration.expertsPerToken
-    let gradients = unsafe try workspace.backward.gateGradients.reserve(tokenCount * columns, of: Float.self)
-    let products = unsafe try workspace.backward.products.reserve(
-      tokenCount * max(chosen, 1), of: Float.self)
-    let identity = unsafe try workspace.backward.identity.reserve(tokenCount, of: Int32.self)
-    for token in 0..<tokenCount { unsafe identity[token] = Int32(token) }
-    unsafe Kernels.combineBackward(
-      output, rows: try workspace.dense.rows.reserve(tokenCount * hidden, of: Float.self),
-      choiceRow: identity, tokenCount: tokenCount, expertsPerToken: 1, hiddenSize: hidden, into: products,
-      execution: execution)
-    let ids = unsafe try workspace.routing.branchIDs.reserve(tokenCount * columns, of: Int32.self)
+  /// Computes dL/dgates [T, columns] in the order of the gate's own choices: products of the output's gradient with the
+  /// branch's output and, for two columns, with the experts' sum.
+  ///
+  /// - Parameter rows: the rows that the experts' sum adds up; nil where no gate multiplies it.
+  private func gateBackward(
+    _ output: MemoryView<Float>, rows: Combination?, branch: NetworkTiles, gates: BranchGates,
+    execution: Execution, workspace: inout Workspace
+  ) throws(MoEError) -> MemoryView<Float> {
+    let (columns, chosen) = (gates.columns, configuration.expertsPerToken)
+    let tokenCount = gates.choices.tokenCount
+    let ids = gates.choices.expertIDs
+    let gradients = try workspace.backward.gateGradients.reserve(tokenCount * columns, of: Float.self)
+    let products = try workspace.backward.products.reserve(tokenCount * max(chosen, 1), of: Float.self)
+    let identity = try workspace.backward.identity.reserve(tokenCount, of: Int32.self)
+    for token in 0..<tokenCount { identity[token] = Int32(token) }
+    Kernels.combineBackward(
+      Combination(
+        rows: branch.rows!, choiceRow: identity, tokenCount: tokenCount, expertsPerToken: 1,
+        hiddenSize: configuration.hiddenSize),
+      gradient: output, into: products, execution: execution)
     for token in 0..<tokenCount {
-      for choice in 0..<columns where unsafe Int(ids[token * columns + choice]) == columns - 1 {
-        unsafe gradients[token * columns + choice] = products[token]
+      for choice in 0..<columns where Int(ids[token * columns + choice]) == columns - 1 {
+        gradients[token * columns + choice] = products[token]
       }
     }
-    guard columns == 2 else { return }
-    unsafe Kernels.combineBackward(
-      output, rows: forwardRows, choiceRow: choiceRow, tokenCount: tokenCount, expertsPerToken: chosen,
-      hiddenSize: hidden, into: products, execution: execution)
+    guard columns == 2, let rows else { return gradients }
+    Kernels.combineBackward(rows, gradient: output, into: products, execution: execution)
     for token in 0..<tokenCount {
       var sum: Float = 0
       for choice in token * chosen..<(token + 1) * chosen {
-        sum += unsafe products[choice] * (weights.map { unsafe $0[choice] } ?? 1)
+        sum += products[choice] * (rows.weights.map { $0[choice] } ?? 1)
       }
-      for choice in 0..<columns where unsafe ids[token * columns + choice] == 0 {
-        unsafe gradients[token * columns + choice] = sum
+      for choice in 0..<columns where ids[token * columns + choice] == 0 {
+        gradients[token * columns + choice] = sum
       }
     }
+    return gradients
   }
 }

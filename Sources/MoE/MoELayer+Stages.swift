@@ -1,84 +1,101 @@
 package import MoECore
 
-/// The stages of a forward pass, of checked arguments: what a layer in one piece and one whose experts are spread over
-/// ranks compute alike.
+/// The stages of a forward pass, of checked arguments: a layer in one piece and one whose experts are spread over ranks
+/// share them. Each takes the values that it reads, and writes to memory of the workspace that it alone uses.
 extension MoELayer {
-  /// Each token's experts and weights, as `Kernels.route` leaves them in the workspace.
-  package func route(
-    _ tokens: UnsafePointer<Float>, tokenCount: Int, mask: [Bool]?, isRecorded: Bool, execution: Execution,
-    workspace: inout Workspace
-  ) throws(MoEError) {
-    unsafe try Kernels.route(
-      .tokens(tokens, router), tokenCount: tokenCount, expertCount: configuration.expertCount,
-      expertsPerToken: configuration.expertsPerToken, policy: configuration.routing,
-      selectionBias: router.selectionBias, mask: mask, isRecorded: isRecorded, execution: execution,
-      workspace: &workspace)
-  }
-
-  /// What the experts make of the rows that the permutation has ordered, [M, D].
-  package func expertRows(
-    _ tokens: UnsafePointer<Float>, rowCount: Int, isRecorded: Bool, needsRows: Bool = true,
-    execution: Execution, workspace: inout Workspace
-  ) throws(MoEError) -> UnsafePointer<Float> {
-    let weighsInput = configuration.routing.weightPlacement == .input
-    return unsafe try Kernels.networkForward(
-      experts, tokens: tokens, order: workspace.routing.rowToken.reserve(rowCount, of: Int32.self),
-      weights: weighsInput ? workspace.routing.rowWeight.reserve(rowCount, of: Float.self) : nil,
-      offsets: workspace.routing.offsets.reserve(experts.expertCount + 1, of: Int64.self),
-      rowCount: rowCount, isRecorded: isRecorded, needsRows: needsRows, execution: execution,
-      tiles: &workspace.experts,
-      scratch: &workspace.kernel)
-  }
-
-  /// What the dense branch makes of all tokens, [T, D]: one group whose rows are the tokens.
+  /// Routes tokens [T, D]: chooses the experts of each, and their weights.
   ///
-  /// - Precondition: the layer has a dense branch.
-  package func branchRows(
-    _ tokens: UnsafePointer<Float>, tokenCount: Int, isRecorded: Bool, needsRows: Bool = true,
+  /// - Parameters:
+  ///   - mask: one value per token, false for padding.
+  ///   - noise: of the router in training; nil at evaluation.
+  package func route(
+    _ tokens: MemoryView<Float>, mask: [Bool]?, noise: RouterNoise?, isRecorded: Bool, execution: Execution,
+    workspace: inout Workspace
+  ) throws(MoEError) -> Routes {
+    var seen = tokens
+    if let noise, noise.inputJitter > 0 {
+      seen = try workspace.call.jitteredTokens.reserve(tokens.count, of: Float.self)
+      Kernels.jitter(
+        tokens, hiddenSize: configuration.hiddenSize, noise: noise, into: seen, adding: false,
+        execution: execution)
+    }
+    return try Kernels.route(
+      RouterInput(seen, router, noise: noise), mask: mask, isRecorded: isRecorded, execution: execution,
+      results: &workspace.routing.router, scratch: &workspace.call)
+  }
+
+  /// Orders the choices by expert, and drops those that exceed the capacity.
+  func permute(
+    _ routes: Routes, _ capacity: CapacityInForce, execution: Execution, workspace: inout Workspace
+  ) throws(MoEError) -> RowOrder {
+    try Kernels.permute(
+      routes.choices, capacity, execution: execution, results: &workspace.routing.order,
+      scratch: &workspace.call)
+  }
+
+  /// Applies the experts to their rows of tokens [T, D].
+  ///
+  /// - Parameter needsRows: false where the second product is not wanted.
+  func applyExperts(
+    _ tokens: MemoryView<Float>, _ order: RowOrder, isRecorded: Bool, needsRows: Bool = true,
     execution: Execution, workspace: inout Workspace
-  ) throws(MoEError) -> UnsafePointer<Float> {
-    let offsets = unsafe try workspace.routing.branchOffsets.reserve(2, of: Int64.self)
-    unsafe offsets[0] = 0
-    unsafe offsets[1] = Int64(tokenCount)
-    return unsafe try Kernels.networkForward(
-      branch!, tokens: tokens, order: nil, weights: nil, offsets: offsets, rowCount: tokenCount,
-      isRecorded: isRecorded, needsRows: needsRows, execution: execution, tiles: &workspace.dense,
-      scratch: &workspace.kernel)
+  ) throws(MoEError) -> NetworkTiles {
+    try experts.forward(
+      tokens, order.groups, weights: weighsInput ? order.weights : nil, isRecorded: isRecorded,
+      needsRows: needsRows, execution: execution, tiles: &workspace.experts, scratch: &workspace.call)
   }
 
-  /// The gates of the dense branch, [T, columns]; nil where it has none.
-  package func branchGates(
-    _ tokens: UnsafePointer<Float>, tokenCount: Int, isRecorded: Bool, execution: Execution,
+  /// Applies the dense branch to all tokens [T, D]; nil where there is none.
+  ///
+  /// - Parameter needsRows: false where the second product is not wanted.
+  package func applyBranch(
+    _ tokens: MemoryView<Float>, isRecorded: Bool, needsRows: Bool = true, execution: Execution,
     workspace: inout Workspace
-  ) throws(MoEError) -> UnsafePointer<Float>? {
+  ) throws(MoEError) -> NetworkTiles? {
+    guard let branch else { return nil }
+    let all = try RowGroups(
+      allOf: tokens.count / configuration.hiddenSize, in: &workspace.branch.offsets)
+    return try branch.forward(
+      tokens, all, weights: nil, isRecorded: isRecorded, needsRows: needsRows, execution: execution,
+      tiles: &workspace.branch, scratch: &workspace.call)
+  }
+
+  /// Computes the gates of the dense branch from tokens [T, D]; nil where it has none.
+  package func gateBranch(
+    _ tokens: MemoryView<Float>, isRecorded: Bool, execution: Execution, workspace: inout Workspace
+  ) throws(MoEError) -> BranchGates? {
     guard let branchGate else { return nil }
-    return unsafe try Kernels.routeBranchGate(
-      tokens, tokenCount: tokenCount, gate: branchGate, isRecorded: isRecorded, execution: execution,
-      workspace: &workspace)
+    return try Kernels.gate(
+      RouterInput(tokens, branchGate, noise: nil), isRecorded: isRecorded, execution: execution,
+      results: &workspace.routing.branchGate, scratch: &workspace.call)
   }
 
-  /// Adds each token's rows of `rows` in slot order, times their weights unless that was done, and the branch.
+  /// Adds up each token's rows in slot order, times their weights, and the dense branch.
+  ///
+  /// - Parameters:
+  ///   - rows: `[M, D]`.
+  ///   - choices: the row of each choice among them.
+  ///   - areWeighted: whether the rows were multiplied by their weights before.
+  ///   - output: `[T, D]`, overwritten.
   package func combine(
-    _ rows: UnsafePointer<Float>, areWeighted: Bool = false, branch: Kernels.Branch?, tokenCount: Int,
-    into output: UnsafeMutablePointer<Float>, execution: Execution, workspace: inout Workspace
-  ) throws(MoEError) {
-    let choices = tokenCount * configuration.expertsPerToken
-    unsafe Kernels.combine(
-      rows, choiceRow: try workspace.routing.choiceRow.reserve(choices, of: Int32.self),
-      weights: areWeighted || configuration.routing.weightPlacement == .input
-        ? nil : try workspace.routing.expertWeights.reserve(choices, of: Float.self),
-      tokenCount: tokenCount, expertsPerToken: configuration.expertsPerToken,
-      hiddenSize: configuration.hiddenSize, branch: branch, into: output, execution: execution)
+    _ rows: MemoryView<Float>, _ choices: ChoiceRows, _ routes: Routes, areWeighted: Bool = false,
+    branch: NetworkTiles?, gates: BranchGates?, into output: MemoryView<Float>, execution: Execution
+  ) {
+    Kernels.combine(
+      combination(
+        of: rows, choices, routes, weights: areWeighted || weighsInput ? nil : routes.choices.weights),
+      branch: branch?.rows, gates: gates, into: output, execution: execution)
   }
 
-  /// What happened to the tokens, copied out of the workspace.
-  package func updateRecord(
-    _ record: inout RoutingRecord, tokenCount: Int, mask: [Bool]?, capacity: Int?,
-    workspace: inout Workspace
-  ) throws(MoEError) {
-    try record.update(
-      from: &workspace, tokenCount: tokenCount, expertCount: configuration.expertCount,
-      expertsPerToken: configuration.expertsPerToken, mask: mask, capacity: capacity,
-      loadBalance: configuration.routing.loadBalance)
+  /// Whether the weight of a choice multiplies the expert's input, not its output.
+  package var weighsInput: Bool { configuration.routing.weightPlacement == .input }
+
+  /// Each token's rows, as combine and its way back read them.
+  func combination(
+    of rows: MemoryView<Float>, _ choices: ChoiceRows, _ routes: Routes, weights: MemoryView<Float>? = nil
+  ) -> Combination {
+    Combination(
+      rows: rows, choiceRow: choices.rows, weights: weights, tokenCount: routes.choices.tokenCount,
+      expertsPerToken: configuration.expertsPerToken, hiddenSize: configuration.hiddenSize)
   }
 }

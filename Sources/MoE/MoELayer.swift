@@ -97,11 +97,11 @@ public struct MoELayer: Sendable {
     return (output, record)
   }
 
-  /// The same into storage of the caller's: a pass no larger than an earlier one allocates nothing.
+  /// Applies the layer into storage of the caller's: a pass no larger than an earlier one allocates nothing.
   ///
   /// - Parameters:
   ///   - input: the activations.
-  ///   - mask: one value a token, false for padding.
+  ///   - mask: one value per token, false for padding.
   ///   - output: activations of the input's shape, overwritten.
   ///   - record: overwritten.
   ///   - workspace: scratch.
@@ -113,10 +113,70 @@ public struct MoELayer: Sendable {
   ) throws(MoEError) {
     let execution = if let execution { execution } else { try Execution.automatic() }
     try validate(input, mask: mask, output: output)
-    workspace.routing.noise = nil
-    try run(
-      input, mask: mask, records: nil, into: &output, record: &record, workspace: &workspace,
+    _ = try run(
+      input, mask: mask, noise: nil, records: nil, into: &output, record: &record, workspace: &workspace,
       execution: execution)
+  }
+
+  /// Applies the layer and records the values that
+  /// ``backward(_:input:recording:losses:into:gradients:workspace:execution:)`` reads.
+  ///
+  /// - Parameters:
+  ///   - input: the activations.
+  ///   - mask: one value per token, false for padding.
+  ///   - noise: of the router in training; nil routes as at evaluation.
+  ///   - recording: overwritten.
+  ///   - output: activations of the input's shape, overwritten.
+  ///   - workspace: scratch; nothing of the recording stays in it.
+  ///   - execution: nil for ``Execution/automatic()``; the backward pass has to use the same instruction set.
+  /// - Throws: as ``callAsFunction(_:mask:execution:)``.
+  public func forward(
+    _ input: Activations, mask: [Bool]? = nil, noise: RouterNoise? = nil, recording: inout Recording,
+    into output: inout Activations, workspace: inout Workspace, execution: Execution? = nil
+  ) throws(MoEError) {
+    let execution = if let execution { execution } else { try Execution.automatic() }
+    try validate(input, mask: mask, output: output)
+    try noise?.validate()
+    recording.forget()
+    workspace.exchange(with: &recording)
+    defer { workspace.exchange(with: &recording) }
+    let pass = try run(
+      input, mask: mask, noise: noise, records: recording.extent, into: &output, record: &recording.record,
+      workspace: &workspace, execution: execution)
+    recording.pass = RecordedPass(
+      identity: identity(of: input, execution), routes: pass.routes, order: pass.order, gates: pass.gates,
+      activations: recording.extent == .full ? pass.activations : nil)
+  }
+
+  /// The pass itself, of checked arguments: route, permute, apply the experts and the dense branch, combine.
+  private func run(
+    _ input: Activations, mask: [Bool]?, noise: RouterNoise?, records: Recording.Extent?,
+    into output: inout Activations, record: inout RoutingRecord, workspace: inout Workspace,
+    execution: Execution
+  ) throws(MoEError) -> ForwardPass {
+    let tokens = MemoryView(input.tokens)
+    let result = MemoryView(writing: &output.tokens)
+    let capacity = CapacityInForce(
+      configuration.routing, expertCount: configuration.expertCount,
+      expertsPerToken: configuration.expertsPerToken, tokenCount: input.tokenCount,
+      sequenceLength: input.sequenceLength)
+    let (keepsRouting, keepsActivations) = (records != nil, records == .full)
+
+    let routes = try route(
+      tokens, mask: mask, noise: noise, isRecorded: keepsRouting, execution: execution, workspace: &workspace)
+    let order = try permute(routes, capacity, execution: execution, workspace: &workspace)
+    let rows = try applyExperts(
+      tokens, order, isRecorded: keepsActivations, execution: execution, workspace: &workspace)
+    let branch = try applyBranch(
+      tokens, isRecorded: keepsActivations, execution: execution, workspace: &workspace)
+    let gates = try gateBranch(
+      tokens, isRecorded: keepsRouting, execution: execution, workspace: &workspace)
+    combine(
+      rows.rows!, order.choices, routes, branch: branch, gates: gates, into: result, execution: execution)
+
+    record.update(from: routes, order.choices, mask: mask, loadBalance: configuration.routing.loadBalance)
+    return ForwardPass(
+      routes: routes, order: order, gates: gates, activations: LayerTiles(experts: rows, branch: branch))
   }
 
   /// Checks what a caller passes against the configuration.
@@ -135,62 +195,5 @@ public struct MoELayer: Sendable {
       throw .unsupported(
         "\(input.tokenCount) tokens of \(configuration.expertsPerToken) experts are more than 2^31 − 2 rows")
     }
-  }
-
-  /// The pass itself, of checked arguments.
-  func run(
-    _ input: Activations, mask: [Bool]?, records: Recording.Extent?, into output: inout Activations,
-    record: inout RoutingRecord, workspace: inout Workspace, execution: Execution
-  ) throws(MoEError) {
-    unsafe try input.tokens.withUnsafeBufferPointer { tokens throws(MoEError) in
-      unsafe try output.tokens.withUnsafeMutableBufferPointer { result throws(MoEError) in
-        unsafe try forward(
-          tokens.baseAddress!, shape: (input.tokenCount, input.sequenceLength), mask: mask,
-          records: records, into: result.baseAddress!, record: &record, workspace: &workspace,
-          execution: execution)
-      }
-    }
-  }
-
-  /// 1. Route: each token's experts and weights.
-  /// 2. Permute: order the choices by expert, drop what exceeds the capacity, and gather the rows.
-  /// 3. Compute the experts: up with the activation, down.
-  /// 4. Compute the dense branch on all tokens, if there is one, and its gate.
-  /// 5. Combine: add each token's rows in slot order, and the branch.
-  private func forward(
-    _ tokens: UnsafePointer<Float>, shape: (tokenCount: Int, sequenceLength: Int), mask: [Bool]?,
-    records: Recording.Extent?, into output: UnsafeMutablePointer<Float>, record: inout RoutingRecord,
-    workspace: inout Workspace,
-    execution: Execution
-  ) throws(MoEError) {
-    unsafe try route(
-      tokens, tokenCount: shape.tokenCount, mask: mask, isRecorded: records != nil, execution: execution,
-      workspace: &workspace)
-    let dispatch = Dispatch(
-      configuration.routing, expertCount: configuration.expertCount,
-      expertsPerToken: configuration.expertsPerToken, tokenCount: shape.tokenCount,
-      sequenceLength: shape.sequenceLength)
-    let rowCount = try Kernels.permute(
-      tokenCount: shape.tokenCount, expertCount: configuration.expertCount,
-      expertsPerToken: configuration.expertsPerToken, capacity: dispatch.capacity,
-      priority: dispatch.priority, scope: dispatch.scope, execution: execution, workspace: &workspace)
-    let rows = unsafe try expertRows(
-      tokens, rowCount: rowCount, isRecorded: records == .full, execution: execution, workspace: &workspace)
-    var branch: Kernels.Branch?
-    if self.branch != nil {
-      let branchRows = unsafe try branchRows(
-        tokens, tokenCount: shape.tokenCount, isRecorded: records == .full, execution: execution,
-        workspace: &workspace)
-      let gates = unsafe try branchGates(
-        tokens, tokenCount: shape.tokenCount, isRecorded: records != nil, execution: execution,
-        workspace: &workspace)
-      unsafe branch = Kernels.Branch(
-        rows: branchRows, gates: gates, gateColumns: branchGate?.expertCount ?? 0)
-    }
-    unsafe try combine(
-      rows, branch: branch, tokenCount: shape.tokenCount, into: output, execution: execution,
-      workspace: &workspace)
-    try updateRecord(
-      &record, tokenCount: shape.tokenCount, mask: mask, capacity: dispatch.capacity, workspace: &workspace)
   }
 }

@@ -1,7 +1,10 @@
 internal import CKernels
 public import MoECore
 
-/// The feed-forward networks of a layer, packed once into the panels the grouped GEMM reads; immutable.
+/// The feed-forward networks of a layer, packed into the panels that the grouped GEMM reads.
+///
+/// Copies share the panels. Nothing writes them after packing, unless the layer is trained inside this package: then
+/// its optimizer changes them between passes, in the one task that owns the layer.
 ///
 /// The layout is the same for every instruction set: `[expert][panel of 16 columns][k][16]`, where the panels
 /// of gate and up projections alternate.
@@ -26,6 +29,10 @@ public struct PackedExperts: Sendable {
   var upPanelCount: Int { Kernels.panels(Kernels.padded(feedForwardSize)) * (activation.isGated ? 2 : 1) }
   /// Panels of the second product of one expert.
   var downPanelCount: Int { Kernels.panels(hiddenSize) }
+  /// The weights of the first product.
+  var upPanels: Panels {
+    Panels(memory: up, depth: hiddenSize, precision: precision)
+  }
 
   /// The bytes the weights take.
   public var byteCount: Int { up.byteCount + down.byteCount }

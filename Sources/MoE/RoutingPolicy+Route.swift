@@ -23,27 +23,23 @@ extension RoutingPolicy {
     try check([selectionBias?.count ?? expertCount], [expertCount], "the selection bias")
     try check([mask?.count ?? logits.rows], [logits.rows], "the token mask")
     try noise?.validate()
-    var workspace = Workspace()
-    workspace.routing.noise = noise
-    let bias =
-      if let selectionBias { try Memory(selectionBias, paddedTo: expertCount) } else { nil as Memory? }
-    unsafe try logits.withUnsafeBufferPointer { elements throws(MoEError) in
-      unsafe try Kernels.route(
-        .logits(elements.baseAddress!), tokenCount: logits.rows, expertCount: expertCount,
-        expertsPerToken: expertsPerToken, policy: self, selectionBias: bias, mask: mask,
-        execution: execution, workspace: &workspace)
-    }
-    let dispatch = Dispatch(
+    let capacity = CapacityInForce(
       self, expertCount: expertCount, expertsPerToken: expertsPerToken, tokenCount: logits.rows,
       sequenceLength: sequenceLength ?? logits.rows)
-    _ = try Kernels.permute(
-      tokenCount: logits.rows, expertCount: expertCount, expertsPerToken: expertsPerToken,
-      capacity: dispatch.capacity, priority: dispatch.priority, scope: dispatch.scope, execution: execution,
-      workspace: &workspace)
+    let bias =
+      if let selectionBias { try Memory(selectionBias, paddedTo: expertCount) } else { nil as Memory? }
+    let input = RouterInput(
+      logits: logits, expertsPerToken: expertsPerToken, policy: self, selectionBias: bias, noise: noise)
+
+    var workspace = Workspace()
+    let routes = try Kernels.route(
+      input, mask: mask, isRecorded: false, execution: execution, results: &workspace.routing.router,
+      scratch: &workspace.call)
+    let order = try Kernels.permute(
+      routes.choices, capacity, execution: execution, results: &workspace.routing.order,
+      scratch: &workspace.call)
     var record = RoutingRecord()
-    try record.update(
-      from: &workspace, tokenCount: logits.rows, expertCount: expertCount, expertsPerToken: expertsPerToken,
-      mask: mask, capacity: dispatch.capacity, loadBalance: loadBalance)
+    record.update(from: routes, order.choices, mask: mask, loadBalance: loadBalance)
     return record
   }
 }

@@ -1,106 +1,106 @@
-package import MoECore
-
-/// What a pass decided about its tokens, and all a backward pass cannot compute again: O(T·(K + E)).
-package struct RoutingScratch {
-  /// What the router writes: see `Kernels.route`; logits [T, E], biased, where a pass is recorded.
+/// Memory of a router's choices and measures: see ``Routes``.
+package struct RouterScratch {
   package var expertIDs = Scratch()
-  package var expertWeights = Scratch()
+  package var weights = Scratch()
   package var logits = Scratch()
-  /// What the permutation writes: see `Kernels.permute`.
+  package var margins = Scratch()
+  package var logSumExp = Scratch()
+  package var sums = Scratch()
+  /// Memory of a gate's values.
+  package var scores = Scratch()
+}
+
+/// Memory of a permutation: see ``RowOrder``.
+package struct OrderScratch {
   package var offsets = Scratch()
   package var rowToken = Scratch()
   package var rowWeight = Scratch()
   package var choiceRow = Scratch()
-  /// The dense branch's group of all tokens, and its gate.
-  package var branchOffsets = Scratch()
-  package var branchGate = Scratch()
-  package var branchLogits = Scratch()
-  package var branchIDs = Scratch()
-  package var branchWeights = Scratch()
-  /// The noise of the router; nil at evaluation.
-  package var noise: RouterNoise?
+  package var slots = Scratch()
+  package var dropped = Scratch()
 }
 
-/// Tiles and rows of one set of networks.
+/// Memory of all decisions of a pass about its tokens, O(T·(K + E)): a backward pass cannot make them again.
+package struct RoutingScratch {
+  package var router = RouterScratch()
+  package var order = OrderScratch()
+  package var branchGate = RouterScratch()
+}
+
+/// Memory of one set of networks' tiles: see ``NetworkTiles``.
 package struct TileScratch {
-  /// Row tiles before and after the first product, and the rows after the second.
-  package var rowTiles = Scratch()
-  package var hiddenTiles = Scratch()
+  package var input = Scratch()
+  package var preactivation = Scratch()
+  package var hidden = Scratch()
   package var rows = Scratch()
-  /// Gate and up before the activation, where a pass is recorded.
-  package var preactivationTiles = Scratch()
+  /// Memory of the one group of a dense branch.
+  package var offsets = Scratch()
 
   package init() {}
 }
 
-/// Scratch of a backward pass.
-package struct BackwardScratch {
-  package var weightGradients = Scratch()
-  package var router = RouterTiles()
-  package var branchGate = RouterTiles()
-  package var rowWeights = Scratch()
-  package var gateGradients = Scratch()
-  package var products = Scratch()
-  package var identity = Scratch()
-  package var branchFactors = Scratch()
-  package var experts = BackwardTiles()
-  package var dense = BackwardTiles()
-  package var copies = RouterCopies()
+/// Memory of one set of networks' gradients: see ``NetworkGradientTiles``.
+package struct GradientTileScratch {
+  package var output = Scratch()
+  package var preactivation = Scratch()
+  package var rows = Scratch()
+
+  package init() {}
 }
 
-/// What the gradients of a router or of a branch's gate are products of.
-package struct RouterTiles {
+/// Memory of the way back through a router: see ``RouterGradientTiles``.
+package struct RouterGradientScratch {
   package var logitGradients = Scratch()
   package var logitTiles = Scratch()
   package var tokenTiles = Scratch()
-  /// One group of all tokens.
   package var offsets = Scratch()
-}
-
-/// Copies that one call back through a router makes: the losses' gradients and, with jitter, the tokens.
-package struct RouterCopies {
   package var probabilityGradients = Scratch()
   package var jitteredTokens = Scratch()
 }
 
-/// Gradients of the rows of one set of networks.
-package struct BackwardTiles {
-  package var outputTiles = Scratch()
-  package var preactivationTiles = Scratch()
-  package var rows = Scratch()
+/// Memory of a backward pass.
+package struct BackwardScratch {
+  package var weightGradients = Scratch()
+  package var gateGradients = Scratch()
+  package var rowWeights = Scratch()
+  package var products = Scratch()
+  package var identity = Scratch()
+  package var branchFactors = Scratch()
+  package var router = RouterGradientScratch()
+  package var branchGate = RouterGradientScratch()
+  package var experts = GradientTileScratch()
+  package var branch = GradientTileScratch()
+}
 
-  package init() {}
+/// Memory that nothing outlives a call in.
+package struct CallScratch {
+  /// Memory of a kernel's own.
+  package var kernel = Scratch()
+  /// The token mask as the router's kernel reads it.
+  package var mask = Scratch()
+  /// The router's copy of the tokens, where its input is jittered.
+  package var jitteredTokens = Scratch()
 }
 
 /// Scratch of a pass, forward or backward, grown by the first pass of a size and reused by the next.
 ///
 /// All layers of a model can share one. It is not copyable, so two tasks cannot compute in the same scratch.
 public struct Workspace: ~Copyable {
-  /// Of one kernel call at a time.
-  package var kernel = Scratch()
-  /// What only the record of a pass takes from the router and the permutation.
-  package var margins = Scratch()
-  package var logSumExp = Scratch()
-  package var counts = Scratch()
-  package var mask = Scratch()
-  package var slots = Scratch()
-  package var dropped = Scratch()
-  /// What a recording may keep; while a recorded pass runs, that recording's.
+  package var call = CallScratch()
+  /// Memory that a recording may keep; while a recorded pass runs, this is the recording's.
   package var routing = RoutingScratch()
-  /// The router's copy of the tokens, where its input is jittered.
-  package var jitteredTokens = Scratch()
   package var experts = TileScratch()
-  package var dense = TileScratch()
+  package var branch = TileScratch()
   package var backward = BackwardScratch()
 
   /// Makes an empty workspace; the first pass fills it.
   public init() {}
 
-  /// Exchanges what a recording keeps with what is here: a pass then reads and writes the recording's.
+  /// Exchanges the memory that a recording keeps with this one's: a pass then writes to the recording's.
   package mutating func exchange(with recording: inout Recording) {
     swap(&routing, &recording.routing)
     guard recording.extent == .full else { return }
     swap(&experts, &recording.experts)
-    swap(&dense, &recording.dense)
+    swap(&branch, &recording.branch)
   }
 }

@@ -79,11 +79,8 @@ struct TrainCommand: ParsableCommand {
     let corpus = try TextCorpus(texts, leavingOut: out)
     var description = try stored ?? begun(corpus, texts, execution)
     if let given = rankOptions.gradientSum { description.gradientSum = given.rawValue }
-    if description.data != TrainingData(corpus) {
-      throw TrainingError.run(
-        path: out,
-        "the text has changed since the run began: it had \(description.data.trainBytes) bytes to train on and has "
-          + "\(corpus.trainBytes) now; the bytes and the names of the files must be those of the beginning")
+    if let change = description.data.change(to: TrainingData(corpus)) {
+      throw TrainingError.run(path: out, "the text has changed since the run began: \(change)")
     }
     return (description, corpus)
   }

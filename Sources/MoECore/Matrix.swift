@@ -72,6 +72,9 @@ public struct Matrix: Sendable {
   /// Where the elements are, for the one owner of a matrix that is never copied: a copy would share them.
   package var uniqueBase: UnsafeMutablePointer<Float> { unsafe storage.base }
 
+  /// The object that keeps the elements alive, for a view of them that outlives a closure.
+  package var owner: AnyObject { storage }
+
   /// Some rows, copied.
   ///
   /// - Precondition: they exist.

@@ -154,7 +154,9 @@ public struct RoutingPolicy: Sendable, Equatable {
     func require(_ condition: Bool, _ message: @autoclosure () -> String) throws(MoEError) {
       if !condition { throw .invalidConfiguration(message()) }
     }
-    try require(expertCount > 0, "the number of experts is \(expertCount), expected at least 1")
+    try require(
+      (1...1 << 24).contains(expertCount), "the number of experts is \(expertCount), expected 1 to \(1 << 24)"
+    )
     try require(
       expertsPerToken > 0 && expertsPerToken <= expertCount,
       "top-k is \(expertsPerToken), expected 1 to the number of experts, \(expertCount)")

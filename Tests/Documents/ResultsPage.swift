@@ -21,7 +21,9 @@ package struct ResultsPage {
     }.sorted { $0.order < $1.order }
   }
 
-  package var markdown: String { ([Self.head] + measurements.map(\.section)).joined(separator: "\n\n") + "\n" }
+  package var markdown: String {
+    ([Self.head] + measurements.map(\.section)).joined(separator: "\n\n") + "\n"
+  }
 
   private static let head = """
     # Results

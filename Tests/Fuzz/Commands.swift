@@ -15,6 +15,7 @@ struct Commands {
 
   private let moe: String
   private let folder: URL
+  private let fixtures: String
   private let calls: [[String]]
 
   /// - Parameters:
@@ -24,6 +25,7 @@ struct Commands {
   init(moe: String, fixtures: String, folder: URL) throws {
     self.moe = moe
     self.folder = folder
+    self.fixtures = fixtures
     func path(_ name: String) -> String { folder.appending(path: name).path }
     try Data(String(repeating: "a line of a text\n", count: 400).utf8).write(
       to: folder.appending(path: "text.txt"))
@@ -42,6 +44,11 @@ struct Commands {
     ]
     calls = [
       train, train + ["--preset", "deepspeed-pr"], train + ["--ranks", "2"],
+      train + [
+        "--ranks", "2", "--expert-parallel", "2", "--rebalance-every", "1", "--expert-copies", "1",
+        "--timeout", "20",
+        "--overlap", "2",
+      ],
       [
         "plan", "--experts", "8", "--top-k", "2", "--hidden", "64", "--ffn", "64", "--layers", "1", "--hosts",
         "2",
@@ -51,6 +58,11 @@ struct Commands {
         "--vocabulary",
         "100", "--shared-ffn", "32", "--capacity-factor", "1.25", "--seed", "1", "--list", "3", "--load",
         "zipf:1.0",
+      ],
+      [
+        "plan", "--experts", "8", "--hidden", "64", "--ffn", "64", "--hosts", "2", "--ranks-per-host", "2",
+        "--ep", "2",
+        "--dp", "2", "--tp", "1", "--overlap", "1", "--seed", "1",
       ],
       [
         "route", path("logits.safetensors"), "--policy", "deepseek-v3", "--top-k", "2", "--capacity-factor",
@@ -77,7 +89,11 @@ struct Commands {
   /// - Returns: the call where a signal ended it; nil where it succeeded, was refused, or took too long.
   func fault(_ generator: inout SeededGenerator) throws -> String? {
     var call = calls.randomElement(using: &generator)!
-    if Int.random(in: 0..<4, using: &generator) == 0 { return try faultOfFile(&generator) }
+    switch Int.random(in: 0..<8, using: &generator) {
+    case 0, 1: return try faultOfRun(&generator)
+    case 2: return try faultOfCheckpoint(&generator)
+    default: break
+    }
     let places = call.indices.filter { $0 > 1 && call[$0 - 1].hasPrefix("--") && call[$0 - 1] != "--out" }
     for _ in 0..<Int.random(in: 1...2, using: &generator) {
       call[places.randomElement(using: &generator)!] = Self.values.randomElement(using: &generator)!
@@ -87,21 +103,48 @@ struct Commands {
   }
 
   /// Resumes, continues or reports a run of which one file is damaged.
-  private func faultOfFile(_ generator: inout SeededGenerator) throws -> String? {
+  private func faultOfRun(_ generator: inout SeededGenerator) throws -> String? {
     let run = folder.appending(path: "damaged")
     try? FileManager.default.removeItem(at: run)
     try FileManager.default.copyItem(at: folder.appending(path: "whole"), to: run)
     let name = ["run.json", "metrics.jsonl", "routing.json"].randomElement(using: &generator)!
     let file = run.appending(path: name)
-    var mutator = Mutator(seed: generator.next())
-    let text = Array(try Data(contentsOf: file))
-    try Data(mutator.damage(text: text, other: text)).write(to: file)
+    try damage(file, &generator)
     let call = [
       ["train", "--out", run.path, "--resume", "--steps", "2", "--threads", "1"],
       ["generate", run.path, "--bytes", "2", "--threads", "1"], ["report", run.path],
       ["plan", "--experts", "4", "--top-k", "1", "--hidden", "64", "--ffn", "64", "--load", run.path],
     ].randomElement(using: &generator)!
+    return try ended(call, keeping: file)
+  }
+
+  /// Applies a layer of a checkpoint with a damaged config.json.
+  private func faultOfCheckpoint(_ generator: inout SeededGenerator) throws -> String? {
+    let checkpoint = folder.appending(path: "checkpoint")
+    try? FileManager.default.removeItem(at: checkpoint)
+    let name = ["mixtral", "qwen2_moe", "gpt_oss", "deepseek_v3", "switch_transformers"].randomElement(
+      using: &generator)!
+    try FileManager.default.copyItem(at: URL(filePath: "\(fixtures)/\(name)"), to: checkpoint)
+    let config = checkpoint.appending(path: "config.json")
+    try damage(config, &generator)
+    let layer = name == "switch_transformers" ? "encoder.1" : "1"
+    return try ended(
+      [
+        "apply", checkpoint.path, "--layer", layer, "--input", "\(fixtures)/\(name)/expected.safetensors",
+        "--tensor",
+        "layers.\(layer).input", "--output", folder.appending(path: "y.safetensors").path, "--threads", "1",
+      ], keeping: config)
+  }
+
+  private func damage(_ file: URL, _ generator: inout SeededGenerator) throws {
+    var mutator = Mutator(seed: generator.next())
+    let text = Array(try Data(contentsOf: file))
+    try Data(mutator.damage(text: text, other: text)).write(to: file)
+  }
+
+  private func ended(_ call: [String], keeping file: URL) throws -> String? {
     guard let fault = try ended(call) else { return nil }
+    let name = file.lastPathComponent
     let kept = folder.deletingLastPathComponent().appending(path: "moe-fuzz-\(name)")
     try Data(contentsOf: file).write(to: kept)
     return "\(fault), with \(kept.path) as \(name)"

@@ -1,4 +1,5 @@
 import Foundation
+import MoE
 import MoECheckpoints
 import MoECore
 import MoEPlan

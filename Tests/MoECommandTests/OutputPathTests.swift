@@ -130,6 +130,18 @@ import Testing
     }
   }
 
+  @Test func limitOfFileSizesIsAnError() throws {
+    try withTemporaryFolder { folder in
+      let training = try TrainingRun(in: folder)
+      expectSuccess(try training.train("run", settings: ["steps": "2"]))
+      let run = try shell(
+        "echo old >y; ls -A >names; (ulimit -f 4; exec \"$MOE\" report run --output y); echo $?; cat y; ls -A | cmp - names",
+        in: folder)
+      #expect(run.output == "1\nold\n", "\(run)")
+      #expect(run.errors == "Error: y: cannot be written: File too large\n")
+    }
+  }
+
   @Test func errorsOfTheSystemAreInWords() throws {
     try withTemporaryFolder { folder in
       let training = try TrainingRun(in: folder)

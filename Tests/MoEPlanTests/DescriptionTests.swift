@@ -46,6 +46,7 @@ import Testing
       ("\"forward\" : 4", "\"forward\" : 0", "rates of 0.0"),
       ("\"latency\" : 0\n", "\"latency\" : -1\n", "latency of -1.0"),
       ("\"memory_bandwidth\"", "\"memory\"", "is missing"),
+      ("\"format\" : 1", "\"format\" : 2", "“format” is 2, expected 1: another version"),
     ] {
       do {
         let broken = text.replacing(old, with: new, maxReplacements: 1)
@@ -56,6 +57,9 @@ import Testing
         #expect("\(error)".contains(part), "\(error)")
       }
     }
+    let before = text.replacing("\"format\" : 1,", with: "")
+    #expect(before != text)
+    #expect(try Cluster(json: Data(before.utf8), path: "x.json") == machines)
     #expect(throws: PlanError.self) { try Cluster(json: Data(), path: "x.json") }
     #expect(throws: PlanError.self) { try Cluster(json: Data([0xff, 0, 0x7b]), path: "x.json") }
   }

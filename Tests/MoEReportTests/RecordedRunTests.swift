@@ -113,6 +113,9 @@ import Testing
     ("\"layer\":1", "\"layer\":2", "the MoE layers are [2, 3], but [1, 3] the step before"),
     ("\"step\":2", "\"step\":2.5", "a count in it has a fraction or is too large"),
     ("\"step\":2", "\"step\":1", "“step” is 1 after step 1"),
+    ("\"step\":2", "\"step\":9223372036854775807", "“step” is 9223372036854775807, expected 1 to 2^40"),
+    ("\"loss\":[0-9.]+", "\"loss\":1e308", "“loss” is 1e+308, expected at most 1000000000000000.0"),
+    ("^\\{", "{\"format\":2,", "“format” is 2, expected 1: another version of the program wrote it"),
   ])
   func badLine(_ pattern: String, _ replacement: String, _ complaint: String) throws {
     try expectRefusal("metrics.jsonl", complaint, line: 2) {
@@ -133,7 +136,14 @@ import Testing
       "\"by_label\":\\[\\[\\[[0-9]+,", "\"by_label\":[[[",
       "“by_label[0][0]” has 6 counts, expected one for each of 7 labels"
     ),
-    ("\"by_class\":\\[\\[\\[[0-9]+", "\"by_class\":[[[-1", "“by_class[0][0]” has -1, expected 0 or more"),
+    ("\"by_class\":\\[\\[\\[[0-9]+", "\"by_class\":[[[-1", "“by_class[0][0]” has -1, expected 0 to 1099511627776"),
+    (
+      "\"by_class\":\\[\\[\\[[0-9]+", "\"by_class\":[[[9223372036854775807",
+      "“by_class[0][0]” has 9223372036854775807, expected 0 to 1099511627776"
+    ),
+    (
+      "^\\{", "{\"format\":2,", "“format” is 2, expected 1: another version of the program wrote it"
+    ),
     ("\"bytes\":\\[[0-9]+,", "\"bytes\":[", "“samples[0]” has 60 experts for 59 bytes in layer 0"),
     ("\"bytes\":\\[[0-9]+", "\"bytes\":[256", "“samples[0]” has the byte 256, expected 0 to 255"),
     ("\"experts\":\\[\\[-?[0-9]+", "\"experts\":[[8", "“samples[0]” has expert 8, expected −1 to 7"),
@@ -150,7 +160,7 @@ import Testing
   }
 
   @Test func otherFormat() throws {
-    try expectRefusal("run.json", "“format” is 2, expected 1") {
+    try expectRefusal("run.json", "“format” is 2, expected 1: another version of the program wrote it") {
       try edit($0.appending(path: "run.json")) { $0 = $0.replacing("\"format\":1", with: "\"format\":2") }
     }
   }

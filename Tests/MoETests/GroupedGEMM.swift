@@ -43,14 +43,14 @@ struct GroupedGEMM {
     let ex = instructionSet.threads(1)
     for (index, expert) in experts.enumerated() {
       for (part, matrix) in [expert.gate, expert.up].compactMap({ $0 }).enumerated() {
-        unsafe matrix.withUnsafeBufferPointer {
+        _ = unsafe matrix.withUnsafeBufferPointer {
           unsafe moe_pack_panels(
             ex, type, $0.baseAddress, Int64(matrix.rows), Int64(matrix.columns),
             upPanels.raw + index * upBytes + part * moe_panels_bytes(type, 1, Int64(hiddenSize)),
             Int64(stride))
         }
       }
-      unsafe expert.down.withUnsafeBufferPointer {
+      _ = unsafe expert.down.withUnsafeBufferPointer {
         unsafe moe_pack_panels(
           ex, type, $0.baseAddress, Int64(hiddenSize), Int64(feedForwardSize),
           downPanels.raw + index * downBytes, 1)

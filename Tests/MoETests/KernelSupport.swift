@@ -62,7 +62,7 @@ extension Fenced<UInt8> {
 func packed(_ matrix: Matrix, _ type: moe_format, threads: Int32 = 1) -> Fenced<UInt8> {
   let panels = (matrix.rows + 15) / 16
   let result = Fenced<UInt8>(count: moe_panels_bytes(type, Int64(panels), Int64(matrix.columns)))
-  unsafe matrix.withUnsafeBufferPointer {
+  _ = unsafe matrix.withUnsafeBufferPointer {
     unsafe moe_pack_panels(
       InstructionSet.scalar.threads(threads), type, $0.baseAddress, Int64(matrix.rows),
       Int64(matrix.columns), result.raw, 1)

@@ -94,12 +94,12 @@ import Testing
     let bytes = moe_panels_bytes(type, 1, 40)
     let pair = Fenced<UInt8>(count: 6 * bytes)
     let ex = InstructionSet.scalar.threads(2)
-    unsafe gate.withUnsafeBufferPointer {
+    _ = unsafe gate.withUnsafeBufferPointer {
       unsafe moe_pack_panels(ex, type, $0.baseAddress, 33, 40, pair.raw, 2)
     }
     let untouched = UInt8(truncatingIfNeeded: FencedBuffer.fillingBits)
     for panel in [1, 3, 5] { #expect(pair.elements[panel * bytes] == untouched) }
-    unsafe up.withUnsafeBufferPointer {
+    _ = unsafe up.withUnsafeBufferPointer {
       unsafe moe_pack_panels(ex, type, $0.baseAddress, 33, 40, pair.raw + bytes, 2)
     }
     #expect(pair.fencesIntact)

@@ -147,7 +147,15 @@ import Testing
       "\"embedding\": {\"shape\": [1, 64"),
     .manifest("a file that is not there", "is in file 7", "\"file\": ", "\"file\": 7"),
     .manifest("a negative file", "has -1", "\"file\": ", "\"file\": -1"),
-    .manifest("another version", "has format 2, expected 1", "\"format\": 1", "\"format\": 2"),
+    .manifest("another version", "has format 3, expected 2 or less", "\"format\": 2", "\"format\": 3"),
+    .manifest("a changed text in the metadata", "not the text of its own SHA-256", "small", "smell"),
+    .manifest("a space more", "not the text of its own SHA-256", "\"step\": ", "\"step\":  "),
+    Damage("a changed hash of the manifest", "manifest.json: the manifest is not the text of its own SHA-256") {
+      try rewrite($0.appending(path: "manifest.json")) { data in
+        let digit = data.count - 6
+        data[digit] = data[digit] == UInt8(ascii: "0") ? UInt8(ascii: "1") : UInt8(ascii: "0")
+      }
+    },
     .manifest("a negative step", "has -10 as step", "\"step\": 10", "\"step\": -10"),
     .manifest("a step that is a text", "as step, expected", "\"step\": 10", "\"step\": \"10\""),
     .manifest("an unknown field", "the unknown field “more”", "\"format\"", "\"more\": 1, \"format\""),

@@ -25,7 +25,7 @@ import Testing
         var broken = whole
         broken[place] ^= 1 << UInt8(generator.next() % 8)
         try broken.write(to: newest(run))
-        let found = try #require(try run.findCheckpoint())
+        let found = try #require(try run.checkpoints.find())
         #expect(found.step == 5 && found.damaged == ["checkpoint.safetensors"], "byte \(place)")
         let note = try #require(found.note)
         #expect(
@@ -41,7 +41,7 @@ import Testing
       var bytes = try Data(contentsOf: newest(run))
       bytes[bytes.count - 3] ^= 4
       try bytes.write(to: newest(run))
-      let found = try #require(try run.findCheckpoint())
+      let found = try #require(try run.checkpoints.find())
       #expect(found.step == 5)
       try run.save(step: 6, ranks: 1, damaged: found.damaged)
       #expect(try run.restore(ranks: 1)?.step == 6)
@@ -76,7 +76,7 @@ import Testing
     try withTemporaryRun { run in
       try run.save(step: 5, ranks: 1)
       try rewrite(run) { $0 = $0.filter { !["checkpoint_format", "sha256"].contains($0.key) } }
-      let found = try #require(try run.findCheckpoint())
+      let found = try #require(try run.checkpoints.find())
       #expect(found.step == 5 && found.damaged.isEmpty)
       #expect(found.note?.contains("without a hash") == true)
     }
@@ -92,7 +92,7 @@ import Testing
       try withTemporaryRun { run in
         try run.save(step: 5, ranks: 1)
         try rewrite(run, change)
-        #expect { try run.findCheckpoint() } throws: { "\($0)".contains(complaint) }
+        #expect { try run.checkpoints.find() } throws: { "\($0)".contains(complaint) }
       }
     }
   }

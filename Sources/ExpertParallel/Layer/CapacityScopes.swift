@@ -17,14 +17,14 @@ struct CapacityScopes {
   ///   - batch: how the tokens are spread over the ranks.
   ///   - extent: whether a capacity of the batch counts the tokens of the batch or those of each rank.
   init(_ configuration: MoEConfiguration, _ batch: Batch, extent: ExpertParallelLayer.Extent) {
-    func dispatch(_ tokenCount: Int) -> Dispatch {
-      Dispatch(
+    func inForce(_ tokenCount: Int) -> CapacityInForce {
+      CapacityInForce(
         configuration.routing, expertCount: configuration.expertCount,
         expertsPerToken: configuration.expertsPerToken, tokenCount: tokenCount,
         sequenceLength: batch.sequenceLength)
     }
     self.batch = batch
-    let whole = dispatch(batch.tokenCount)
+    let whole = inForce(batch.tokenCount)
     guard let capacity = whole.capacity else {
       size = max(batch.tokenCount, 1)
       capacities = nil
@@ -32,7 +32,7 @@ struct CapacityScopes {
     }
     if extent == .rank, configuration.routing.capacity?.scope == .batch {
       size = nil
-      capacities = batch.tokenCounts.map { dispatch($0).capacity! }
+      capacities = batch.tokenCounts.map { inForce($0).capacity! }
     } else {
       size = max(whole.scope, 1)
       capacities = [capacity]

@@ -19,7 +19,7 @@ internal import MoECore
 ///
 /// A handle that is dropped, because a computation threw, waits for the messages under way, which use the buffers of the
 /// workspace.
-@safe struct DispatchHandle: ~Copyable {
+struct DispatchHandle: ~Copyable {
   private let plan: DispatchPlan
   private let buffers: DispatchBuffers
   private let communicator: any Communicator
@@ -30,7 +30,7 @@ internal import MoECore
   private var outward: [Request] = []
   private var back: [Request] = []
   /// `[slices]`: the rows of each slice computed so far.
-  private var computed: [UnsafePointer<Float>] = unsafe []
+  private var computed: [MemoryView<Float>] = []
   private var stopwatch: PassStopwatch
 
   fileprivate init(
@@ -52,12 +52,12 @@ internal import MoECore
   /// Gathers the tokens to be sent, and starts to send all slices.
   ///
   /// - Parameter values: `[t, D]`.
-  fileprivate mutating func start(_ values: UnsafePointer<Float>) throws(CommunicationError) {
+  fileprivate mutating func start(_ values: MemoryView<Float>) throws(CommunicationError) {
     let firstCount = plan.slices[0].dispatch.sentCount
-    unsafe buffers.sentTokens.gather(values, plan.tokens[..<firstCount], at: 0, execution)
+    buffers.sentTokens.gather(values, plan.tokens[..<firstCount], at: 0, execution)
     stopwatch.departed()
     try startOutward(0)
-    unsafe buffers.sentTokens.gather(values, plan.tokens[firstCount...], at: firstCount, execution)
+    buffers.sentTokens.gather(values, plan.tokens[firstCount...], at: firstCount, execution)
     // The slices arrive in this order, as messages between two ranks do not overtake one another.
     for slice in plan.slices.indices.dropFirst() { try startOutward(slice) }
   }
@@ -75,14 +75,14 @@ internal import MoECore
   /// Waits for the tokens of a slice.
   ///
   /// - Returns: the tokens that this rank has received, `[received tokens, D]`, as far as this slice.
-  mutating func receive(_ slice: Int) throws(CommunicationError) -> UnsafePointer<Float> {
+  mutating func receive(_ slice: Int) throws(CommunicationError) -> MemoryView<Float> {
     stopwatch.stop()
     try outward[slice].wait()
     stopwatch.start()
     let traffic = plan.slices[slice].dispatch
     buffers.receivedTokens.unpack(
       traffic.firstReceived..<traffic.firstReceived + traffic.receivedCount, execution)
-    return unsafe UnsafePointer(buffers.receivedTokens.floats)
+    return buffers.receivedTokens.view
   }
 
   /// Starts to send the rows of a slice back to the ranks of their tokens.
@@ -92,15 +92,15 @@ internal import MoECore
   ///   - slice: the slice after the one of the call before.
   ///   - weighsSums: with ``ReturnedRows/partialSums``, whether a sum's terms are multiplied by the weights of their rows.
   mutating func sendBack(
-    _ rows: UnsafePointer<Float>, ofSlice slice: Int, weighsSums: Bool = true
+    _ rows: MemoryView<Float>, ofSlice slice: Int, weighsSums: Bool = true
   ) throws(CommunicationError) {
     let content = plan.slices[slice]
     let first = content.combine.firstSent
-    unsafe computed.append(rows)
+    computed.append(rows)
     switch plan.returned {
-    case .perChoice: unsafe buffers.sentRows.gather(rows, content.rows[...], at: first, execution)
+    case .perChoice: buffers.sentRows.gather(rows, content.rows[...], at: first, execution)
     case .partialSums:
-      unsafe buffers.sentRows.add(
+      buffers.sentRows.add(
         content.sums, of: plan.terms, rows: computed, weights: weighsSums ? plan.slices.map(\.weights) : nil,
         at: first, execution)
     }
@@ -115,12 +115,12 @@ internal import MoECore
   /// Waits for the rows of all slices to be back.
   ///
   /// - Returns: `[returned rows, D]`, with the shards of each row added up.
-  consuming func combine() throws(CommunicationError) -> UnsafePointer<Float> {
+  consuming func combine() throws(CommunicationError) -> MemoryView<Float> {
     try finish()
     let rows = buffers.returnedRows
     rows.unpack(0..<plan.returnedRowCount, execution)
     rows.add(plan.shardRows, execution)
-    return unsafe UnsafePointer(rows.floats)
+    return rows.view
   }
 
   /// Ends a pass of which no rows are sent back: a forward pass that is computed again for its activations.
@@ -146,12 +146,12 @@ extension DispatchPlan {
   ///   - meter: takes the times of the pass.
   ///   - activity: what the caller is doing, which errors name.
   func dispatch(
-    _ values: UnsafePointer<Float>, through buffers: DispatchBuffers, over communicator: any Communicator,
+    _ values: MemoryView<Float>, through buffers: DispatchBuffers, over communicator: any Communicator,
     execution: Execution, meter: OverlapMeter.Reader, during activity: String
   ) throws(CommunicationError) -> DispatchHandle {
     var handle = DispatchHandle(
       self, through: buffers, over: communicator, execution: execution, meter: meter, during: activity)
-    unsafe try handle.start(values)
+    try handle.start(values)
     return handle
   }
 }

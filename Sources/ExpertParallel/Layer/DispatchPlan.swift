@@ -181,13 +181,13 @@ struct DispatchPlan {
   /// - Parameter values: `[t, K]`.
   /// - Returns: `[slices][rows]`: the number of each row.
   func sendChoices(
-    _ values: UnsafePointer<Float>, over communicator: any Communicator, during activity: String
+    _ values: [Float], over communicator: any Communicator, during activity: String
   ) throws(CommunicationError) -> [[Float]] {
     let stride = MemoryLayout<Float>.stride
     let (sent, received) = (metadataLayout(\.sent, stride), metadataLayout(\.received, stride))
     let incoming = MessageBuffer(byteCount: received.counts.reduce(0, +))
     try communicator.startAllToAll(
-      from: MessageBuffer(announcedChoices.map { unsafe values[Int($0)] }), sent, into: incoming, received,
+      from: MessageBuffer(announcedChoices.map { values[Int($0)] }), sent, into: incoming, received,
       during: activity
     ).wait()
     var ordered = slices.map { [Float](repeating: 0, count: $0.rowCount) }

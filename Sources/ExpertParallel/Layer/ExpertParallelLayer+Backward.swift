@@ -38,30 +38,22 @@ extension ExpertParallelLayer {
     execution: Execution? = nil
   ) throws {
     let execution = try execution ?? communicator.share(of: .automatic())
+    let pass = recording.pass
     try localLayer.validateBackward(
-      outputGradient, input: input, pass: recording.local.pass, inputGradient: inputGradient,
+      outputGradient, input: input, pass: pass?.identity, inputGradient: inputGradient,
       gradients: gradients, execution: execution)
-    let pass = recording.dispatched!
-    let losses =
-      lossExtent == .rank ? losses : try losses.ofTokens(pass.batch.tokens(ofRank: communicator.rank))
+    guard let pass else { return }
+    let tokens = pass.dispatched.batch.tokens(ofRank: communicator.rank)
+    let losses = lossExtent == .rank ? losses : try losses.ofTokens(tokens)
     try losses.validate(tokenCount: input.tokenCount, expertCount: configuration.expertCount)
-    recording.local.pass = nil
-    let extent = recording.local.extent
+    recording.pass = nil
     workspace.exchange(with: &recording)
     defer { workspace.exchange(with: &recording) }
-    try unsafe input.tokens.withUnsafeBufferPointer { values in
-      try unsafe outputGradient.tokens.withUnsafeBufferPointer { output in
-        try unsafe inputGradient.tokens.withUnsafeMutableBufferPointer { result in
-          let tokens = unsafe LocalTokens(
-            values: values.baseAddress!, count: input.tokenCount, sequenceLength: input.sequenceLength,
-            mask: nil)
-          try Parallel.polling({ communicator.poll() }) {
-            unsafe try backward(
-              output.baseAddress!, tokens: tokens, pass: (pass, extent), losses: losses,
-              into: result.baseAddress!, gradients: gradients, execution: execution, workspace: &workspace)
-          }
-        }
-      }
+    try Parallel.polling({ communicator.poll() }) {
+      try run(
+        MemoryView(outputGradient.tokens), of: pass, tokens: MemoryView(input.tokens), losses: losses,
+        into: MemoryView(writing: &inputGradient.tokens), gradients: gradients, execution: execution,
+        workspace: &workspace)
     }
   }
 
@@ -78,125 +70,122 @@ extension ExpertParallelLayer {
   /// 7. Permute, backward: each token adds up the gradients of its rows, and of the dense branch.
   /// 8. Router and gate: their contribution to the gradients of the tokens.
   /// 9. Gradients of the parameters of router, gate and branch, token after token, rank after rank.
-  private func backward(
-    _ output: UnsafePointer<Float>, tokens: LocalTokens,
-    pass: (dispatched: DispatchedPass, extent: Recording.Extent),
-    losses: RouterLossGradients, into inputGradient: UnsafeMutablePointer<Float>, gradients: MoEGradients,
+  private func run(
+    _ output: MemoryView<Float>, of pass: RecordedDispatch, tokens: MemoryView<Float>,
+    losses: RouterLossGradients, into inputGradient: MemoryView<Float>, gradients: MoEGradients,
     execution: Execution, workspace: inout ExpertParallelWorkspace
   ) throws {
     let activity = "the backward pass"
-    let plan = pass.dispatched.plan
+    let (dispatched, plan) = (pass.dispatched, pass.dispatched.plan)
+    let (routes, choices, gates) = (dispatched.routes, dispatched.choices, dispatched.gates)
     workspace.reserve(slices: plan.slices.count)
     let buffers = workspace.buffers(
       for: plan, width: configuration.hiddenSize, payload: exchange.payload)
 
     // 1.
-    if pass.extent == .recompute {
-      try recompute(
-        tokens, by: plan, through: buffers, during: activity, execution: execution, workspace: &workspace)
-    }
+    let forward =
+      try pass.activations
+      ?? recompute(
+        tokens, of: dispatched, through: buffers, during: activity, execution: execution,
+        workspace: &workspace)
     // 2.
-    let choiceWeights = unsafe try rowWeights(
-      output, forwardRows: buffers.returnedRows.floats, tokenCount: tokens.count, plan: plan,
-      execution: execution, workspace: &workspace)
-    let rowWeights = unsafe try plan.sendChoices(choiceWeights, over: communicator, during: activity)
+    let combined = try localLayer.combineBackward(
+      output, rows: forward.rows, choices, routes, branch: forward.branch, gates: gates,
+      execution: execution, workspace: &workspace.local)
+    let rowWeights = try plan.sendChoices(
+      choiceWeights(combined, dispatched), over: communicator, during: activity
+    ).map { weights throws(MoEError) in try MemoryView(copying: weights) }
     // 3.
-    var handle = unsafe try plan.dispatch(
+    var handle = try plan.dispatch(
       output, through: buffers, over: communicator, execution: execution,
-      meter: OverlapMeter.Reader(meter, .backward, tokens: tokens.count), during: activity)
+      meter: OverlapMeter.Reader(meter, .backward, tokens: routes.choices.tokenCount), during: activity)
     // 4.
-    let branchRows = unsafe try localLayer.branchBackward(
-      output, tokenCount: tokens.count, execution: execution, workspace: &workspace.local)
+    let branch = try localLayer.branchBackward(
+      output, forward: forward.branch, gates: gates, execution: execution, workspace: &workspace.local)
     // 5.
+    var slices: [NetworkGradientTiles] = []
     var products: [[Float]] = []
     var addedSlices = 0
-    for (index, slice) in plan.slices.enumerated() {
+    for (index, slice) in forward.slices.enumerated() {
       while addedSlices < index, !handle.hasArrived(index) {
         try addLocalGradients(
-          of: plan, slice: addedSlices, to: gradients, execution: execution, workspace: &workspace)
+          of: slices[addedSlices], to: gradients, execution: execution, workspace: &workspace)
         addedSlices += 1
       }
-      let received = unsafe try handle.receive(index)
+      let received = try handle.receive(index)
       if plan.returned == .partialSums {
-        products.append(
-          unsafe try Kernels.rowProducts(
-            received, order: slice.order, rows: workspace.tiles[index].rows.reserve(0, of: Float.self),
-            rowCount: slice.rowCount, hiddenSize: configuration.hiddenSize, execution: execution))
+        products.append(try slice.products(with: received, execution: execution))
       }
-      let rows = unsafe try Kernels.networkBackward(
-        localLayer.experts, output: received, order: slice.order, rowWeights: rowWeights[index],
-        offsets: slice.offsets, rowCount: slice.rowCount, execution: execution,
-        forward: &workspace.tiles[index], backward: &workspace.backwardTiles[index],
-        scratch: &workspace.local.kernel)
-      unsafe try handle.sendBack(rows, ofSlice: index, weighsSums: false)
+      let back = try localLayer.experts.backward(
+        received, rowWeights: rowWeights[index], forward: slice, execution: execution,
+        tiles: &workspace.backwardTiles[index], scratch: &workspace.local.call)
+      slices.append(back)
+      try handle.sendBack(back.rows, ofSlice: index, weighsSums: false)
     }
-    for slice in addedSlices..<plan.slices.count {
-      try addLocalGradients(
-        of: plan, slice: slice, to: gradients, execution: execution, workspace: &workspace)
+    for slice in slices[addedSlices...] {
+      try addLocalGradients(of: slice, to: gradients, execution: execution, workspace: &workspace)
     }
-    let returned = unsafe try handle.combine()
+    let rows = try handle.combine()
     // 6.
-    if plan.returned == .partialSums {
-      let weightGradients = try plan.returnToChoices(products, over: communicator, during: activity)
-      unsafe try workspace.local.backward.weightGradients.reserve(weightGradients.count, of: Float.self)
-        .update(from: weightGradients, count: weightGradients.count)
-    }
+    let weightGradients =
+      if plan.returned == .partialSums {
+        try MemoryView(copying: plan.returnToChoices(products, over: communicator, during: activity))
+      } else if let made = combined.weightGradients {
+        made
+      } else {
+        try localLayer.inputWeightGradients(
+          tokens, rows: rows, choices, routes, execution: execution, workspace: &workspace.local)
+      }
     try addReplicatedGradients(
-      of: plan, to: gradients, during: activity, execution: execution, workspace: &workspace)
+      of: slices, at: plan.rows, to: gradients, during: activity, execution: execution,
+      workspace: &workspace)
     // 7.
-    unsafe try localLayer.gatherBackward(
-      returned, tokens: tokens.values, branchRows: branchRows, tokenCount: tokens.count, into: inputGradient,
-      execution: execution, workspace: &workspace.local)
+    localLayer.gatherBackward(
+      rows, choices, routes, branch: branch, into: inputGradient, execution: execution)
     // 8.
-    unsafe try localLayer.routersBackward(
-      tokens.values, tokenCount: tokens.count, losses: losses, into: inputGradient, execution: execution,
-      workspace: &workspace.local)
+    let routers = try localLayer.routersBackward(
+      tokens, routes, gates, weightGradients: weightGradients, gateGradients: combined.gateGradients,
+      losses: losses, into: inputGradient, execution: execution, workspace: &workspace.local)
     // 9.
     try addSharedGradients(
-      of: pass.dispatched.batch, to: gradients, during: activity, execution: execution, workspace: &workspace)
+      of: SharedGradientTiles(routers: routers, branch: branch), in: dispatched.batch, to: gradients,
+      during: activity, execution: execution, workspace: &workspace)
   }
 
   /// Dispatches the tokens of a pass again and computes the activations that the pass did not keep.
   private func recompute(
-    _ tokens: LocalTokens, by plan: DispatchPlan, through buffers: DispatchBuffers, during activity: String,
-    execution: Execution, workspace: inout ExpertParallelWorkspace
-  ) throws {
+    _ tokens: MemoryView<Float>, of pass: DispatchedPass, through buffers: DispatchBuffers,
+    during activity: String, execution: Execution, workspace: inout ExpertParallelWorkspace
+  ) throws -> DispatchedActivations {
     let needsRows = localLayer.backwardReadsRows
-    var handle = unsafe try plan.dispatch(
-      tokens.values, through: buffers, over: communicator, execution: execution,
-      meter: OverlapMeter.Reader(meter, .recompute, tokens: tokens.count), during: activity)
-    if localLayer.branch != nil {
-      _ = unsafe try localLayer.branchRows(
-        tokens.values, tokenCount: tokens.count, isRecorded: true, needsRows: localLayer.branchGate != nil,
-        execution: execution, workspace: &workspace.local)
-    }
-    for (index, slice) in plan.slices.enumerated() {
-      let received = unsafe try handle.receive(index)
-      let rows = unsafe try expertRows(
-        received, of: slice, tile: index, isRecorded: true, needsRows: needsRows, execution: execution,
+    var handle = try pass.plan.dispatch(
+      tokens, through: buffers, over: communicator, execution: execution,
+      meter: OverlapMeter.Reader(meter, .recompute, tokens: pass.routes.choices.tokenCount),
+      during: activity)
+    let branch = try localLayer.applyBranch(
+      tokens, isRecorded: true, needsRows: localLayer.branchGate != nil, execution: execution,
+      workspace: &workspace.local)
+    var slices: [NetworkTiles] = []
+    for (index, slice) in pass.slices.enumerated() {
+      let received = try handle.receive(index)
+      let made = try applyExperts(
+        received, slice, tile: index, isRecorded: true, needsRows: needsRows, execution: execution,
         workspace: &workspace)
-      if needsRows { unsafe try handle.sendBack(rows, ofSlice: index) }
+      if let rows = made.rows { try handle.sendBack(rows, ofSlice: index) }
+      slices.append(made)
     }
-    if needsRows { _ = unsafe try handle.combine() } else { try handle.discard() }
+    guard needsRows else {
+      try handle.discard()
+      return DispatchedActivations(slices: slices, rows: nil, branch: branch)
+    }
+    return DispatchedActivations(slices: slices, rows: try handle.combine(), branch: branch)
   }
 
   /// Returns the number by which each choice's row was multiplied, `[t, K]`.
-  ///
-  /// dL/dweights and dL/dgates stay in the workspace, dL/dweights only if each choice's own row came back.
-  private func rowWeights(
-    _ output: UnsafePointer<Float>, forwardRows: UnsafePointer<Float>, tokenCount: Int, plan: DispatchPlan,
-    execution: Execution, workspace: inout ExpertParallelWorkspace
-  ) throws(MoEError) -> [Float] {
-    let rowWeights = unsafe try localLayer.combineBackward(
-      output, forwardRows: forwardRows, rowCount: plan.returnedRowCount, tokenCount: tokenCount,
-      execution: execution, workspace: &workspace.local)
-    switch plan.returned {
-    case .perChoice:
-      return plan.choiceRow.map { unsafe $0 < 0 ? 0 : rowWeights[Int($0)] }
-    case .partialSums:
-      let weights = unsafe try workspace.local.routing.expertWeights.reserve(
-        plan.choiceRow.count, of: Float.self)
-      return unsafe Array(UnsafeBufferPointer(start: weights, count: plan.choiceRow.count))
+  private func choiceWeights(_ combined: CombineGradients, _ pass: DispatchedPass) -> [Float] {
+    switch pass.plan.returned {
+    case .perChoice: pass.plan.choiceRow.map { $0 < 0 ? 0 : combined.rowWeights[Int($0)] }
+    case .partialSums: pass.routes.choices.weights.elements
     }
   }
 }

@@ -41,12 +41,16 @@ extension ExpertParallelLayer {
   ) throws {
     let execution = try execution ?? communicator.share(of: .automatic())
     try localLayer.validate(input, mask: mask, output: output)
-    workspace.local.routing.noise = nil
-    _ = unsafe try withTokens(input, mask: mask, sequenceLength: sequenceLength, into: &output) {
-      tokens, result in
-      unsafe try forward(
-        tokens, recorded: nil, into: result, record: &record, workspace: &workspace, execution: execution)
+    let tokens = LocalTokens(input, mask: mask, sequenceLength: sequenceLength)
+    let (pass, _) = try Parallel.polling({ communicator.poll() }) {
+      let routes = try route(
+        tokens, noise: nil, isRecorded: false, execution: execution, workspace: &workspace)
+      return try run(
+        tokens, routes, isRecorded: false, into: MemoryView(writing: &output.tokens), workspace: &workspace,
+        execution: execution)
     }
+    record.update(
+      from: pass.routes, pass.choices, mask: mask, loadBalance: configuration.routing.loadBalance)
   }
 
   /// Applies the layer and records what
@@ -72,23 +76,28 @@ extension ExpertParallelLayer {
     try localLayer.validate(input, mask: mask, output: output)
     try noise?.validate()
     let routed = recording.routed
-    if let routed, routed.tokenCount != input.tokenCount {
+    if case .routed(let routes, _) = routed, routes.choices.tokenCount != input.tokenCount {
       throw MoEError.invalidConfiguration(
-        "the recording has routes of \(routed.tokenCount) tokens, the input \(input.tokenCount)")
+        "the recording has routes of \(routes.choices.tokenCount) tokens, the input \(input.tokenCount)")
     }
-    recording.routed = nil
-    recording.local.pass = nil
+    recording.forget()
     workspace.exchange(with: &recording)
     defer { workspace.exchange(with: &recording) }
-    if routed == nil { workspace.local.routing.noise = noise }
-    recording.dispatched = unsafe try withTokens(
-      input, mask: mask, sequenceLength: sequenceLength, into: &output
-    ) { tokens, result in
-      unsafe try forward(
-        tokens, routed: routed, recorded: recording.local.extent, into: result,
-        record: &recording.local.record, workspace: &workspace, execution: execution, meanwhile: meanwhile)
+    let tokens = LocalTokens(input, mask: mask, sequenceLength: sequenceLength)
+    let isRecorded = recording.local.extent == .full
+    let (pass, activations) = try Parallel.polling({ communicator.poll() }) {
+      let routes =
+        try routed
+        ?? route(tokens, noise: noise, isRecorded: true, execution: execution, workspace: &workspace)
+      return try run(
+        tokens, routes, isRecorded: isRecorded, into: MemoryView(writing: &output.tokens),
+        workspace: &workspace, execution: execution, meanwhile: meanwhile)
     }
-    recording.local.pass = localLayer.recordedPass(input, execution)
+    recording.local.record.update(
+      from: pass.routes, pass.choices, mask: mask, loadBalance: configuration.routing.loadBalance)
+    recording.pass = RecordedDispatch(
+      identity: localLayer.identity(of: input, execution), dispatched: pass,
+      activations: isRecorded ? activations : nil)
   }
 
   /// Routes the tokens of a recorded pass ahead of the pass, while another pass exchanges rows. Not a collective.
@@ -98,7 +107,7 @@ extension ExpertParallelLayer {
   ///   - mask: the mask of the pass.
   ///   - noise: the noise of the pass.
   ///   - recording: to be given to the pass.
-  ///   - workspace: to be given to the pass too, and to no other pass before it.
+  ///   - workspace: scratch.
   ///   - execution: nil for this rank's share of `Execution.automatic()`.
   /// - Throws: as `MoELayer`, except for a token that cannot be routed, which the pass itself throws.
   public func route(
@@ -109,108 +118,93 @@ extension ExpertParallelLayer {
     let execution = try execution ?? communicator.share(of: .automatic())
     try localLayer.validate(input, mask: mask, output: input)
     try noise?.validate()
-    recording.local.pass = nil
+    recording.forget()
     workspace.exchange(with: &recording)
     defer { workspace.exchange(with: &recording) }
-    workspace.local.routing.noise = noise
-    let unroutable = unsafe try input.tokens.withUnsafeBufferPointer { values in
-      unsafe try route(
-        LocalTokens(
-          values: values.baseAddress!, count: input.tokenCount, sequenceLength: input.sequenceLength,
-          mask: mask),
-        isRecorded: true, execution: execution, workspace: &workspace)
-    }
-    recording.routed = Routed(tokenCount: input.tokenCount, unroutable: unroutable)
+    recording.routed = try route(
+      LocalTokens(input, mask: mask, sequenceLength: nil), noise: noise, isRecorded: true,
+      execution: execution, workspace: &workspace)
   }
 
-  /// Calls `body` with pointers to the tokens and to the output, and lets exchanges make progress while it computes.
-  private func withTokens<Result>(
-    _ input: Activations, mask: [Bool]?, sequenceLength: Int?, into output: inout Activations,
-    _ body: (LocalTokens, UnsafeMutablePointer<Float>) throws -> Result
-  ) throws -> Result {
-    unsafe try input.tokens.withUnsafeBufferPointer { values in
-      unsafe try output.tokens.withUnsafeMutableBufferPointer { result in
-        let tokens = unsafe LocalTokens(
-          values: values.baseAddress!, count: input.tokenCount,
-          sequenceLength: sequenceLength ?? input.sequenceLength, mask: mask)
-        return try Parallel.polling({ communicator.poll() }) {
-          unsafe try body(tokens, result.baseAddress!)
-        }
-      }
-    }
-  }
-
-  /// 1. Route this rank's tokens, and gate the dense branch.
-  /// 2. Gather a header from every rank, so that all ranks know how the batch is spread over them.
-  /// 3. Exchange counts of choices. Every choice gets its place among all rows of its expert, or is dropped, as if one rank
+  /// The pass of routed tokens:
+  ///
+  /// 1. Gather a header from every rank, so that all ranks know how the batch is spread over them.
+  /// 2. Exchange counts of choices. Every choice gets its place among all rows of its expert, or is dropped, as if one rank
   ///    had the whole batch.
-  /// 4. Exchange metadata: each rank learns which rows its experts compute, and in which order.
-  /// 5. Dispatch: each token travels once to every rank that has one of its experts, slice by slice.
-  /// 6. While the first slice travels, compute the dense branch on this rank's tokens, and do the caller's work.
-  /// 7. Compute this rank's experts slice by slice. The rows of one slice travel back while the next is computed.
-  /// 8. Combine: add the rows of each token in slot order, and the branch.
-  private func forward(
-    _ tokens: LocalTokens, routed: Routed? = nil, recorded: Recording.Extent?,
-    into output: UnsafeMutablePointer<Float>, record: inout RoutingRecord,
+  /// 3. Exchange metadata: each rank learns which rows its experts compute, and in which order.
+  /// 4. Dispatch: each token travels once to every rank that has one of its experts, slice by slice.
+  /// 5. While the first slice travels, compute the dense branch on this rank's tokens, and do the caller's work.
+  /// 6. Compute this rank's experts slice by slice. The rows of one slice travel back while the next is computed.
+  /// 7. Combine: add the rows of each token in slot order, and the branch.
+  private func run(
+    _ tokens: LocalTokens, _ local: LocalRoutes, isRecorded: Bool, into output: MemoryView<Float>,
     workspace: inout ExpertParallelWorkspace, execution: Execution, meanwhile: () throws -> Void = {}
-  ) throws -> DispatchedPass {
+  ) throws -> (DispatchedPass, DispatchedActivations) {
     let activity = "the forward pass"
-    let isRecorded = recorded == .full
 
     // 1.
-    let unroutable =
-      if let routed {
-        routed.unroutable
-      } else {
-        try route(tokens, isRecorded: recorded != nil, execution: execution, workspace: &workspace)
-      }
+    let batch = try gatherBatch(tokens, unroutable: local.unroutable, during: activity)
+    guard case .routed(let routes, let gates) = local else {
+      throw MoEError.notFinite(what: "a logit", token: batch.firstTokens[communicator.rank])
+    }
     // 2.
-    let batch = try gatherBatch(tokens, unroutable: unroutable, during: activity)
-    // 3.
     let scopes = CapacityScopes(configuration, batch, extent: capacityExtent)
-    let order = try order(tokens, in: scopes, during: activity, workspace: &workspace)
+    let order = try order(routes.choices, in: scopes, during: activity)
+    // 3.
+    let plan = try plan(order, routes.choices, slices: batch.sliceCount, during: activity)
+    let pass = DispatchedPass(
+      batch: batch, routes: routes, gates: gates, plan: plan,
+      choices: try choiceRows(
+        order, plan, capacity: scopes.capacity(ofRank: communicator.rank), workspace: &workspace),
+      slices: try plan.slices.map { slice throws(MoEError) in
+        try SliceRows(slice, weighsInput: localLayer.weighsInput)
+      })
     // 4.
-    let plan = try plan(order, slices: batch.sliceCount, during: activity, workspace: &workspace)
-    // 5.
     workspace.reserve(slices: plan.slices.count)
     let buffers = workspace.buffers(
       for: plan, width: configuration.hiddenSize, payload: exchange.payload)
-    var handle = unsafe try plan.dispatch(
+    var handle = try plan.dispatch(
       tokens.values, through: buffers, over: communicator, execution: execution,
       meter: OverlapMeter.Reader(meter, .forward, tokens: tokens.count), during: activity)
-    // 6.
-    let branch = unsafe try branchRows(
-      tokens, isRecorded: isRecorded, execution: execution, workspace: &workspace)
+    // 5.
+    let branch = try localLayer.applyBranch(
+      tokens.values, isRecorded: isRecorded, execution: execution, workspace: &workspace.local)
     try meanwhile()
-    // 7.
-    for (index, slice) in plan.slices.enumerated() {
-      let received = unsafe try handle.receive(index)
-      let rows = unsafe try expertRows(
-        received, of: slice, tile: tile(ofSlice: index, isRecorded: isRecorded), isRecorded: isRecorded,
+    // 6.
+    var slices: [NetworkTiles] = []
+    for (index, slice) in pass.slices.enumerated() {
+      let received = try handle.receive(index)
+      let made = try applyExperts(
+        received, slice, tile: tile(ofSlice: index, isRecorded: isRecorded), isRecorded: isRecorded,
         execution: execution, workspace: &workspace)
-      unsafe try handle.sendBack(rows, ofSlice: index)
+      try handle.sendBack(made.rows!, ofSlice: index)
+      slices.append(made)
     }
-    // 8.
-    let rows = unsafe try handle.combine()
-    unsafe try localLayer.combine(
-      rows, areWeighted: exchange.returned == .partialSums, branch: branch, tokenCount: tokens.count,
-      into: output, execution: execution, workspace: &workspace.local)
-    try localLayer.updateRecord(
-      &record, tokenCount: tokens.count, mask: tokens.mask,
-      capacity: scopes.capacity(ofRank: communicator.rank),
-      workspace: &workspace.local)
-    return DispatchedPass(batch: batch, plan: plan)
+    // 7.
+    let rows = try handle.combine()
+    localLayer.combine(
+      rows, pass.choices, routes, areWeighted: exchange.returned == .partialSums, branch: branch,
+      gates: gates, into: output, execution: execution)
+    return (pass, DispatchedActivations(slices: slices, rows: rows, branch: branch))
   }
 }
 
-/// This rank's tokens in one pass; the pointer is valid while the pass runs.
-@safe struct LocalTokens {
+/// This rank's tokens in one pass.
+struct LocalTokens {
   /// `[count, D]`.
-  let values: UnsafePointer<Float>
+  let values: MemoryView<Float>
   /// t.
   let count: Int
   /// The tokens of a sequence of the batch.
   let sequenceLength: Int
   /// `[count]`: false for padding; nil if no token is padding.
   let mask: [Bool]?
+
+  /// - Parameter sequenceLength: nil for that of the input.
+  init(_ input: Activations, mask: [Bool]?, sequenceLength: Int?) {
+    values = MemoryView(input.tokens)
+    count = input.tokenCount
+    self.sequenceLength = sequenceLength ?? input.sequenceLength
+    self.mask = mask
+  }
 }

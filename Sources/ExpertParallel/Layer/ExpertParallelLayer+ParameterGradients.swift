@@ -4,12 +4,12 @@ internal import MoECore
 extension ExpertParallelLayer {
   /// Adds the gradients of one slice for the experts that this rank alone holds.
   func addLocalGradients(
-    of plan: DispatchPlan, slice: Int, to gradients: MoEGradients, execution: Execution,
+    of slice: NetworkGradientTiles, to gradients: MoEGradients, execution: Execution,
     workspace: inout ExpertParallelWorkspace
   ) throws(MoEError) {
     try addGradients(
-      of: localExperts.map { placement.replicas[$0].count == 1 }, plan: plan, slices: slice..<slice + 1,
-      to: gradients, execution: execution, workspace: &workspace)
+      of: localExperts.map { placement.replicas[$0].count == 1 }, slices: [slice], to: gradients,
+      execution: execution, workspace: &workspace)
   }
 
   /// Adds the gradients of experts that several ranks hold; their replicas add them up. A collective.
@@ -17,16 +17,16 @@ extension ExpertParallelLayer {
   /// Experts follow one another, so that a rank computes the next expert while the sums of the expert before are with its
   /// other replicas.
   func addReplicatedGradients(
-    of plan: DispatchPlan, to gradients: MoEGradients, during activity: String, execution: Execution,
-    workspace: inout ExpertParallelWorkspace
+    of slices: [NetworkGradientTiles], at rows: ExpertRows, to gradients: MoEGradients,
+    during activity: String, execution: Execution, workspace: inout ExpertParallelWorkspace
   ) throws {
     let shard = communicator.rank % placement.tensorParallelSize
     var completions: [() throws -> Void] = []
     for expert in 0..<configuration.expertCount where placement.replicas[expert].count > 1 {
       let holders = placement.replicas[expert].map { $0 + shard }
-      let busy = plan.rows.holders(expert).map { holders.firstIndex(of: $0 + shard)! }
+      let busy = rows.holders(expert).map { holders.firstIndex(of: $0 + shard)! }
       // Every rank counts the operations, also those of experts that it does not hold.
-      let operations = GradientChain.operationCount(parts: NetworkGradients.memoryCount, members: busy.count)
+      let operations = GradientChain.operationCount(parts: NetworkGradients.memoryLimit, members: busy.count)
       guard let group = communicator.group.group(of: holders, operations: operations) else { continue }
       let local = localExperts.firstIndex(of: expert)!
       let chain = GradientChain(
@@ -35,8 +35,8 @@ extension ExpertParallelLayer {
       completions.append(
         try chain.sum(gradientSum) {
           try addGradients(
-            of: localExperts.map { $0 == expert }, plan: plan, slices: plan.slices.indices, to: gradients,
-            execution: execution, workspace: &workspace)
+            of: localExperts.map { $0 == expert }, slices: slices, to: gradients, execution: execution,
+            workspace: &workspace)
         })
     }
     for complete in completions { try complete() }
@@ -46,24 +46,21 @@ extension ExpertParallelLayer {
   ///
   /// - Parameter isIncluded: `[local experts]`.
   private func addGradients(
-    of isIncluded: [Bool], plan: DispatchPlan, slices: Range<Int>, to gradients: MoEGradients,
-    execution: Execution, workspace: inout ExpertParallelWorkspace
+    of isIncluded: [Bool], slices: [NetworkGradientTiles], to gradients: MoEGradients, execution: Execution,
+    workspace: inout ExpertParallelWorkspace
   ) throws(MoEError) {
     guard isIncluded.contains(true) else { return }
-    for index in slices {
-      let slice = plan.slices[index]
-      if slice.rowCount == 0 { continue }
-      unsafe try Kernels.networkGradients(
-        localLayer.experts, only: isIncluded, offsets: slice.offsets, rowCount: slice.rowCount,
-        gradients: gradients.experts, execution: execution, forward: &workspace.tiles[index],
-        backward: &workspace.backwardTiles[index], scratch: &workspace.local.kernel)
+    for slice in slices where slice.groups.rowCount > 0 {
+      try localLayer.experts.addGradients(
+        of: slice, only: isIncluded, to: gradients.experts, execution: execution,
+        scratch: &workspace.local.call)
     }
   }
 
   /// Adds the gradients of router, dense branch and gate over all ranks. A collective.
   func addSharedGradients(
-    of batch: Batch, to gradients: MoEGradients, during activity: String, execution: Execution,
-    workspace: inout ExpertParallelWorkspace
+    of pass: SharedGradientTiles, in batch: Batch, to gradients: MoEGradients, during activity: String,
+    execution: Execution, workspace: inout ExpertParallelWorkspace
   ) throws {
     let tokenCounts = batch.tokenCounts
     let chain = GradientChain(
@@ -71,8 +68,7 @@ extension ExpertParallelLayer {
       members: tokenCounts.indices.filter { tokenCounts[$0] > 0 }, during: "the gradients of \(activity)")
     try chain.sum(gradientSum) {
       try localLayer.addSharedGradients(
-        tokenCount: tokenCounts[communicator.rank], to: gradients, execution: execution,
-        workspace: &workspace.local)
+        pass, to: gradients, execution: execution, workspace: &workspace.local)
     }()
   }
 }

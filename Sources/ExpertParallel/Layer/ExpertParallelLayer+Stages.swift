@@ -3,35 +3,38 @@ internal import MoECore
 
 /// The stages of a forward pass, and the parts of them that a backward pass repeats.
 extension ExpertParallelLayer {
+  /// The routes of this rank's tokens, or the token that has none.
+  enum LocalRoutes {
+    case routed(Routes, gates: BranchGates?)
+    case unroutable(UnroutableToken)
+
+    var unroutable: UnroutableToken? { if case .unroutable(let token) = self { token } else { nil } }
+  }
+
   /// Routes this rank's tokens and gates the dense branch.
   ///
-  /// - Returns: a token that cannot be routed, to be told to all ranks before anything is thrown.
+  /// A token that cannot be routed is returned, to be told to all ranks before anything is thrown.
   func route(
-    _ tokens: LocalTokens, isRecorded: Bool, execution: Execution, workspace: inout ExpertParallelWorkspace
-  ) throws(MoEError) -> UnroutableToken? {
+    _ tokens: LocalTokens, noise: RouterNoise?, isRecorded: Bool, execution: Execution,
+    workspace: inout ExpertParallelWorkspace
+  ) throws(MoEError) -> LocalRoutes {
+    let routes: Routes
     do {
-      unsafe try localLayer.route(
-        tokens.values, tokenCount: tokens.count, mask: tokens.mask, isRecorded: isRecorded,
-        execution: execution, workspace: &workspace.local)
-    } catch {
-      guard case .notFinite(_, let token) = error else { throw error }
-      return .logit(token)
-    }
-    do {
-      _ = unsafe try localLayer.branchGates(
-        tokens.values, tokenCount: tokens.count, isRecorded: isRecorded, execution: execution,
+      routes = try localLayer.route(
+        tokens.values, mask: tokens.mask, noise: noise, isRecorded: isRecorded, execution: execution,
         workspace: &workspace.local)
     } catch {
       guard case .notFinite(_, let token) = error else { throw error }
-      return .gate(token)
+      return .unroutable(.logit(token))
     }
-    return nil
-  }
-
-  /// The routes of tokens that were routed ahead of their pass.
-  struct Routed {
-    var tokenCount: Int
-    var unroutable: UnroutableToken?
+    do {
+      let gates = try localLayer.gateBranch(
+        tokens.values, isRecorded: isRecorded, execution: execution, workspace: &workspace.local)
+      return .routed(routes, gates: gates)
+    } catch {
+      guard case .notFinite(_, let token) = error else { throw error }
+      return .unroutable(.gate(token))
+    }
   }
 
   /// Gathers the headers of all ranks. A collective.
@@ -58,39 +61,49 @@ extension ExpertParallelLayer {
   }
 
   /// Gives each choice of this rank its place among the rows of its expert over all ranks, or drops it. A collective.
+  ///
+  /// The weights of the dropped choices become 0.
   func order(
-    _ tokens: LocalTokens, in scopes: CapacityScopes, during activity: String,
-    workspace: inout ExpertParallelWorkspace
-  ) throws -> GlobalOrder {
-    let choices = tokens.count * configuration.expertsPerToken
-    let ids = unsafe try workspace.local.routing.expertIDs.reserve(choices, of: Int32.self)
-    let weights = unsafe try workspace.local.routing.expertWeights.reserve(choices, of: Float.self)
+    _ choices: RouterChoices, in scopes: CapacityScopes, during activity: String
+  ) throws(CommunicationError) -> GlobalOrder {
     let order = unsafe try GlobalOrder(
-      expertIDs: UnsafeBufferPointer(start: ids, count: choices),
-      weights: UnsafeBufferPointer(start: weights, count: choices), scopes: scopes,
+      expertIDs: choices.expertIDs.buffer, weights: choices.weights.buffer, scopes: scopes,
       priority: configuration.routing.capacity?.priority ?? .tokenThenChoice,
       expertCount: configuration.expertCount, expertsPerToken: configuration.expertsPerToken,
       over: communicator, during: activity)
-    try Self.copy(order.slots, to: &workspace.local.slots)
-    try Self.copy(order.dropped, to: &workspace.local.dropped)
+    for (choice, expert) in order.experts.enumerated() where expert < 0 { choices.weights[choice] = 0 }
     return order
   }
 
   /// Plans who sends which rows to whom. A collective.
   func plan(
-    _ order: GlobalOrder, slices: Int, during activity: String, workspace: inout ExpertParallelWorkspace
-  ) throws -> DispatchPlan {
-    let choices = order.experts.count
-    let weights = unsafe try workspace.local.routing.expertWeights.reserve(choices, of: Float.self)
-    let plan = unsafe try DispatchPlan(
+    _ order: GlobalOrder, _ choices: RouterChoices, slices: Int, during activity: String
+  ) throws(CommunicationError) -> DispatchPlan {
+    unsafe try DispatchPlan(
       order, at: ExpertRows(placement, rowsByRank: order.rowsByRank, slices: slices),
       expertsPerToken: configuration.expertsPerToken, returned: exchange.returned,
       isHierarchical: isHierarchical,
-      weights: weighsInput || exchange.returned == .partialSums ? UnsafePointer(weights) : nil,
+      weights: localLayer.weighsInput || exchange.returned == .partialSums
+        ? UnsafePointer(choices.weights.base) : nil,
       over: communicator, during: activity)
-    for choice in 0..<choices where order.experts[choice] < 0 { unsafe weights[choice] = 0 }
-    try Self.copy(plan.choiceRow, to: &workspace.local.routing.choiceRow)
-    return plan
+  }
+
+  /// The row of each of this rank's choices among the rows that come back.
+  func choiceRows(
+    _ order: GlobalOrder, _ plan: DispatchPlan, capacity: Int?, workspace: inout ExpertParallelWorkspace
+  ) throws(MoEError) -> ChoiceRows {
+    func kept<Element: BitwiseCopyable>(
+      _ values: [Element], in scratch: inout Scratch
+    ) throws(MoEError) -> MemoryView<Element> {
+      let view = try scratch.reserve(values.count, of: Element.self)
+      view.update(from: values)
+      return view
+    }
+    return ChoiceRows(
+      rows: try kept(plan.choiceRow, in: &workspace.local.routing.order.choiceRow),
+      slots: try kept(order.slots, in: &workspace.local.routing.order.slots),
+      dropped: try kept(order.dropped, in: &workspace.local.routing.order.dropped),
+      rowCount: plan.returnedRowCount, capacity: capacity)
   }
 
   private var isHierarchical: Bool {
@@ -101,29 +114,6 @@ extension ExpertParallelLayer {
     }
   }
 
-  /// Whether a token is multiplied by a choice's weight before the expert.
-  private var weighsInput: Bool { configuration.routing.weightPlacement == .input }
-
-  /// Computes the dense branch on this rank's tokens.
-  ///
-  /// - Returns: the branch's rows and gates; nil for a layer without a dense branch.
-  func branchRows(
-    _ tokens: LocalTokens, isRecorded: Bool, execution: Execution, workspace: inout ExpertParallelWorkspace
-  ) throws(MoEError) -> Kernels.Branch? {
-    guard localLayer.branch != nil else { return nil }
-    let rows = unsafe try localLayer.branchRows(
-      tokens.values, tokenCount: tokens.count, isRecorded: isRecorded, execution: execution,
-      workspace: &workspace.local)
-    let columns = localLayer.branchGate?.expertCount ?? 0
-    return unsafe Kernels.Branch(
-      rows: rows,
-      gates: columns == 0
-        ? nil
-        : UnsafePointer(
-          try workspace.local.routing.branchGate.reserve(tokens.count * columns, of: Float.self)),
-      gateColumns: columns)
-  }
-
   /// The index of the scratch for a slice's activations.
   ///
   /// All slices share one if neither a backward pass nor a sum reads them after the slice.
@@ -131,34 +121,22 @@ extension ExpertParallelLayer {
     isRecorded || exchange.returned == .partialSums ? index : 0
   }
 
-  /// Computes this rank's experts on the rows of one slice.
+  /// Applies this rank's experts to the rows of one slice.
   ///
   /// - Parameters:
   ///   - tokens: `[received tokens, D]`.
-  ///   - slice: the slice of the plan.
+  ///   - slice: the rows.
   ///   - tile: the index of the scratch for its activations.
   ///   - isRecorded: whether the activations are kept for a backward pass.
   ///   - needsRows: whether the second product is computed.
   ///   - execution: the threads.
   ///   - workspace: scratch.
-  /// - Returns: `[rows of the slice, D]`.
-  func expertRows(
-    _ tokens: UnsafePointer<Float>, of slice: DispatchPlan.Slice, tile: Int, isRecorded: Bool,
-    needsRows: Bool = true, execution: Execution, workspace: inout ExpertParallelWorkspace
-  ) throws(MoEError) -> UnsafePointer<Float> {
-    unsafe try slice.weights.withUnsafeBufferPointer { weights throws(MoEError) in
-      unsafe try Kernels.networkForward(
-        localLayer.experts, tokens: tokens, order: slice.order,
-        weights: weighsInput ? weights.baseAddress : nil, offsets: slice.offsets, rowCount: slice.rowCount,
-        isRecorded: isRecorded, needsRows: needsRows, execution: execution, tiles: &workspace.tiles[tile],
-        scratch: &workspace.local.kernel)
-    }
-  }
-
-  private static func copy<Element: BitwiseCopyable>(
-    _ values: [Element], to scratch: inout Scratch
-  ) throws(MoEError) {
-    let target = unsafe try scratch.reserve(values.count, of: Element.self)
-    for (index, value) in values.enumerated() { unsafe target[index] = value }
+  func applyExperts(
+    _ tokens: MemoryView<Float>, _ slice: SliceRows, tile: Int, isRecorded: Bool, needsRows: Bool = true,
+    execution: Execution, workspace: inout ExpertParallelWorkspace
+  ) throws(MoEError) -> NetworkTiles {
+    try localLayer.experts.forward(
+      tokens, slice.groups, weights: slice.weights, isRecorded: isRecorded, needsRows: needsRows,
+      execution: execution, tiles: &workspace.tiles[tile], scratch: &workspace.local.call)
   }
 }

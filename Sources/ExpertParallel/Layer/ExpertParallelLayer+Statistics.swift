@@ -17,10 +17,12 @@ extension ExpertParallelLayer {
     of recording: inout ExpertParallelRecording, by grouping: TokenGrouping, extent: Extent = .batch,
     workspace: inout ExpertParallelWorkspace, execution: Execution? = nil
   ) throws -> RouterStatistics {
+    let pass = recording.pass?.dispatched
     let local = try localLayer.statistics(
-      of: &recording.local, by: grouping, workspace: &workspace.local, execution: execution)
-    if extent == .rank { return local }
-    let firstTokens = recording.dispatched!.batch.firstTokens
+      of: pass?.routes, recording.record, by: grouping, workspace: &workspace.local,
+      execution: execution ?? .automatic())
+    guard extent == .batch, let batch = pass?.batch else { return local }
+    let firstTokens = batch.firstTokens
     if let rank = grouping.rankWithPart(of: firstTokens) {
       throw MoEError.invalidConfiguration(
         "rank \(rank) ends within a sequence, after token \(firstTokens[rank + 1]), so that there are no statistics "
@@ -37,7 +39,7 @@ extension ExpertParallelLayer {
     }
     // Sums of squares are rounded, so the squares are added in the order of the batch.
     let logs = try communicator.allGather(
-      recording.record.logSumExp, counts: recording.dispatched!.batch.tokenCounts, during: activity)
+      recording.record.logSumExp, counts: batch.tokenCounts, during: activity)
     sum!.logSumExpSquares = logs.reduce(0) { $0 + Double($1) * Double($1) }
     return sum!
   }

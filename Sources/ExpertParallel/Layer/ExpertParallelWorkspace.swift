@@ -5,9 +5,9 @@ internal import MoECore
 public struct ExpertParallelWorkspace: ~Copyable {
   /// The scratch of the stages that involve no other rank.
   package var local = Workspace()
-  /// `[slices]`: the activations of each slice, and the gradients of its rows.
+  /// `[slices]`: the memory of each slice's activations, and of the gradients of its rows.
   var tiles: [TileScratch] = []
-  var backwardTiles: [BackwardTiles] = []
+  var backwardTiles: [GradientTileScratch] = []
   /// The rows that came back for this rank's choices, `[rows, D]`.
   var returned = GrowingBuffer()
   private var received = GrowingBuffer()
@@ -31,7 +31,7 @@ public struct ExpertParallelWorkspace: ~Copyable {
   /// Makes scratch for `slices` slices.
   mutating func reserve(slices: Int) {
     while tiles.count < slices { tiles.append(TileScratch()) }
-    while backwardTiles.count < slices { backwardTiles.append(BackwardTiles()) }
+    while backwardTiles.count < slices { backwardTiles.append(GradientTileScratch()) }
   }
 
   /// The buffers of a pass by a plan.
@@ -63,13 +63,13 @@ public struct ExpertParallelWorkspace: ~Copyable {
 /// The memory of a recorded forward pass of one rank, which the backward pass reads; see ``Recording``.
 public struct ExpertParallelRecording: ~Copyable {
   package var local: Recording
-  /// How rows travelled; nil before the first pass.
-  var dispatched: DispatchedPass?
-  /// The activations and the rows that came back, of a full recording.
+  /// The pass that was recorded and waits for its backward pass; nil if there is none.
+  var pass: RecordedDispatch?
+  /// The routes of a pass that has not begun.
+  var routed: ExpertParallelLayer.LocalRoutes?
+  /// The memory of a full recording: the activations, and the rows that came back.
   var tiles: [TileScratch] = []
   var returned = GrowingBuffer()
-  /// The routes of a pass that has not begun.
-  var routed: ExpertParallelLayer.Routed?
 
   /// Makes an empty recording.
   ///
@@ -77,18 +77,65 @@ public struct ExpertParallelRecording: ~Copyable {
   ///   pass.
   public init(_ extent: Recording.Extent = .full) { local = Recording(extent) }
 
+  /// Lets go of a pass and of routes, whose memory others are about to overwrite.
+  mutating func forget() {
+    local.forget()
+    pass = nil
+    routed = nil
+  }
+
   /// The routing of this rank's tokens: counts and drops are those of this rank alone.
   ///
   /// ``ExpertParallelLayer/statistics(of:by:extent:workspace:execution:)`` adds them up over all ranks.
   public var record: RoutingRecord { local.record }
 }
 
-/// The exchange of a pass: the part of its state that involves other ranks.
+/// The routing of a pass over all ranks: made by the forward pass, used again by the backward pass.
 struct DispatchedPass {
   /// How the tokens are spread over the ranks.
   let batch: Batch
+  /// The routes of this rank's tokens.
+  let routes: Routes
+  /// The gates of the dense branch; nil if it has none.
+  let gates: BranchGates?
   /// Which rows travel where.
   let plan: DispatchPlan
+  /// The row of each of this rank's choices among the rows that come back.
+  let choices: ChoiceRows
+  /// `[slices]`: the rows of this rank's experts.
+  let slices: [SliceRows]
+}
+
+/// The rows of this rank's experts in one slice.
+struct SliceRows {
+  let groups: RowGroups
+  /// `[rows]`: the number by which each row's token is multiplied; nil for 1.
+  let weights: MemoryView<Float>?
+
+  init(_ slice: DispatchPlan.Slice, weighsInput: Bool) throws(MoEError) {
+    groups = RowGroups(
+      offsets: try MemoryView(copying: slice.offsets), tokens: try MemoryView(copying: slice.order),
+      rowCount: slice.rowCount)
+    weights = weighsInput ? try MemoryView(copying: slice.weights) : nil
+  }
+}
+
+/// The activations of a pass over ranks.
+struct DispatchedActivations {
+  /// `[slices]`: the passes of this rank's experts.
+  let slices: [NetworkTiles]
+  /// The rows that came back for this rank's choices; nil if they were not wanted.
+  let rows: MemoryView<Float>?
+  /// nil if there is no dense branch.
+  let branch: NetworkTiles?
+}
+
+/// A forward pass over ranks that waits for its backward pass.
+struct RecordedDispatch {
+  let identity: PassIdentity
+  let dispatched: DispatchedPass
+  /// nil if the backward pass computes them again.
+  let activations: DispatchedActivations?
 }
 
 /// A message buffer that grows if a pass needs more than every pass before, and is reused otherwise.

@@ -28,7 +28,9 @@ struct RowBuffer {
   }
 
   /// `[rows, width]`, valid as long as the buffer lives.
-  var floats: UnsafeMutablePointer<Float> { unsafe values.floats }
+  private var floats: UnsafeMutablePointer<Float> { unsafe values.floats }
+  /// `[rows, width]`, which the view keeps alive.
+  var view: MemoryView<Float> { values.view }
 
   /// The bytes of a row in the message.
   var bytesPerRow: Int { width * payload.bytesPerElement }
@@ -51,8 +53,9 @@ struct RowBuffer {
 
   /// Gathers rows of `source` by their indices, to be sent; they stand from the row `first` on.
   func gather(
-    _ source: UnsafePointer<Float>, _ indices: ArraySlice<Int32>, at first: Int, _ execution: Execution
+    _ source: MemoryView<Float>, _ indices: ArraySlice<Int32>, at first: Int, _ execution: Execution
   ) {
+    let source = unsafe source.base
     unsafe indices.withUnsafeBufferPointer { indices in
       forEachRow(indices.count, execution) { row in
         unsafe put(source + Int(indices[row]) * width, at: first + row)
@@ -70,10 +73,11 @@ struct RowBuffer {
   ///   - first: the row of the first sum.
   ///   - execution: the threads.
   func add(
-    _ sums: [Range<Int>], of terms: [DispatchPlan.Term], rows: [UnsafePointer<Float>], weights: [[Float]]?,
+    _ sums: [Range<Int>], of terms: [DispatchPlan.Term], rows: [MemoryView<Float>], weights: [[Float]]?,
     at first: Int, _ execution: Execution
   ) {
     let block = Self.rowsPerTask
+    let rows = unsafe rows.map { unsafe $0.base }
     Parallel.forEach((sums.count + block - 1) / block, execution) { task in
       unsafe withUnsafeTemporaryAllocation(of: Float.self, capacity: width) { sum in
         for index in task * block..<min((task + 1) * block, sums.count) {

@@ -14,20 +14,25 @@ extension MoELayer {
     execution: Execution? = nil
   ) throws(MoEError) -> RouterStatistics {
     let execution = if let execution { execution } else { try Execution.automatic() }
-    guard recording.pass != nil else {
+    return try statistics(
+      of: recording.pass?.routes, recording.record, by: grouping, workspace: &workspace, execution: execution)
+  }
+
+  /// The sums that losses of groups of tokens are made of, from the routes of a recorded pass and its record.
+  package func statistics(
+    of routes: Routes?, _ record: RoutingRecord, by grouping: TokenGrouping, workspace: inout Workspace,
+    execution: Execution
+  ) throws(MoEError) -> RouterStatistics {
+    guard let routes else {
       throw .invalidConfiguration("the recording holds no pass to take statistics of")
     }
     try grouping.validate()
-    var statistics = recording.record.statistics
-    if grouping == .batch { return statistics }
-    workspace.exchange(with: &recording)
-    defer { workspace.exchange(with: &recording) }
-    let squares = statistics.logSumExpSquares
-    statistics = try Kernels.statistics(
-      grouping, tokenCount: recording.record.tokenCount, expertCount: configuration.expertCount,
-      expertsPerToken: configuration.expertsPerToken, policy: configuration.routing, execution: execution,
-      workspace: &workspace)
-    statistics.logSumExpSquares = squares
+    let ofBatch = record.statistics
+    if grouping == .batch { return ofBatch }
+    var statistics = try Kernels.statistics(
+      of: routes.choices, by: grouping, policy: configuration.routing, execution: execution,
+      scratch: &workspace.call)
+    statistics.logSumExpSquares = ofBatch.logSumExpSquares
     return statistics
   }
 }

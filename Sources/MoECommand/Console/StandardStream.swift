@@ -40,6 +40,8 @@ final class StandardStream: Sendable {
   /// Files that are opened take the lowest descriptors that are free. A process that was started with a standard
   /// stream closed would therefore write its messages into the first files that it opens. Each closed stream gets
   /// `/dev/null`, opened in the direction that it is not used in, so that writing still fails.
+  ///
+  /// A file that grows beyond the limit of `ulimit -f` becomes an error, too, where the system would end the process.
   static func prepare() {
     for (descriptor, direction) in [
       (STDIN_FILENO, O_WRONLY), (STDOUT_FILENO, O_RDONLY), (STDERR_FILENO, O_RDONLY),
@@ -47,6 +49,7 @@ final class StandardStream: Sendable {
     where fcntl(descriptor, F_GETFD) < 0 && errno == EBADF {
       _ = unsafe open("/dev/null", direction)
     }
+    signal(SIGXFSZ, SIG_IGN)
     _ = (output, errors)
   }
 

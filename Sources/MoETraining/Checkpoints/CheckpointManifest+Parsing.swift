@@ -10,10 +10,10 @@ extension CheckpointManifest {
   package init(parsing bytes: [UInt8], path: String) throws(CheckpointError) {
     let root = try Fields(
       JSONValue(parsing: bytes, path: path), of: "the manifest",
-      ["format", "step", "metadata", "files", "tensors"], path: path)
+      ["format", "step", "metadata", "files", "tensors", "sha256"], path: path)
     let format = try root.integer("format")
-    guard format == Self.format else {
-      throw root.error("has format \(format), expected \(Self.format): another version wrote it")
+    guard (1...Self.format).contains(format) else {
+      throw root.error("has format \(format), expected \(Self.format) or less: another version wrote it")
     }
     step = try root.integer("step")
     metadata = [:]
@@ -32,6 +32,10 @@ extension CheckpointManifest {
     tensors = [:]
     for (name, value) in try root.object("tensors") {
       tensors[name] = try Self.tensor(name, value, files: files, path: path)
+    }
+    // Format 1 had no hash of the manifest. There is one text for each content, so the hash is in it or it is damaged.
+    if format > 1, !json.utf8.elementsEqual(bytes) {
+      throw root.error("is not the text of its own SHA-256, so it is damaged")
     }
   }
 

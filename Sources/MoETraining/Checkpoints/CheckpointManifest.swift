@@ -13,8 +13,8 @@ package struct CheckpointManifest: Equatable, Sendable {
     package init(shape: [Int], file: Int) { (self.shape, self.file) = (shape, file) }
   }
 
-  /// The version of the manifest that is written and read.
-  static let format = 1
+  /// The version of the manifest that is written. Version 1, which is also read, had no hash of the manifest itself.
+  static let format = 2
   /// The largest number of bytes of a manifest that is read.
   static let limit = 1 << 30
   /// The name of the file in its folder.
@@ -59,7 +59,14 @@ package struct CheckpointManifest: Equatable, Sendable {
   }
 
   /// The text of the file, with one line per file and per tensor. There is one text for each content.
+  ///
+  /// Its last field is the SHA-256 of the text itself with zeros in the place of the hash's 64 digits.
   package var json: String {
+    let unhashed = json(sha256: String(repeating: "0", count: 64))
+    return json(sha256: FileDigest(of: Array(unhashed.utf8)).hexadecimal)
+  }
+
+  private func json(sha256: String) -> String {
     let files = files.enumerated().map { index, file in
       let (name, hash) = (jsonString(fileName(index)), file.hexadecimal)
       return "    {\"name\": \(name), \"bytes\": \(file.byteCount), \"sha256\": \"\(hash)\"}"
@@ -82,7 +89,8 @@ package struct CheckpointManifest: Equatable, Sendable {
         ],
         "tensors": {
       \(tensors.joined(separator: ",\n"))
-        }
+        },
+        "sha256": "\(sha256)"
       }
 
       """

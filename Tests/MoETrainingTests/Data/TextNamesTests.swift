@@ -9,7 +9,7 @@ import Testing
     let path: String
 
     func file(_ name: [UInt8], _ text: String) throws {
-      let file = try #require(unsafe fopen(cString(name), "w"))
+      let file = unsafe try #require(fopen(cString(name), "w"))
       unsafe fputs(text, file)
       unsafe fclose(file)
     }
@@ -149,7 +149,7 @@ import Testing
       if getuid() != 0 {
         #expect(unsafe chmod("\(folder.path)/t/a", 0) == 0)
         #expect(
-          try folder.complaint("@/t").contains("a is left out, the file cannot be read: Permission denied"))
+          folder.complaint("@/t").contains("a is left out, the file cannot be read: Permission denied"))
       }
     }
   }

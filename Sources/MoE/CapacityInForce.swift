@@ -1,12 +1,12 @@
 package import MoECore
 
-/// A policy's capacity for a batch of a shape.
-package struct Dispatch {
-  /// The rows of an expert in one scope; nil where nothing is dropped.
+/// The capacity that a policy gives each expert for a batch of a shape.
+package struct CapacityInForce {
+  /// The most rows of an expert in one scope; nil where nothing is dropped.
   package let capacity: Int?
   /// The order in which choices claim rows.
   package let priority: RoutingPolicy.Capacity.Priority
-  /// The consecutive tokens that compete.
+  /// The number of consecutive tokens that compete for rows.
   package let scope: Int
 
   package init(

@@ -1,0 +1,42 @@
+package import MoECore
+
+/// The choices that a router makes for T tokens.
+package struct RouterChoices {
+  package let tokenCount: Int
+  package let expertCount: Int
+  package let expertsPerToken: Int
+  /// `[T, K]`: each token's experts, best first; −1 for a masked token.
+  package let expertIDs: MemoryView<Int32>
+  /// `[T, K]`: their weights. The permutation sets those of dropped choices to 0.
+  package let weights: MemoryView<Float>
+  /// `[T, E]`: the logits with their bias, from which a backward pass and statistics start; nil where not recorded.
+  package let logits: MemoryView<Float>?
+  /// The noise that the router applied; nil at evaluation.
+  package let noise: RouterNoise?
+}
+
+/// The choices of a layer's router, and what it measured on the way.
+package struct Routes {
+  package let choices: RouterChoices
+  /// `[T]`: the selection score of the last chosen expert less that of the best one not chosen.
+  let margins: MemoryView<Float>
+  /// `[T]`: ln Σ exp(logit).
+  let logSumExp: MemoryView<Float>
+  /// `[3, E]`: choices, first choices, and sums of probabilities in units of 2⁻³⁰.
+  let sums: MemoryView<Int64>
+}
+
+/// The gates of a dense branch for T tokens.
+package struct BranchGates {
+  /// The gate as a router that chooses all of its columns.
+  package let choices: RouterChoices
+  /// `[T, columns]`: the gates. One column multiplies the branch; of two, the first multiplies the experts' sum.
+  package let values: MemoryView<Float>
+
+  package var columns: Int { choices.expertCount }
+
+  /// The factor of the experts' sum of a token.
+  func ofExperts(_ token: Int) -> Float { columns == 2 ? values[token * 2] : 1 }
+  /// The factor of the branch's output of a token.
+  func ofBranch(_ token: Int) -> Float { values[token * columns + columns - 1] }
+}
