@@ -1,5 +1,6 @@
 import CKernels
 import Foundation
+import MoECore
 import Synchronization
 import TestSupport
 import Testing
