@@ -81,6 +81,7 @@ let package = Package(
         "MoERun",
         "COpenBLAS",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "Crypto", package: "swift-crypto"),
       ],
       swiftSettings: swiftSettings),
     .executableTarget(

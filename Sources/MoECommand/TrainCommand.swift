@@ -58,7 +58,11 @@ struct TrainCommand: ParsableCommand {
     // Over MPI every process reads run and text; local ranks share what was read.
     let prepared = rankOptions.mpi ? nil : try prepared(execution)
     let command = self
-    try rankOptions.run(execution, threads: options.threads) { communicator, part in
+    let given = (resume ? settings : settings.resolved).given.map { SharedFact("--\($0.name)", $0.value) }
+    try rankOptions.run(
+      "moe train", execution, threads: options.threads,
+      options: given + [SharedFact("--resume", resume ? "given" : "not given"), SharedFact("--out", out)]
+    ) { communicator, part in
       let (description, corpus) = try prepared ?? command.prepared(execution)
       let ranks = try communicator.map {
         try command.rankOptions.ranks($0, stored: description.gradientSum)
