@@ -68,7 +68,8 @@ public struct SafetensorsFile: Sendable {
 
   /// Calls `body` with the number of the header's bytes and with all bytes of the file. The pointer is valid inside `body`
   /// alone.
-  package func withAllBytes<Result>(_ body: (_ headerCount: Int, UnsafeRawBufferPointer) -> Result) -> Result {
+  package func withAllBytes<Result>(_ body: (_ headerCount: Int, UnsafeRawBufferPointer) -> Result) -> Result
+  {
     unsafe storage.withBytes(0..<storage.count) { unsafe body(header.dataStart, $0) }
   }
 
@@ -126,6 +127,15 @@ public struct SafetensorsFile: Sendable {
   /// - Throws: ``CheckpointError`` where there is none.
   public func bytes(named name: String) throws(CheckpointError) -> [UInt8] {
     storage.copy(try tensor(name).bytes)
+  }
+
+  /// Calls `body` with the bytes of a tensor of any type. The pointer is valid inside `body` alone.
+  ///
+  /// - Throws: ``CheckpointError`` where there is none.
+  package func withBytes<Result>(
+    named name: String, _ body: (UnsafeRawBufferPointer) -> Result
+  ) throws(CheckpointError) -> Result {
+    unsafe storage.withBytes(try tensor(name).bytes, body)
   }
 
   /// Returns the part of a tensor that `view` describes, as a matrix. No other part is read.
