@@ -13,19 +13,19 @@ public struct SharedFailure: Error, CustomStringConvertible {
 }
 
 /// A value that all ranks must have in common before they compute together.
-public struct SharedFact: Sendable {
+package struct SharedFact: Sendable {
   /// The name by which messages call the value, such as "--dtype".
-  public let name: String
+  package let name: String
   /// The value in words.
-  public let value: String
+  package let value: String
 
   /// Names a value for messages.
-  public init(_ name: String, _ value: some CustomStringConvertible) {
+  package init(_ name: String, _ value: some CustomStringConvertible) {
     (self.name, self.value) = (name, value.description)
   }
 
   /// The instruction set: the bits of a result depend on it, and hosts may have different processors.
-  public static func instructionSet(_ execution: Execution) -> SharedFact {
+  package static func instructionSet(_ execution: Execution) -> SharedFact {
     SharedFact("the instruction set (--isa)", execution.instructionSet)
   }
 }

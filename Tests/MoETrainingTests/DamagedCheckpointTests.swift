@@ -150,7 +150,8 @@ import Testing
     .manifest("another version", "has format 3, expected 2 or less", "\"format\": 2", "\"format\": 3"),
     .manifest("a changed text in the metadata", "not the text of its own SHA-256", "small", "smell"),
     .manifest("a space more", "not the text of its own SHA-256", "\"step\": ", "\"step\":  "),
-    Damage("a changed hash of the manifest", "manifest.json: the manifest is not the text of its own SHA-256") {
+    Damage("a changed hash of the manifest", "manifest.json: the manifest is not the text of its own SHA-256")
+    {
       try rewrite($0.appending(path: "manifest.json")) { data in
         let digit = data.count - 6
         data[digit] = data[digit] == UInt8(ascii: "0") ? UInt8(ascii: "1") : UInt8(ascii: "0")
