@@ -19,6 +19,7 @@ public final class Trainer {
   /// The reason why an older checkpoint than the newest was loaded; nil where there is no such reason.
   public internal(set) var note: String?
   /// The ranks that train the model together; nil for this process alone.
+  ///   - execution: the instruction set and threads.
   public let ranks: Ranks?
   /// The names of checkpoints that were skipped because they are damaged.
   var damaged: Set<String> = []
@@ -31,16 +32,6 @@ public final class Trainer {
   /// first rank writes `run.json`, metrics and samples.
   ///
   /// - Parameters:
-<<<<<<< HEAD
-  ///   - description: the run, as new or as read from its folder.
-  ///   - corpus: its text.
-  ///   - folder: where it lives; claimed for this process.
-  ///   - resumes: whether to go on from what the folder holds.
-  ///   - ranks: those that train together; nil for this one alone.
-  ///   - execution: the instruction set and threads.
-  /// - Throws: ``TrainingError``, `MoEError` or `CheckpointError` naming what cannot be honoured; with ranks
-  ///   `CommunicationError`, and `SharedFailure` for what all of them throw alike.
-=======
   ///   - description: a new run, or the run of the folder.
   ///   - corpus: the texts of the run.
   ///   - folder: the folder of the run, which is locked for this process.
@@ -49,7 +40,6 @@ public final class Trainer {
   /// - Throws: ``TrainingError``, `MoEError` or `CheckpointError` naming the value or file in error; with ranks
   ///   `CommunicationError`, `Disagreement` where ranks were asked for different things, and `SharedFailure` for other
   ///   errors that all of them throw.
->>>>>>> floors
   public init(
     _ description: TrainingDescription, corpus: TextCorpus, folder: RunFolder, resumes: Bool,
     over ranks: Ranks? = nil, execution: Execution
