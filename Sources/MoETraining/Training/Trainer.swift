@@ -37,6 +37,7 @@ public final class Trainer {
   ///   - folder: the folder of the run, which is locked for this process.
   ///   - resumes: whether to continue the run in the folder; otherwise the folder must be empty or missing.
   ///   - ranks: the ranks that train together; nil for this process alone.
+  ///   - execution: the instruction set and threads.
   /// - Throws: ``TrainingError``, `MoEError` or `CheckpointError` naming the value or file in error; with ranks
   ///   `CommunicationError`, `Disagreement` where ranks were asked for different things, and `SharedFailure` for other
   ///   errors that all of them throw.
