@@ -19,7 +19,6 @@ public final class Trainer {
   /// The reason why an older checkpoint than the newest was loaded; nil where there is no such reason.
   public internal(set) var note: String?
   /// The ranks that train the model together; nil for this process alone.
-  ///   - execution: the instruction set and threads.
   public let ranks: Ranks?
   /// The names of checkpoints that were skipped because they are damaged.
   var damaged: Set<String> = []
