@@ -1,4 +1,4 @@
-public import MoE
+package import MoE
 
 /// An error that all ranks throw alike, so it is enough that one of them prints it.
 public struct SharedFailure: Error, CustomStringConvertible {
@@ -101,7 +101,7 @@ extension Communicator {
   ///
   /// - Parameter facts: this rank's facts, each name once. No name or value has a zero byte.
   /// - Throws: ``Disagreement`` on all ranks where a fact differs or some rank lacks it; `CommunicationError`.
-  public func requireAgreement(on facts: [SharedFact]) throws {
+  package func requireAgreement(on facts: [SharedFact]) throws {
     var bytes: [UInt8] = []
     for text in facts.flatMap({ [$0.name, $0.value] }) { bytes += Array(text.utf8) + [0] }
     let lists = try allGatherLists(bytes, during: "the comparison of what ranks were asked for")

@@ -16,7 +16,7 @@ import Testing
       let folder = RunFolder("\(place.path)/run")
       let complaints = try LocalCommunicator.run(ranks: 3) { communicator in
         let isOther = communicator.rank == 1
-        let description = TrainingDescription(
+        let description = try TrainingDescription(
           preset: "switch", seed: isOther ? 2 : 1,
           model: ModelConfiguration(
             contextLength: 16, hiddenSize: 32, headCount: 2,
