@@ -6,11 +6,7 @@ extension Ranks {
 
   /// Calls `body` on the first rank alone, for example to write a file, while the others wait. A collective.
   ///
-<<<<<<< HEAD
-  /// - Throws: `SharedFailure` with what `body` throws, on all ranks.
-=======
   /// - Throws: on all ranks `SharedFailure` with the error that `body` throws.
->>>>>>> floors
   func onFirst(_ step: String, _ body: () throws -> Void) throws {
     var failure: (any Error)?
     if isFirst { do { try body() } catch { failure = error } }

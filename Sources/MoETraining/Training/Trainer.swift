@@ -31,25 +31,15 @@ public final class Trainer {
   /// first rank writes `run.json`, metrics and samples.
   ///
   /// - Parameters:
-<<<<<<< HEAD
-  ///   - description: the run, as new or as read from its folder.
-  ///   - corpus: its text.
-  ///   - folder: where it lives; claimed for this process.
-  ///   - resumes: whether to go on from what the folder holds.
-  ///   - ranks: those that train together; nil for this one alone.
-  ///   - execution: the instruction set and threads.
-  /// - Throws: ``TrainingError``, `MoEError` or `CheckpointError` naming what cannot be honoured; with ranks
-  ///   `CommunicationError`, and `SharedFailure` for what all of them throw alike.
-=======
   ///   - description: a new run, or the run of the folder.
   ///   - corpus: the texts of the run.
   ///   - folder: the folder of the run, which is locked for this process.
   ///   - resumes: whether to continue the run in the folder; otherwise the folder must be empty or missing.
   ///   - ranks: the ranks that train together; nil for this process alone.
+  ///   - execution: the instruction set and threads.
   /// - Throws: ``TrainingError``, `MoEError` or `CheckpointError` naming the value or file in error; with ranks
   ///   `CommunicationError`, `Disagreement` where ranks were asked for different things, and `SharedFailure` for other
   ///   errors that all of them throw.
->>>>>>> floors
   public init(
     _ description: TrainingDescription, corpus: TextCorpus, folder: RunFolder, resumes: Bool,
     over ranks: Ranks? = nil, execution: Execution
