@@ -5,6 +5,7 @@
 
 #if defined(__linux__)
 
+#include <limits.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -16,6 +17,7 @@
 
 extern void GOMP_parallel(void (*body)(void *), void *data, unsigned threads, unsigned flags);
 extern int omp_get_thread_num(void);
+extern void kmp_set_blocktime(int milliseconds);
 
 /* How long a thread looks for a change before it sleeps: longer than what passes between the stages of a layer, and
  * a small part of what the scheduler gives another process at a time. */
@@ -69,9 +71,7 @@ static void sleep_while(_Atomic uint32_t *word, uint32_t value, int64_t at_most)
   syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, at_most > 0 ? &time : NULL, NULL, 0);
 }
 
-static void wake(_Atomic uint32_t *word, int count) {
-  syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, count, NULL, NULL, 0);
-}
+static void wake(_Atomic uint32_t *word) { syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0); }
 
 /* Takes a task as thread `thread` and runs it; false where there is none to take. */
 static bool run_one(team *t, int thread) {
@@ -82,13 +82,24 @@ static bool run_one(team *t, int thread) {
                                                   memory_order_relaxed));
   t->task(t->context, t->count - (uint32_t)open, thread);
   /* Sequentially consistent with the caller's store of `caller_sleeps`: one of the two sees the other. */
-  if (atomic_fetch_sub(&t->unfinished, 1) == 1 && atomic_load(&t->caller_sleeps)) wake(&t->unfinished, 1);
+  if (atomic_fetch_sub(&t->unfinished, 1) == 1 && atomic_load(&t->caller_sleeps)) wake(&t->unfinished);
   return true;
 }
 
-/* Waits until the bell is not at `heard` any more: looks, then sleeps. */
-static void await_bell(team *t, uint32_t heard) {
-  const int64_t until = nanoseconds() + SPIN_NANOSECONDS;
+/* The bits by which threads with a number below `threads` are woken: each of the first has a bit of its own, the others
+ * share the last. */
+static uint32_t bits_below(int threads) { return threads > 31 ? UINT32_MAX : (1u << threads) - 1; }
+static uint32_t bit_of(int thread) { return 1u << (thread < 31 ? thread : 31); }
+
+/* Sequentially consistent with a thread's count of the sleepers: it hears the bell, or is counted and woken. */
+static void ring(team *t, int threads) {
+  atomic_fetch_add(&t->bell, 1);
+  if (atomic_load(&t->sleepers))
+    syscall(SYS_futex, &t->bell, FUTEX_WAKE_BITSET_PRIVATE, INT_MAX, NULL, NULL, bits_below(threads));
+}
+
+/* Waits until the bell is not at `heard` any more: looks until `until`, then sleeps. */
+static void await_bell(team *t, int thread, uint32_t heard, int64_t until) {
   do {
     for (int i = 0; i < LOOKS_PER_CLOCK; i++) {
       if (atomic_load_explicit(&t->bell, memory_order_acquire) != heard) return;
@@ -96,7 +107,7 @@ static void await_bell(team *t, uint32_t heard) {
     }
   } while (nanoseconds() < until);
   atomic_fetch_add(&t->sleepers, 1);
-  while (atomic_load(&t->bell) == heard) sleep_while(&t->bell, heard, 0);
+  syscall(SYS_futex, &t->bell, FUTEX_WAIT_BITSET_PRIVATE, heard, NULL, NULL, bit_of(thread));
   atomic_fetch_sub(&t->sleepers, 1);
 }
 
@@ -105,20 +116,25 @@ static void serve(void *data) {
   team *t = data;
   const int thread = omp_get_thread_num();
   runs_task = true;
+  /* Only a task that it ran keeps a thread looking: a thread that calls leave out sleeps through them. */
+  int64_t until = 0;
   while (!atomic_load(&t->ended)) {
     if (thread == 0) {
       sleep_while(&t->ended, 0, 0);
       continue;
     }
     const uint32_t heard = atomic_load(&t->bell);
-    while (run_one(t, thread)) {
-    }
-    if (!atomic_load(&t->ended)) await_bell(t, heard);
+    bool has_run = false;
+    while (run_one(t, thread)) has_run = true;
+    if (has_run) until = nanoseconds() + SPIN_NANOSECONDS;
+    if (!atomic_load(&t->ended)) await_bell(t, thread, heard, until);
   }
 }
 
 static void *open_region(void *data) {
   team *t = data;
+  /* When the region ends, the runtime keeps its threads for later ones; they sleep at once and do not look first. */
+  kmp_set_blocktime(0);
   GOMP_parallel(serve, t, (unsigned)t->threads, 0);
   return NULL;
 }
@@ -127,9 +143,8 @@ static void end_team(void *data) {
   team *t = data;
   if (t->process == getpid()) {
     atomic_store(&t->ended, 1);
-    atomic_fetch_add(&t->bell, 1);
-    wake(&t->ended, 1);
-    wake(&t->bell, TEAM_LIMIT);
+    wake(&t->ended);
+    ring(t, TEAM_LIMIT);
     pthread_join(t->host, NULL);
   }
   free(t);
@@ -199,9 +214,7 @@ void team_run(int threads, uint32_t count, moe_task task, void *context, void (*
   t->count = count;
   atomic_store_explicit(&t->unfinished, count, memory_order_relaxed);
   atomic_store_explicit(&t->open, (uint64_t)threads << 32 | count, memory_order_release);
-  /* Sequentially consistent with a thread's count of the sleepers: it hears the bell, or is counted and woken. */
-  atomic_fetch_add(&t->bell, 1);
-  if (atomic_load(&t->sleepers)) wake(&t->bell, t->threads > threads ? TEAM_LIMIT : threads - 1);
+  ring(t, threads);
   runs_task = true;
   while (run_one(t, 0)) {
     if (between) between();

@@ -89,6 +89,6 @@ import Testing
 
   /// A number of threads beyond the limit of a team is not an error.
   @Test func numberOfThreadsMayExceedTheLimit() {
-    #expect(Self.isRight(threads: 5000, count: 300))
+    #expect(Self.isRight(threads: 5000, count: 40))
   }
 }

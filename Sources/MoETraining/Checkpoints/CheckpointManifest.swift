@@ -62,9 +62,9 @@ package struct CheckpointManifest: Equatable, Sendable {
   ///
   /// Its last field is the SHA-256 of the text itself with zeros in the place of the hash's 64 digits.
   package var json: String {
-    var hash = SHA256()
-    hash.update(Array(json(sha256: String(repeating: "0", count: 64)).utf8))
-    return json(sha256: FileDigest(byteCount: 0, sha256: hash.digest()).hexadecimal)
+    var builder = FileDigest.Builder()
+    builder.add(Array(json(sha256: String(repeating: "0", count: 64)).utf8))
+    return json(sha256: builder.digest.hexadecimal)
   }
 
   private func json(sha256: String) -> String {

@@ -1,4 +1,5 @@
 internal import Foundation
+internal import MoE
 internal import MoECheckpoints
 public import MoERun
 

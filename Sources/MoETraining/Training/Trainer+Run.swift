@@ -1,6 +1,6 @@
 internal import Foundation
 internal import MoE
-internal import MoERun
+public import MoERun
 
 /// How a run ended.
 public enum RunEnd: Sendable, Equatable {
