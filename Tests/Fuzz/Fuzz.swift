@@ -3,6 +3,7 @@ import MoECheckpoints
 import MoECore
 import MoEPlan
 import MoEReport
+import MoERun
 import MoETraining
 
 /// Feeds damaged checkpoints and documents to the readers, and damaged options to the command. Each is either accepted

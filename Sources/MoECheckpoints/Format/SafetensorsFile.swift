@@ -68,7 +68,8 @@ public struct SafetensorsFile: Sendable {
 
   /// Calls `body` with the number of the header's bytes and with all bytes of the file. The pointer is valid inside `body`
   /// alone.
-  package func withAllBytes<Result>(_ body: (_ headerCount: Int, UnsafeRawBufferPointer) -> Result) -> Result {
+  package func withAllBytes<Result>(_ body: (_ headerCount: Int, UnsafeRawBufferPointer) -> Result) -> Result
+  {
     unsafe storage.withBytes(0..<storage.count) { unsafe body(header.dataStart, $0) }
   }
 
