@@ -10,7 +10,7 @@ SITE := site
 # Every folder of the kernels, however deep.
 KERNELS := $(sort $(shell find CKernels -name '*.c'))
 KERNEL_HEADERS := $(sort $(shell find CKernels -name '*.h'))
-DOCUMENTED := MoE MoECore MoECheckpoints ExpertParallel MoETraining MoEPlan MoEReport MoEReference
+DOCUMENTED := MoE MoECore MoECheckpoints ExpertParallel MoETraining MoERun MoEPlan MoEReport MoEReference
 SHIM := $(foreach shim,Sources/CCommunicator bench/Sources/CBlockingAllToAll,$(shim)/*.c $(shim)/include/*.h)
 FORTUNES := /usr/share/games/fortunes
 ENGLISH := literature people politics wisdom science computers humorists work definitions cookie

@@ -3,7 +3,7 @@ import PackageDescription
 
 // No target carries `unsafeFlags`, so a package may depend on this one by version. Instruction sets are
 // chosen per function by `#pragma clang attribute push(target)` in CKernels/isa/foreach.h, not by -m flags,
-// and OpenMP is reached through the runtime's own C ABI (CKernels/parallel.c), not by -fopenmp.
+// and OpenMP is reached through the runtime's own C ABI (CKernels/team.c), not by -fopenmp.
 
 /// Every C call is marked `unsafe` at its one wrapper line, and imports are internal unless said otherwise.
 let swiftSettings: [SwiftSetting] = [
@@ -81,6 +81,7 @@ let package = Package(
         "MoERun",
         "COpenBLAS",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "Crypto", package: "swift-crypto"),
       ],
       swiftSettings: swiftSettings),
     .executableTarget(

@@ -3,7 +3,7 @@
  * SHAPES       y [M,D], choice_row [T,K], weights [T,K], branch [T,D], gates [T,1|2] → out [T,D]
  * DEFINITION   out[t] = a·(((w₀·y₀) + w₁·y₁) + …) + b·branch[t], multiply-adds in the order of k from zero
  * REGULARITIES A token's rows are K streams; a task's tokens write one contiguous block. A dropped choice has
- *              row −1; a token without any gets zero (plus its branch).
+ *              row −1; a token without any row gets zero, plus its branch.
  * EXAMPLE      Mixtral, 2048 tokens: 4096 rows of 16 KiB read once, 2048 written. */
 
 static void KERNEL(combine_tokens)(const moe_choices *choices, const moe_branch *branch, int64_t first,

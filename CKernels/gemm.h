@@ -1,4 +1,4 @@
-/* What the grouped products and the router tell a tile, and how one product is cut into blocks. */
+/* The arguments of a tile and of a block of a product, for the grouped products and the router. */
 #ifndef MOE_GEMM_H
 #define MOE_GEMM_H
 
@@ -23,7 +23,7 @@ typedef struct {
   size_t panel;              /* bytes from a panel to the next */
   float *sums;               /* [panel][MR][16] */
   int64_t chunks;
-  bool resume; /* whether the sums begin with what is in `sums`, not with 0 */
+  bool resume; /* whether the sums continue those in `sums`; otherwise they begin with 0 */
   fetch weights, ahead;
 } tile_call;
 
@@ -45,7 +45,7 @@ typedef struct {
 
 typedef struct gemm_product gemm_product;
 
-/* Computes the sums of a block, or takes them on to where they belong. */
+/* Computes the sums of a block, or is its epilogue: stores them where they belong. */
 typedef void (*gemm_fn)(const gemm_product *product, const gemm_block *block);
 
 /* A grouped product as its entry point asks for it. */
@@ -54,7 +54,7 @@ struct gemm_product {
   moe_format format;
   moe_groups groups;
   const char *rows, *weights;
-  int64_t K, panels;  /* what the sums are over, and the panels of one group */
+  int64_t K, panels;  /* the dimension that is summed over, and the panels of one group */
   int64_t transposed; /* panels of a group's weights where these are transposed, else 0 */
   size_t panel;       /* bytes of one panel of the weights */
   gemm_fn multiply, epilogue;
@@ -62,7 +62,7 @@ struct gemm_product {
   /* Filled in by the partition. */
   int64_t tile_rows, tiles, width; /* row tiles and panels of a task */
   size_t row_tile;
-  /* What the epilogues of the first product and of its way back use. */
+  /* For the epilogues of the first product, forward and backward. */
   const moe_networks *networks;
   char *hidden; /* h as row tiles */
   size_t hidden_tile;
@@ -70,7 +70,7 @@ struct gemm_product {
   size_t recorded_tile;
   char *gradients; /* dL/d(gate, up) as row tiles */
   size_t gradient_tile;
-  /* What the epilogue of a product with row-major rows uses: y [M, columns]. */
+  /* For the epilogue of a product with row-major rows: y [M, columns]. */
   const float *bias;
   bool add;
   float *y;

@@ -15,7 +15,7 @@ enum {
    * own. */
   TRANSPOSED_SHARE = 2,
   TRANSPOSED_BYTES = BLOCK_PANELS / TRANSPOSED_SHARE * BLOCK_CHUNKS * CHUNK_BYTES,
-  /* A task has at least so many panels, and there are so many tasks per thread if narrower ones make it so. */
+  /* Tasks are made narrower, down to LEAST_PANELS panels, until each thread has TASKS_PER_THREAD tasks. */
   LEAST_PANELS = 4,
   TASKS_PER_THREAD = 32
 };
@@ -60,7 +60,7 @@ static void gemm_task(void *context, int64_t task, int thread) {
       .row_tile = g->row_tile,
       .height = height,
       .count = rows,
-      /* Of transposed panels a block has some k, in all of the group's panels. */
+      /* A block of transposed panels begins in all panels of its group, at the k of its first column. */
       .panels = g->transposed ? g->weights + (size_t)(e * g->transposed) * g->panel +
                                     panel_bytes(g->format, MOE_K_MULTIPLE) / 2 * (size_t)first_panel
                               : g->weights + (size_t)(e * g->panels + first_panel) * g->panel,

@@ -6,8 +6,8 @@
  *              transposed: to[k/16][n][k%16] = from[n/16][k][n%16], 0 where there is no panel n/16
  * REGULARITIES Rows per expert range from 1 (decoding) to thousands. A weight is read from memory once for a block of
  *              rows, a row from L2 once for a block of columns. With several tiles k is blocked so that a group of panels
- *              stays in L1; with one tile nothing is reused, and the panels stream whole. On the way back 16 values of n
- *              by 16 of k are contiguous before and after the transposition.
+ *              stays in L1; with one tile nothing is reused, and the panels stream whole. In the backward pass
+ *              16 values of n by 16 of k are contiguous before and after the transposition.
  * EXAMPLE      1024×3584, 128 rows per expert, AVX-512: 11 tiles, 16 panels (8 gate + 8 up) per task. */
 
 #include "gemm_tile.inc.h"
@@ -75,8 +75,8 @@ INLINE int64_t KERNEL(rows_of)(const gemm_block *g, int64_t t) {
   return left < g->height ? left : g->height;
 }
 
-/* Records what the backward pass needs of the first product: its sums with their biases, as float32 row tiles over the
- * columns of the panels. */
+/* Records the sums of the first product with their biases, as float32 row tiles over the columns of the panels, for the
+ * backward pass. */
 static void KERNEL(record)(const gemm_product *product, const gemm_block *block) {
   const gemm_block g = *block;
   const moe_networks *networks = product->networks;
@@ -136,7 +136,7 @@ static void KERNEL(activate)(const gemm_product *product, const gemm_block *bloc
   }
 }
 
-/* After the way back through the second product: dL/dh in the sums and the recorded gate and up give dL/d(gate, up), which
+/* After the backward pass through the second product: dL/dh in the sums and the recorded gate and up give dL/d(gate, up), which
  * become row tiles over the columns of the first product's panels. */
 static void KERNEL(activate_backward)(const gemm_product *product, const gemm_block *block) {
   const gemm_block g = *block;
@@ -166,7 +166,7 @@ static void KERNEL(activate_backward)(const gemm_product *product, const gemm_bl
   }
 }
 
-/* After a product with row-major rows: adds the bias and what y holds, where wanted, and stores the rows. */
+/* After a product with row-major rows: adds the bias if there is one, adds y if `add` is set, and stores the rows. */
 static void KERNEL(store)(const gemm_product *product, const gemm_block *block) {
   const gemm_block g = *block;
   const int64_t columns = product->columns;

@@ -30,8 +30,8 @@ typedef struct {
   volatile float sink;
 } limit_args;
 
-/* Uses a result that nobody needs, so that the compiler cannot leave out its computation. The value is never met, so
- * threads do not write to the same line. */
+/* Uses a result that no caller needs, because the compiler would leave out a computation without a use. No result equals
+ * the number, so threads never write to `sink`. */
 static void keep(limit_args *g, float result) {
   const float never = 12345;
   if (result == never) g->sink = result;

@@ -1,4 +1,4 @@
-/* What the machine can do at most: multiply-adds from registers alone, bytes read, and bytes updated.
+/* The limits of the machine: multiply-adds from registers alone, bytes read, and bytes updated.
  *
  * DEFINITION   flops: sum[i] += x·y for SPIN_SUMS independent vectors, as many as hide the latency and
  *              fit the registers beside x and y

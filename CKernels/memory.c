@@ -1,5 +1,5 @@
-/* Memory for packed weights and scratch: large pages where the system has them, because a panel walk through 4 KiB
- * pages misses the TLB every 64 lines. */
+/* Memory for packed weights and scratch, in large pages if the system has them: a walk through panels in 4 KiB pages misses
+ * the TLB every 64 lines. */
 #include "layout.h"
 #include <stdlib.h>
 #if defined(__linux__)

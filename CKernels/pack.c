@@ -1,9 +1,9 @@
-/* Packing of weights into panels, done once a layer: plain loops, one layout for every instruction set.
+/* Packing of weights into panels, once per layer: plain loops, one layout for every instruction set.
  *
  * SHAPES       W [N,K] row-major → panels [⌈N/16⌉][K'][16] floats or [⌈N/16⌉][K'/2][16][2] bfloat16
  * DEFINITION   panel[p][k][n] = W[16p + n][k], zero outside W
- * REGULARITIES A panel is what a tile reads from front to back, so memory streams; both members of a bfloat16
- *              pair lie together because one instruction multiplies them.
+ * REGULARITIES A tile reads a panel from front to back, so memory streams. Both members of a bfloat16 pair lie
+ *              together because one instruction multiplies them.
  * EXAMPLE      W [3584,1024] in bfloat16: 224 panels of 32 KiB. */
 #include "layout.h"
 #include <string.h>

@@ -1,7 +1,7 @@
 #include "team.h"
 #include <time.h>
 
-/* What the calling thread does between tasks. */
+/* The function that the calling thread runs between its tasks. */
 static _Thread_local struct {
   void (*poll)(void *);
   void *context;

@@ -79,13 +79,13 @@ typedef struct {
   int32_t choice;
 } claim;
 
-/* Whether a loses its row to b: a smaller weight, or an equal one and a later choice. */
+/* Returns whether a loses its row to b: its weight is smaller, or equal and its choice is later. */
 static bool yields(claim a, claim b) {
   return a.weight != b.weight ? a.weight < b.weight : a.choice > b.choice;
 }
 
-/* Lets claim `i` of a heap of n sink until it yields to both below it, so that the root yields to all. (qsort
- * may allocate.) */
+/* Moves claim `i` of a heap of n down until it yields to both claims below it, so that the root yields to all. (qsort may
+ * allocate.) */
 static void sink(claim *heap, int64_t n, int64_t i) {
   for (;;) {
     int64_t least = i;
@@ -98,7 +98,7 @@ static void sink(claim *heap, int64_t n, int64_t i) {
   }
 }
 
-/* Marks with −1 in `ids` the choices of a scope that the largest weights leave no room for. */
+/* Writes −1 into `ids` for the choices of a scope that have no room beside those of larger weights. */
 static void drop_smallest(const permute_args *g, int64_t scope, int32_t *ids, claim *claims) {
   const int64_t first = scope * g->scope * g->K, count = scope_tokens(g, scope) * g->K;
   for (int32_t e = 0; e < g->E; e++) {

@@ -25,7 +25,7 @@ typedef struct {
   const moe_router_output *out;
   char *scratch;
   size_t scratch_bytes; /* of one thread */
-  _Atomic int64_t bad;  /* the first token that could not be ranked; T where there is none */
+  _Atomic int64_t bad;  /* the first token that could not be ranked, or T */
 } router_args;
 
 static size_t counts_bytes(int64_t E) { return align_line((size_t)(3 * E) * sizeof(int64_t)); }

@@ -17,7 +17,7 @@
 /* The score of an expert that cannot be chosen. */
 #define NONE (-INFINITY)
 
-/* The largest of s [E'] and its first index; E' is E rounded up to MOE_PANEL, padded with −∞. */
+/* Returns the first index of the largest of s [E'], and that value; E' is E rounded up to MOE_PANEL, padded with −∞. */
 INLINE int64_t KERNEL(argmax)(const float *s, int64_t E, float *value) {
   vf most = vset1(NONE);
   for (int64_t e = 0; e < E; e += W) most = vmax(most, vload(s + e));
@@ -29,7 +29,7 @@ INLINE int64_t KERNEL(argmax)(const float *s, int64_t E, float *value) {
   return 0;
 }
 
-/* Leaves the groups that are not selected with the rule's mask value. */
+/* Gives the experts of groups that are not selected the rule's mask value. */
 static void KERNEL(limit_groups)(const moe_router_rule *rule, int64_t E, float *s, float *group) {
   const int64_t size = E / rule->groups;
   for (int64_t g = 0; g < rule->groups; g++) {
@@ -42,7 +42,7 @@ static void KERNEL(limit_groups)(const moe_router_rule *rule, int64_t E, float *
     }
     group[g] = rule->group_score == MOE_GROUP_MAXIMUM ? first : first + second;
   }
-  /* A group is out when `selected` others precede it: a higher score, or an equal one and a lower index. */
+  /* A group is not selected if groups_selected others precede it: a higher score, or an equal one and a lower index. */
   for (int64_t g = 0; g < rule->groups; g++) {
     int32_t ahead = 0;
     for (int64_t o = 0; o < rule->groups; o++)
@@ -52,8 +52,8 @@ static void KERNEL(limit_groups)(const moe_router_rule *rule, int64_t E, float *
   }
 }
 
-/* The weight of SparseMixer's choice: softmax at the best remaining logit over those within 2·jitter of it,
- * 0 where none remains above −∞. */
+/* Returns the weight of SparseMixer's choice: the softmax of the best remaining logit over those within 2·jitter of it, or 0
+ * if no logit above −∞ remains. */
 static float KERNEL(sparse_mixer_weight)(const float *logits, const float *remaining, int64_t E, float most,
                                          float jitter) {
   float sum = 0;
@@ -64,8 +64,8 @@ static float KERNEL(sparse_mixer_weight)(const float *logits, const float *remai
   return sum > 0 ? 1 / sum : 0;
 }
 
-/* SparseMixer in training: the expert with the largest logit plus Gumbel noise of those that share, so that each is
- * sampled with its share; `best` has the largest logit. The margin is that of the noisy logits. */
+/* SparseMixer in training: returns the expert with the largest logit plus Gumbel noise among the experts that share the
+ * choice, so that each is sampled with its share. `best` has the largest logit. The margin is that of the noisy logits. */
 static int64_t KERNEL(sparse_mixer_sample)(const moe_router_rule *rule, const float *logits,
                                            const float *remaining, int64_t E, int64_t t, int64_t k,
                                            int64_t best, float *weight, float *margin) {
@@ -122,7 +122,7 @@ static bool KERNEL(route_token)(const moe_router_rule *rule, const moe_router_in
   for (int64_t k = 0; k < K; k++) {
     int64_t e = KERNEL(argmax)(rank, padded, &last);
     if (last == NONE) {
-      /* Only experts that cannot be told apart are left, the chosen among them: the lowest not chosen. */
+      /* Only experts of score −∞ are left, the chosen ones among them: take the lowest index not chosen. */
       bool taken = true;
       for (e = -1; taken;) {
         e++, taken = false;

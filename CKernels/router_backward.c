@@ -1,4 +1,4 @@
-/* Back through the router: blocks of tokens are tasks. */
+/* The router's backward pass: blocks of tokens are tasks. */
 #include "layout.h"
 #include "noise.h"
 #include <string.h>

@@ -1,10 +1,10 @@
-/* Back through the router: from the gradients of the weights and losses to those of the logits.
+/* The router's backward pass: from the gradients of the weights and losses to those of the logits.
  *
  * SHAPES       logits [T,E], expert_ids [T,K], dL/dweights [T,K], losses' dL/dP [groups,E] → dL/dlogits [T,E]
  * DEFINITION   w_k = scale·r_k/divisor(r), r = softmax(l)[ids] or σ(l)[ids] or softmax(l[ids]); P = softmax(l) or
  *              σ(l)/Σσ(l): the chain rule through each, the chosen experts held fixed
- * REGULARITIES Everything is computed again from the logits: an exponential an expert costs less than the memory that
- *              keeping it would take. The products with x and the router's weights are the grouped GEMM's.
+ * REGULARITIES Everything is computed again from the logits: an exponential per expert costs less than
+ *              the memory that would keep it. The products with x and the router's weights are the grouped GEMM's.
  * EXAMPLE      Mixtral: softmax over 8, two chosen, divided by their sum. */
 
 #include "math.inc.h"
@@ -44,8 +44,8 @@ static void KERNEL(normalization_backward)(const moe_router_rule *rule, const fl
   }
 }
 
-/* The experts that share SparseMixer's choice k: the lowest index of the largest logit not chosen before, −1 where all
- * of these are −∞, and the sum of exponentials of those within 2·jitter of it. */
+/* Marks the experts that share SparseMixer's choice k, those within 2·jitter of the largest logit not chosen before, and sums
+ * their exponentials. Returns the lowest index of that logit, or −1 if all are −∞. */
 static int64_t KERNEL(sparse_mixer_share)(const float *logits, const int32_t *ids, int64_t k, int64_t E,
                                           float jitter, bool *shares, float *sum) {
   int64_t best = -1;
@@ -65,7 +65,8 @@ static int64_t KERNEL(sparse_mixer_share)(const float *logits, const int32_t *id
   return best;
 }
 
-/* Back through SparseMixer's weight of choice k, the experts that share held fixed: softmax over them at the choice. */
+/* Adds to dl the gradient of SparseMixer's weight of choice k, the softmax over the experts that share, which are held
+ * fixed. */
 static void KERNEL(sparse_mixer_backward)(const float *logits, const int32_t *ids, int64_t k, int64_t E,
                                           float jitter, float dr, bool *shares, float *dl) {
   float sum;

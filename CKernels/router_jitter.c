@@ -1,5 +1,5 @@
-/* Multiplicative noise on the router's input: tokens are tasks. It has no vector form, because its time goes into
- * products of 64-bit integers, which AVX2 lacks. */
+/* Multiplicative noise on the router's input: tokens are tasks. It has no vector form, because products of 64-bit integers
+ * take its time, and AVX2 has no such product. */
 #include "noise.h"
 
 typedef struct {

@@ -1,4 +1,4 @@
-/* Statistics of groups of tokens: chunks of a group are tasks, added up in integers, which have the same sum in any
+/* Statistics of groups of tokens: runs of a group's tokens are tasks. Their sums are integers, which are the same in any
  * order. */
 #include "layout.h"
 #include <string.h>

@@ -1,4 +1,4 @@
-/* What the losses of groups of tokens are made of: one token's part of its group's sums.
+/* The sums that the losses of groups of tokens need: one token's part of its group's sums.
  *
  * SHAPES       logits [E], expert_ids [K] → counts [E], first choices [E], probability sums [E]
  * DEFINITION   counts[ids[k]] += 1; first[ids[0]] += 1; sums[e] += round(2^30·P[e]), P = softmax(l) or σ(l)/Σσ(l)

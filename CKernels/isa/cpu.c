@@ -1,4 +1,4 @@
-/* Which machines this CPU is. */
+/* Which instruction sets this CPU runs. */
 #include "../include/CKernels.h"
 
 bool moe_isa_supported(moe_isa isa) {

@@ -54,7 +54,7 @@
 #define vselect_lt  SUFFIX(vselect_lt)  /* a < b ? x : y */
 #define vreduce_add SUFFIX(vreduce_add) /* the sum of the lanes, in one fixed order */
 #define vreduce_max SUFFIX(vreduce_max) /* the largest lane */
-#define vfirst_eq   SUFFIX(vfirst_eq)   /* the first lane equal to s, W where there is none */
+#define vfirst_eq   SUFFIX(vfirst_eq)   /* the first lane equal to s, or W if no lane is */
 
 /* bfloat16. Where one instruction multiplies pairs, PAIR_PARTS is 1: a part is W pairs in 32 bits each, and rows are kept
  * in bfloat16. Elsewhere PAIR_PARTS is 2: a part is the first or the second value of W pairs, widened to floats, and rows

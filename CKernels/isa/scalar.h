@@ -1,4 +1,4 @@
-/* Any CPU: a vector is one float, and the compiler makes of it what it can.
+/* Any CPU: a vector is one float, and the compiler may join such vectors to wider ones.
  * TILE 4×16: 64 sums and the compiler's own choice of registers; measured no faster with more rows. */
 enum {
   W = 1,

@@ -1,4 +1,5 @@
-/* Rotary positions: blocks of rows are tasks. The softmax of one head's scores is a step of a task of the caller's. */
+/* Rotary positions: blocks of rows are tasks. The softmax of one head's scores runs on the calling thread, as a
+ * step of the caller's task. */
 #include "../layout.h"
 
 #define TEMPLATE "../transformer/attention.inc.h"

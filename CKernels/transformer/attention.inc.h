@@ -1,9 +1,9 @@
-/* What attention does between its matrix products: rotary positions and causal softmax.
+/* The steps of attention between its matrix products: rotary positions and causal softmax.
  *
  * SHAPES       x [H·dh] of a position · cosines, sines [dh/2] · a row of scores, padded to MOE_PANEL
  * DEFINITION   (x[i], x[i + dh/2]) turned by the position's angle i; p[j] = softmax over j ≤ i of scale·s[j], 0 beyond
- * REGULARITIES Rows are independent and end at their own token, so half of a square of scores is never looked at.
- *              The gradient of a rotation is the rotation back.
+ * REGULARITIES Rows are independent and end at their own token, so half of a square of scores is never read.
+ *              The gradient of a rotation is the opposite rotation.
  * EXAMPLE      S = 256: a square of scores is 256 KiB and stays in L2 between its two products. */
 
 #include "../math.inc.h"

@@ -2,7 +2,7 @@
  *
  * SHAPES       x, addend [T,D] · gain [D] → sum, y [T,D], inverse [T]
  * DEFINITION   sum = x + addend; inverse = 1/√(Σ sum²/D + ε); y = sum · inverse · gain
- * REGULARITIES A row is read once from memory; the sum of a residual stream rides along. The gain's gradient is one
+ * REGULARITIES A row is read once from memory; the sum of a residual stream is computed in the same pass. The gain's gradient is one
  *              chain over the tokens for each column, so a batch in parts gives the bits of the whole.
  * EXAMPLE      T = 4096, D = 256: 12 MB read and written, at the rate of L3. */
 

@@ -1,5 +1,5 @@
-/* CCommunicator over MPI, by MPI_Isend and MPI_Irecv to and from each rank: unlike one MPI_Ialltoallv, which Open MPI
- * makes of the same messages, they tell of which rank nothing came. */
+/* CCommunicator over MPI, by MPI_Isend and MPI_Irecv to and from each rank. Open MPI makes the same messages of one
+ * MPI_Ialltoallv, but then a rank cannot find out which rank is missing. */
 #ifdef MOE_MPI
 
 #include "include/CCommunicator.h"
@@ -18,13 +18,12 @@ typedef struct {
   int64_t message;      /* bytes of that */
   int32_t rank;
   bool receives;
-  char *
-      probed; /* where a piece goes whose size is looked at first; NULL once that was done, or it need not be */
+  char *probed; /* the memory of a piece that is probed first; NULL after that, or without a probe */
 } piece_info;
 
-/* Of a message that is longer than expected, Open MPI 4.1 writes all where it copies from process to process within a
- * host (btl_vader_single_copy_mechanism), also behind the memory it was given. So there a message is received once its
- * size is known. Pieces up to this size come over TCP, which cuts. */
+/* If a message is longer than expected and comes from a process of the same host, Open MPI 4.1 copies all of it, also
+ * behind the memory it was given (btl_vader_single_copy_mechanism). So such a message is probed first and received once its
+ * size is known. Pieces up to CUT_BY_MPI bytes come over TCP, where MPI cuts them. */
 enum { CUT_BY_MPI = 65536 };
 
 struct moe_mpi_exchange {
@@ -49,7 +48,7 @@ static void note(int signal) {
   toldToEnd = 1;
 }
 
-/* Handles a signal, unless the program has a use for it. */
+/* Installs a handler of a signal, unless the program has one or ignores the signal. */
 static void handle(int signal, void (*handler)(int)) {
   struct sigaction present;
   if (sigaction(signal, NULL, &present) || present.sa_handler != SIG_DFL) return;
@@ -65,7 +64,7 @@ void moe_mpi_version(char *text, size_t capacity) {
   char full[MPI_MAX_LIBRARY_VERSION_STRING + 1] = {0};
   int length = 0;
   MPI_Get_library_version(full, &length);
-  /* What follows the first comma tells who packed it. */
+  /* The text after the first comma names the package of the distribution. */
   snprintf(text, capacity, "%.*s", (int)strcspn(full, ","), full);
 }
 
@@ -79,14 +78,14 @@ int moe_mpi_initialize(void) {
     if ((code = MPI_Init_thread(NULL, NULL, MPI_THREAD_SERIALIZED, &provided))) return code;
     atexit(finish);
   }
-  /* One thread a process is all the library needs; which one it is, is open. */
+  /* The library calls from one thread at a time, but not always from the same one. */
   if (provided < MPI_THREAD_SERIALIZED) return MPI_ERR_UNSUPPORTED_OPERATION;
   MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
   if ((code = MPI_Comm_dup(MPI_COMM_WORLD, &communicator))) return code;
   if ((code = MPI_Comm_set_errhandler(communicator, MPI_ERRORS_RETURN))) return code;
   if (!initialized && moe_mpi_size() > 1) {
     handle(SIGTERM, note);
-    /* Open MPI writes to the sockets of ranks that have gone. */
+    /* Open MPI writes to the sockets of ranks that have ended. */
     handle(SIGPIPE, SIG_IGN);
   }
   return MPI_SUCCESS;
@@ -127,14 +126,15 @@ int moe_mpi_hosts(int32_t *hosts) {
   return code;
 }
 
-/* The last piece of a message is never a full one, so that a message shorter or longer than expected is noticed. */
+/* The number of pieces of messages. The last piece of a message is never a full one, so that a message that is shorter or
+ * longer than expected is noticed. */
 static int64_t piece_count(const moe_message *messages, int count) {
   int64_t pieces = 0;
   for (int i = 0; i < count; i++) pieces += messages[i].count / messages[i].piece + 1;
   return pieces;
 }
 
-/* Posts the pieces of messages after those posted so far. */
+/* Posts the pieces of messages, after the pieces posted so far. */
 static int post(moe_mpi_exchange *exchange, const moe_message *messages, int count, bool receives,
                 int32_t tag, int32_t *peer) {
   for (int i = 0; i < count; i++) {
@@ -184,7 +184,8 @@ int moe_mpi_start(const moe_message *sends, int sendCount, const moe_message *re
     return code;
   }
   exchange->tag = tag;
-  /* Receives first, so that what arrives finds its place. After a failure the pieces posted stay with MPI. */
+  /* Receives are posted first, so that messages that arrive find their memory. After a failure the pieces posted stay with
+   * MPI. */
   code = post(exchange, receives, receiveCount, true, tag, peer);
   if (!code) code = post(exchange, sends, sendCount, false, tag, peer);
   exchange->remaining = exchange->count;
@@ -192,7 +193,7 @@ int moe_mpi_start(const moe_message *sends, int sendCount, const moe_message *re
   return code;
 }
 
-/* Whether one piece came as it was expected. */
+/* Returns the fault of one piece that is done, if it has one. */
 static moe_mpi_fault fault_of(const piece_info *piece, const MPI_Status *status, int code) {
   moe_mpi_fault fault = {.rank = piece->rank, .code = code, .expected = piece->message};
   if (code != MPI_SUCCESS) {
@@ -208,7 +209,7 @@ static moe_mpi_fault fault_of(const piece_info *piece, const MPI_Status *status,
   return fault;
 }
 
-/* Starts to receive what has come and is of the right size. */
+/* Starts to receive the pieces that have come and have the expected size. */
 static void probe(moe_mpi_exchange *exchange, moe_mpi_fault *fault) {
   for (int i = 0; i < exchange->count && exchange->probing > 0; i++) {
     piece_info *piece = &exchange->pieces[i];
@@ -218,7 +219,7 @@ static void probe(moe_mpi_exchange *exchange, moe_mpi_fault *fault) {
     MPI_Status status;
     int code = MPI_Improbe(piece->rank, exchange->tag, communicator, &found, &message, &status);
     if (!code && !found) {
-      /* The pieces behind it come after it. */
+      /* The later pieces of the message come after it. */
       while (i + 1 < exchange->count && exchange->pieces[i + 1].probed &&
              exchange->pieces[i + 1].rank == piece->rank)
         i++;
@@ -254,7 +255,7 @@ bool moe_mpi_test(moe_mpi_exchange *exchange, moe_mpi_fault *fault) {
   int done = 0;
   const int code =
       MPI_Testsome(exchange->count, exchange->requests, &done, exchange->indices, exchange->statuses);
-  /* All that was started is done. */
+  /* All requests that were posted are done. */
   if (done == MPI_UNDEFINED) {
     exchange->remaining = exchange->probing;
     return exchange->remaining == 0;

@@ -1,4 +1,4 @@
-public import MoE
+package import MoE
 
 /// An error that all ranks throw alike, so it is enough that one of them prints it.
 public struct SharedFailure: Error, CustomStringConvertible {
@@ -12,38 +12,105 @@ public struct SharedFailure: Error, CustomStringConvertible {
   public var description: String { "\(error)" }
 }
 
-/// Something that has to be the same on all ranks before they compute together.
-public struct SharedFact: Sendable {
-  let name: String
-  let value: String
+/// A value that all ranks must have in common before they compute together.
+package struct SharedFact: Sendable {
+  /// The name by which messages call the value, such as "--dtype".
+  package let name: String
+  /// The value in words.
+  package let value: String
 
   /// Names a value for messages.
-  public init(_ name: String, _ value: some CustomStringConvertible) {
+  package init(_ name: String, _ value: some CustomStringConvertible) {
     (self.name, self.value) = (name, value.description)
   }
 
-  /// What the bits of a result depend on besides its input: hosts may have different processors.
-  public static func instructionSet(_ execution: Execution) -> SharedFact {
+  /// The instruction set: the bits of a result depend on it, and hosts may have different processors.
+  package static func instructionSet(_ execution: Execution) -> SharedFact {
     SharedFact("the instruction set (--isa)", execution.instructionSet)
   }
 }
 
-extension Communicator {
-  /// Checks that all ranks mean the same. A collective.
-  ///
-  /// - Parameter facts: as many, in the same order, on all ranks.
-  /// - Throws: ``SharedFailure`` naming the first fact that differs and the first rank that has another than rank 0;
-  ///   `CommunicationError`.
-  public func requireAgreement(on facts: [SharedFact]) throws {
-    for fact in facts {
-      let texts = try allGatherLists(Array(fact.value.utf8), during: "comparing \(fact.name)")
-      guard let rank = texts.firstIndex(where: { $0 != texts[0] }) else { continue }
-      let (own, first) = (
-        String(decoding: texts[rank], as: UTF8.self), String(decoding: texts[0], as: UTF8.self)
-      )
-      throw SharedFailure(
-        error: MoEError.unsupported(
-          "\(fact.name) is \(own) on rank \(rank) and \(first) on rank 0, expected the same on all ranks"))
+/// Ranks that were asked for different things. All ranks throw it, before any of them computes.
+///
+/// The description is one plain sentence without a full stop. It names each fact that differs, and which ranks have which
+/// value, so it is the same on all ranks.
+public struct Disagreement: Error, Sendable, CustomStringConvertible {
+  /// A fact that differs.
+  public struct Fact: Sendable {
+    /// The name of the fact.
+    public var name: String
+    /// The values in order of the lowest rank that has each, with their ranks; nil for ranks without the fact.
+    public var values: [(value: String?, ranks: [Int])]
+  }
+
+  /// The facts that differ, at least one.
+  public var facts: [Fact]
+
+  /// Compares the facts of all ranks, in order of rank; nil where all are equal.
+  init?(_ facts: [[(name: String, value: String)]]) {
+    var names: [String] = []
+    for fact in facts.joined() where !names.contains(fact.name) { names.append(fact.name) }
+    self.facts = names.compactMap { name in
+      var values: [(value: String?, ranks: [Int])] = []
+      for (rank, facts) in facts.enumerated() {
+        let value = facts.first { $0.name == name }?.value
+        if let index = values.firstIndex(where: { $0.value == value }) {
+          values[index].ranks.append(rank)
+        } else {
+          values.append((value, [rank]))
+        }
+      }
+      return values.count > 1 ? Fact(name: name, values: values) : nil
     }
+    if self.facts.isEmpty { return nil }
+  }
+
+  /// One plain sentence without a full stop.
+  public var description: String {
+    let facts = facts.map { fact in
+      let values = fact.values.map { "\($0.value ?? "not set") on \(Self.name($0.ranks))" }
+      return "\(fact.name) is \(values.joined(separator: " and "))"
+    }
+    return
+      "the ranks were asked for different things: \(facts.joined(separator: "; ")); expected the same on all ranks"
+  }
+
+  /// Returns ascending ranks as "rank 3" or "ranks 0–2, 5".
+  private static func name(_ ranks: [Int]) -> String {
+    var runs: [ClosedRange<Int>] = []
+    for rank in ranks {
+      if let last = runs.last, last.upperBound == rank - 1 {
+        runs[runs.count - 1] = last.lowerBound...rank
+      } else {
+        runs.append(rank...rank)
+      }
+    }
+    let names = runs.map { run in
+      switch run.count {
+      case 1: "\(run.lowerBound)"
+      case 2: "\(run.lowerBound), \(run.upperBound)"
+      default: "\(run.lowerBound)–\(run.upperBound)"
+      }
+    }
+    return "\(ranks.count == 1 ? "rank" : "ranks") \(names.joined(separator: ", "))"
+  }
+}
+
+extension Communicator {
+  /// Checks that all ranks have the same facts. A collective, which takes one exchange whatever facts a rank has.
+  ///
+  /// - Parameter facts: this rank's facts, each name once. No name or value has a zero byte.
+  /// - Throws: ``Disagreement`` on all ranks where a fact differs or some rank lacks it; `CommunicationError`.
+  package func requireAgreement(on facts: [SharedFact]) throws {
+    var bytes: [UInt8] = []
+    for text in facts.flatMap({ [$0.name, $0.value] }) { bytes += Array(text.utf8) + [0] }
+    let lists = try allGatherLists(bytes, during: "the comparison of what ranks were asked for")
+    let all = lists.map { list in
+      let texts = list.split(separator: 0, omittingEmptySubsequences: false).dropLast().map {
+        String(decoding: $0, as: UTF8.self)
+      }
+      return stride(from: 0, to: texts.count - 1, by: 2).map { (name: texts[$0], value: texts[$0 + 1]) }
+    }
+    if let disagreement = Disagreement(all) { throw disagreement }
   }
 }

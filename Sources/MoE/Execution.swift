@@ -62,7 +62,8 @@ public struct Execution: Sendable, Equatable {
     let limit = Int(moe_thread_limit())
     guard threads <= limit else {
       throw .invalidConfiguration(
-        "the number of threads is \(threads), but OMP_THREAD_LIMIT allows \(limit); lower one or raise the other")
+        "the number of threads is \(threads), but OMP_THREAD_LIMIT allows \(limit); lower one or raise the other"
+      )
     }
     self.instructionSet = chosen
     self.threadCount = threads

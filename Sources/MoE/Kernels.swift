@@ -1,5 +1,5 @@
 /// The Swift face of the C kernels, one file for each kernel: conversions, scratch and the call, nothing else.
 ///
-/// The callers have checked all shapes. Besides these files, those of ``Memory``, ``MemoryView``, panels and the
-/// threads of ``Parallel`` are `unsafe`, and no stage of a pass is.
+/// The callers have checked all shapes. The stages of a pass contain no `unsafe`. Outside these files only ``Memory``,
+/// ``MemoryView``, ``Parallel``, ``Execution`` and the copies between matrices, panels and parameters do.
 package enum Kernels {}

@@ -72,9 +72,9 @@ package struct BackwardScratch {
   package var branch = GradientTileScratch()
 }
 
-/// Memory that nothing outlives a call in.
+/// Memory of one call of a kernel: the next call overwrites it.
 package struct CallScratch {
-  /// Memory of a kernel's own.
+  /// The scratch that the kernel itself asks for.
   package var kernel = Scratch()
   /// The token mask as the router's kernel reads it.
   package var mask = Scratch()

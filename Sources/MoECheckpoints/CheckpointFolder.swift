@@ -11,6 +11,8 @@ struct CheckpointFolder: Sendable {
 
   let path: String
   let config: ConfigFile
+  /// The text of config.json.
+  let configBytes: [UInt8]
   private let files: [SafetensorsFile]
   /// The place in `files` of the file that holds a tensor, by the tensor's name.
   private let places: NamedValues<Int>
@@ -52,8 +54,9 @@ struct CheckpointFolder: Sendable {
     self.path = path
     let found = exists(Self.single) || exists(Self.index) ? [] : names()
     if !found.isEmpty { throw CheckpointError(path, Self.missingWeights(found)) }
-    let configBytes = try open("config.json")
-    config = try ConfigFile(parsing: configBytes.copy(0..<configBytes.count), path: "\(path)/config.json")
+    let mappedConfig = try open("config.json")
+    configBytes = mappedConfig.copy(0..<mappedConfig.count)
+    config = try ConfigFile(parsing: configBytes, path: "\(path)/config.json")
     // A folder may have both; transformers then reads the single file.
     guard !exists(Self.single), exists(Self.index) else {
       let file = try SafetensorsFile(open(Self.single), path: "\(path)/\(Self.single)")

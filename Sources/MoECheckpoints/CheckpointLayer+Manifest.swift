@@ -33,7 +33,7 @@ extension CheckpointLayer {
   }
 
   /// Calls `body` for every tensor of the block, with its name, its shape and whether it is packed bytes.
-  private func forEachTensor(
+  func forEachTensor(
     _ body: (String, [Int], Bool) throws(CheckpointError) -> Void
   ) throws(CheckpointError) {
     let (hidden, inner, count) = (

@@ -37,6 +37,13 @@ struct ActivationFile {
     return try Activations(shape: shape, tokens: tokens)
   }
 
+  /// Calls `body` with all bytes of the tensor. The pointer is valid inside `body` alone.
+  ///
+  /// - Throws: `CheckpointError` where the tensor cannot be read.
+  func withBytes(_ body: (UnsafeRawBufferPointer) -> Void) throws(CheckpointError) {
+    try unsafe file.withBytes(named: name, body)
+  }
+
   /// Reads the tokens of `range`, `[t, D]`, and nothing else of the tensor.
   ///
   /// - Throws: `CheckpointError` where a number is no float.

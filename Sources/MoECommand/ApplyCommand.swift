@@ -56,10 +56,19 @@ struct ApplyCommand: ParsableCommand {
   func run() throws {
     let execution = try options.execution()
     if mpi {
-      try onMPIRanks { communicator in
+      let facts = [
+        SharedFact("--layer", layer), SharedFact("--dtype", dtype.rawValue), .instructionSet(execution),
+      ]
+      try onMPIRanks("moe apply", options: facts) { communicator in
         let own = try execution.part(of: communicator, asked: options.threads)
         try run(own, ", \(communicator.size) ranks", isWriter: communicator.rank == 0) { block, file in
-          try block.applied(to: file, name: name, dtype, own, over: communicator)
+          try communicator.requireAgreement(on: [
+            SharedFact(
+              "the checkpoint (a hash of config.json and of parts of the layer's tensors)",
+              block.fingerprint()),
+            SharedFact("the input (a hash of its shape and bytes)", file.fingerprint()),
+          ])
+          return try block.applied(to: file, name: name, dtype, own, over: communicator)
         }
         // No rank succeeds before the file is written.
         try communicator.barrier(during: "writing \(output)")

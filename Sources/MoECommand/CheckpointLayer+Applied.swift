@@ -44,7 +44,6 @@ extension CheckpointLayer {
     over communicator: any Communicator
   ) throws -> AppliedLayer? {
     let (rank, size) = (communicator.rank, communicator.size)
-    try communicator.requireAgreement(on: [.instructionSet(execution)])
     let cuts = (0...size).map { $0 * file.tokenCount / size }
     let tokens = try file.tokens(cuts[rank]..<cuts[rank + 1])
     try requireFinite(tokens, of: file, cuts: cuts, communicator)

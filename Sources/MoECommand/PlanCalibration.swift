@@ -24,11 +24,10 @@ struct PlanCalibration {
 
   /// Measures the machines of an MPI job; rank 0 prints.
   func runOverMPI() throws {
-    try onMPIRanks { communicator in
+    try onMPIRanks("moe plan --calibrate", options: [.instructionSet(execution)]) { communicator in
       let speaks = communicator.rank == 0
       if speaks { try checkOutput() }
       let own = try execution.part(of: communicator, asked: threads)
-      try communicator.requireAgreement(on: [.instructionSet(own)])
       var calibration = Calibration(execution: own)
       if speaks { calibration.report = Self.tell }
       let cluster = try calibration.cluster(over: communicator)

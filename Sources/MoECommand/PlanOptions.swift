@@ -124,10 +124,7 @@ struct PlannedClusterOptions: ParsableArguments {
 
   func description() throws -> Cluster {
     let cluster = try cluster.map { path in
-      guard let data = FileManager.default.contents(atPath: path) else {
-        throw PlanError("\(path): the description of a cluster cannot be read")
-      }
-      return try Cluster(json: data, path: path)
+      try Cluster(json: Data(contents(ofFile: path, atMost: 1 << 24)), path: path)
     }
     let isGiven = cluster != nil
     return try usage {

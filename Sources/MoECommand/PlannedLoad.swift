@@ -28,11 +28,9 @@ extension LoadTrace {
       return .measured([try file.integers(named: "counts").map(Double.init)])
     }
     let path = isFolder.boolValue ? URL(filePath: text).appending(path: RunFiles.metrics).path : text
-    guard let contents = FileManager.default.contents(atPath: path) else {
-      throw PlanError("\(path): the metrics of a run cannot be read")
-    }
+    let metrics = Data(try contents(ofFile: path, atMost: Int(Int32.max)))
     // A longer run would go on with the routers of the last steps, so only their loads count.
-    let steps = try MetricsLog(contents, path: path).steps.suffix(100)
+    let steps = try MetricsLog(metrics, path: path).steps.suffix(100)
     let layers = steps.last!.layers.indices.map { layer in
       steps.reduce(into: steps.last!.layers[layer].load.map { _ in 0.0 }) { sum, step in
         for (expert, load) in step.layers[layer].load.enumerated() { sum[expert] += Double(load) }

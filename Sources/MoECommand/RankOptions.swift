@@ -101,13 +101,18 @@ struct RankOptions: ParsableArguments {
   ///
   /// An error of one rank ends all of them; each says on the standard error what stopped it.
   ///
-  /// - Parameter threads: the number of threads of each MPI rank; nil where `--threads` is not given.
+  /// - Parameters:
+  ///   - command: the command, as on the command line.
+  ///   - threads: the number of threads of each MPI rank; nil where `--threads` is not given.
+  ///   - options: what the processes of MPI must have in common beside these options.
   func run(
-    _ execution: Execution, threads: Int?,
+    _ command: String, _ execution: Execution, threads: Int?, options: [SharedFact],
     _ body: @escaping @Sendable ((any Communicator)?, Execution) throws -> Void
   ) throws {
     if mpi {
-      return try onMPIRanks(timeout: .seconds(timeout ?? 60)) { world in
+      return try onMPIRanks(
+        command, options: options + facts + [.instructionSet(execution)], timeout: .seconds(timeout ?? 60)
+      ) { world in
         try body(world, execution.part(of: world, asked: threads))
       }
     }
@@ -132,6 +137,17 @@ struct RankOptions: ParsableArguments {
       }
       throw ExitCode.failure
     }
+  }
+
+  /// These options, as far as they must be the same on all ranks. Ranks may wait differently long.
+  private var facts: [SharedFact] {
+    [
+      SharedFact("--expert-parallel", expertParallel.map(String.init) ?? "not given"),
+      SharedFact("--gradient-sum", gradientSum?.rawValue ?? "not given"),
+      SharedFact("--overlap", overlap.map { "\($0.degree)" } ?? "not given"),
+      SharedFact("--rebalance-every", rebalanceEvery.map(String.init) ?? "not given"),
+      SharedFact("--expert-copies", expertCopies.map(String.init) ?? "not given"),
+    ]
   }
 
   /// Returns the ranks of `communicator`, with these options.

@@ -2,8 +2,8 @@ import ArgumentParser
 import ExpertParallel
 import Foundation
 import MoE
-import MoETraining
 import MoERun
+import MoETraining
 
 /// Trains a small language model on text.
 struct TrainCommand: ParsableCommand {
@@ -58,7 +58,11 @@ struct TrainCommand: ParsableCommand {
     // Over MPI every process reads run and text; local ranks share what was read.
     let prepared = rankOptions.mpi ? nil : try prepared(execution)
     let command = self
-    try rankOptions.run(execution, threads: options.threads) { communicator, part in
+    let given = (resume ? settings : settings.resolved).given.map { SharedFact("--\($0.name)", $0.value) }
+    try rankOptions.run(
+      "moe train", execution, threads: options.threads,
+      options: given + [SharedFact("--resume", resume ? "given" : "not given"), SharedFact("--out", out)]
+    ) { communicator, part in
       let (description, corpus) = try prepared ?? command.prepared(execution)
       let ranks = try communicator.map {
         try command.rankOptions.ranks($0, stored: description.gradientSum)
@@ -125,7 +129,8 @@ struct TrainCommand: ParsableCommand {
   }
 
   /// Returns the description of a new run.
-  private func begun(_ corpus: TextCorpus, _ texts: [String], _ execution: Execution) throws -> TrainingDescription
+  private func begun(_ corpus: TextCorpus, _ texts: [String], _ execution: Execution) throws
+    -> TrainingDescription
   {
     let all = settings.resolved
     return TrainingDescription(

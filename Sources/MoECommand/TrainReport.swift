@@ -1,8 +1,8 @@
 import ExpertParallel
 import Foundation
 import MoE
-import MoETraining
 import MoERun
+import MoETraining
 
 /// Tells a person about a training: a header, how far it is, and a summary.
 final class TrainReport {

@@ -7,7 +7,7 @@ public import MoECore
 #endif
 extension Reference {
   /// What an expert applies between its products, at one element: u of the up projection and, for a gated
-  /// form, g of the gate projection. The formulas are those of ``ActivationFunction``.
+  /// form, g of the gate projection. The formulas are those of `ActivationFunction`.
   public static func activation(_ function: ActivationFunction, gate g: Double, up u: Double) -> Double {
     switch function {
     case .relu: return max(u, 0)

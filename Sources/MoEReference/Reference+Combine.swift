@@ -8,8 +8,10 @@ extension Reference {
   ///
   /// - Parameters:
   ///   - outputs: y `[M, D]`.
+  ///   - permutation: the rows of the kept choices.
   ///   - weights: `[T, K]`.
   ///   - hiddenSize: D.
+  ///   - placement: whether weights multiply the input or the output of an expert.
   public static func combine(
     _ outputs: [[Double]], permutation: Permutation, weights: [[Double]], hiddenSize: Int,
     placement: RoutingPolicy.WeightPlacement = .output

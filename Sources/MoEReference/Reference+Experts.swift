@@ -20,7 +20,9 @@ extension Reference {
   ///
   /// - Parameters:
   ///   - x: `[T, D]`.
+  ///   - permutation: the rows of the kept choices.
   ///   - weights: `[T, K]`.
+  ///   - placement: whether weights multiply the input or the output of an expert.
   public static func gather(
     _ x: [[Double]], permutation: Permutation, weights: [[Double]],
     placement: RoutingPolicy.WeightPlacement = .output
@@ -39,7 +41,12 @@ extension Reference {
   ///
   /// - Parameters:
   ///   - x: `[T, D]`.
+  ///   - permutation: the rows of the kept choices.
   ///   - routingWeights: `[T, K]`.
+  ///   - experts: the parameters of each expert.
+  ///   - activation: the activation between the products.
+  ///   - placement: whether weights multiply the input or the output of an expert.
+  ///   - precision: the precision that is reproduced.
   public static func experts(
     _ x: Matrix, permutation: Permutation, routingWeights: [[Double]], experts: [FeedForwardWeights],
     activation: ActivationFunction, placement: RoutingPolicy.WeightPlacement = .output,

@@ -24,11 +24,14 @@ extension Reference {
   ///
   /// - Parameters:
   ///   - x: `[…, D]`; the extent before D is the sequence, a scope of capacity.
+  ///   - weights: the layer's parameters.
+  ///   - configuration: the layer's configuration.
   ///   - mask: `[T]`, false for a token that takes no part: it gets the dense branch alone. It still counts
   ///     among the tokens that the capacity is computed from, so that padding does not change the capacity.
-  /// - Throws: ``MoEError/notFinite(what:token:)`` as
+  ///   - precision: the precision that is reproduced.
+  /// - Throws: `MoEError.notFinite(what:token:)` as
   ///   ``route(logits:policy:selectionBias:expertsPerToken:expertCount:mask:noise:)`` says, and
-  ///   ``MoEError/invalidConfiguration(_:)`` where parameters are missing.
+  ///   `MoEError.invalidConfiguration(_:)` where parameters are missing.
   public static func layer(
     _ x: Activations, weights: MoEWeights, configuration: MoEConfiguration, mask: [Bool]? = nil,
     precision: Precision = .exact

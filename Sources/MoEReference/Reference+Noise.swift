@@ -22,7 +22,10 @@ extension Reference {
   /// −∞ for the others. The largest is the sample.
   ///
   /// - Parameters:
+  ///   - logits: `[E]`, of one token.
   ///   - chosen: the experts of this token's earlier choices, which share no more.
+  ///   - jitter: the strength of SparseMixer's jitter.
+  ///   - noise: the seed of the pass.
   ///   - token: its index in the pass.
   public static func sparseMixerNoisyLogits(
     _ logits: [Double], after chosen: [Int], jitter: Double, noise: RouterNoise, token: Int

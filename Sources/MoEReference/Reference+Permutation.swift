@@ -32,8 +32,11 @@ extension Reference {
   ///
   /// - Parameters:
   ///   - expertIDs: `[T, K]`; −1 claims nothing.
-  ///   - weights: `[T, K]`, compared by the priority ``RoutingPolicy/Capacity/Priority/weight`` alone.
+  ///   - weights: `[T, K]`, compared by the priority `RoutingPolicy.Capacity.Priority.weight` alone.
+  ///   - expertCount: E.
   ///   - capacity: the rows of one expert for one scope; nil drops nothing.
+  ///   - priority: the order in which claims are kept.
+  ///   - scopeLength: the tokens of a scope.
   public static func permutation(
     expertIDs: [[Int]], weights: [[Double]], expertCount: Int, capacity: Int?,
     priority: RoutingPolicy.Capacity.Priority = .choiceThenToken, scopeLength: Int

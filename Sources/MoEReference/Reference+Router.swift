@@ -34,16 +34,18 @@ extension Reference {
     rows(x).map { linear($0, router.weight, bias: router.bias) }
   }
 
-  /// Applies a policy to logits `[T, E]`, step by step as ``RoutingPolicy`` lists them.
+  /// Applies a policy to logits `[T, E]`, step by step as `RoutingPolicy` lists them.
   ///
   /// - Parameters:
+  ///   - logits: `[T, E]`.
+  ///   - policy: the routing policy.
   ///   - selectionBias: `[E]`, added to what is compared and to nothing else. SparseMixer has none.
   ///   - expertsPerToken: K.
   ///   - expertCount: E, the width of the logits; needed only where there are no tokens to show it.
   ///   - mask: `[T]`, false for a token that takes no part, whose logits are not looked at.
   ///   - noise: of a training pass, in which SparseMixer samples; what was compared are then the noisy logits of a
   ///     token's last choice.
-  /// - Throws: ``MoEError/notFinite(what:token:)`` where a logit is NaN or +∞, or all of a token's are −∞;
+  /// - Throws: `MoEError.notFinite(what:token:)` where a logit is NaN or +∞, or all of a token's are −∞;
   ///   a single −∞ is legal and means probability 0.
   public static func route(
     logits: [[Double]], policy: RoutingPolicy, selectionBias: [Float]? = nil, expertsPerToken: Int,
@@ -87,6 +89,8 @@ extension Reference {
   ///
   /// - Parameters:
   ///   - expertIDs: `[T, K]`, best first; −1 where masked.
+  ///   - logits: `[T, E]`.
+  ///   - policy: the routing policy.
   ///   - selectionBias: `[E]`; enters the margins alone.
   ///   - noise: of a training pass; its draws enter SparseMixer's weights, not the margins.
   public static func routing(

@@ -23,7 +23,7 @@ func layerLines(_ communicator: any Communicator) throws -> [String] {
   }
 }
 
-/// The same by the layer that knows of no ranks.
+/// The lines of `layerLines`, made by `MoELayer` without ranks.
 func layerLinesOfOne() throws -> [String] {
   try LayerCase.ofProbe.map { layerCase in
     let one = try SpreadPass(layerCase, ranks: 1).one()

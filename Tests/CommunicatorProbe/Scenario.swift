@@ -4,7 +4,7 @@ import LayerCases
 import MoE
 import MoECore
 
-/// What the last rank does to the others.
+/// The way in which the last rank fails.
 enum Scenario: String, CaseIterable {
   /// It computes for longer than the others wait.
   case late
@@ -18,9 +18,9 @@ enum Scenario: String, CaseIterable {
   case more
 }
 
-/// What the ranks repeat until it fails.
+/// The operation that the ranks repeat until it fails.
 enum Subject: String, CaseIterable {
-  /// An all-to-all, with the number of the repetition as its step.
+  /// An all-to-all, with the number of the repetition as its activity.
   case exchange
   /// The forward pass of a layer.
   case layer

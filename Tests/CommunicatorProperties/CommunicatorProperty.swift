@@ -1,9 +1,9 @@
 public import ExpertParallel
 import MoECore
 
-/// Something that holds of every communicator, to be checked by all of its ranks together.
+/// A property of every communicator, which all of its ranks check together.
 public struct CommunicatorProperty: Sendable {
-  /// What holds.
+  /// The property in words.
   public let name: String
   private let body: @Sendable (any Communicator, inout SeededGenerator, inout Hash) throws -> Void
 
@@ -17,12 +17,12 @@ public struct CommunicatorProperty: Sendable {
 
   /// Checks the property on random cases.
   ///
-  /// - Returns: a hash of all that every rank received: the same on all ranks and over every transport.
-  /// - Throws: ``PropertyFailure`` where it does not hold, or what the communicator throws.
+  /// - Returns: a hash of everything that the ranks received, the same on all ranks and over every transport.
+  /// - Throws: ``PropertyFailure`` if it does not hold, or an error of the communicator.
   public func check(_ communicator: any Communicator, seeds: Range<UInt64>) throws -> UInt64 {
     var hash = Hash()
     for seed in seeds {
-      // The same on all ranks: what a rank sends depends on the seed and on itself, and all know it.
+      // All ranks use the same seed, so each knows what every other rank sends.
       var generator = SeededGenerator(seed: seed &* 0x1_0001 &+ UInt64(communicator.size))
       do {
         try body(communicator, &generator, &hash)
@@ -39,9 +39,9 @@ public struct CommunicatorProperty: Sendable {
   public static let all = exchanges + reductions + groups
 }
 
-/// A property that does not hold, and where.
+/// A property that does not hold, with the case.
 public struct PropertyFailure: Error, CustomStringConvertible {
-  /// What was expected and what came.
+  /// The expected and the actual result.
   public let description: String
   init(_ description: String) { self.description = description }
 }
@@ -50,12 +50,12 @@ func ensure(_ condition: Bool, _ reason: @autoclosure () -> String) throws {
   if !condition { throw PropertyFailure(reason()) }
 }
 
-/// FNV-1a over the bytes of what was received.
+/// An FNV-1a hash of bytes.
 public struct Hash {
-  /// Of all that was added.
+  /// The hash of all bytes added so far.
   public private(set) var value: UInt64 = 0xCBF2_9CE4_8422_2325
 
-  /// Of nothing.
+  /// Makes the hash of no bytes.
   public init() {}
 
   /// Adds the bytes of values.
@@ -66,7 +66,7 @@ public struct Hash {
   }
 }
 
-/// Bytes that a rank sends another in a case: all know what they must be.
+/// The bytes that one rank sends another in a case; every rank can compute them.
 func payload(_ count: Int, from source: Int, to destination: Int, case seed: UInt64) -> [UInt8] {
   var generator = SeededGenerator(seed: seed &+ UInt64(source) << 40 &+ UInt64(destination) << 20)
   return (0..<count).map { _ in UInt8(truncatingIfNeeded: generator.next() >> 32) }

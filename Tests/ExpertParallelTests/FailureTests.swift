@@ -5,7 +5,7 @@ import Testing
 @Suite struct FailureTests {
   struct OwnError: Error, Equatable { let rank: Int }
 
-  /// What each rank's operation threw, where rank `ranks - 1` behaves differently.
+  /// The error of each rank's operation, if rank `ranks - 1` behaves differently.
   static func errors(
     ranks: Int, hosts: [Int]? = nil, timeout: Duration = .seconds(60),
     _ body: @escaping @Sendable (LocalCommunicator) throws -> Void
@@ -51,7 +51,8 @@ import Testing
       while try !request.test() {}
     }
     #expect(
-      errors[0] == .deadline(operation: "broadcast", during: "weights", after: .milliseconds(100), missing: [1])
+      errors[0]
+        == .deadline(operation: "broadcast", during: "weights", after: .milliseconds(100), missing: [1])
     )
   }
 
@@ -95,7 +96,7 @@ import Testing
     }
   }
 
-  /// Whoever ends after its last operation is not missed: its part in it stays.
+  /// A rank may end after its last operation: its part in the operation stays.
   @Test func endingAfterTheLastOperationIsNoFailure() throws {
     for _ in 0..<200 {
       let sums = try LocalCommunicator.run(ranks: 4) { try $0.allReduce($0.rank, .sum, during: "last") }
@@ -117,7 +118,8 @@ import Testing
     #expect(
       errors[0]
         == .mismatch(
-          operation: "all-to-all", during: "rows", rank: 1, "sent \(20 + surplus) bytes, where 20 were expected"
+          operation: "all-to-all", during: "rows", rank: 1,
+          "sent \(20 + surplus) bytes, where 20 were expected"
         ))
     #expect(errors[1] != nil)
   }
@@ -161,11 +163,13 @@ import Testing
       refuses { () throws(CommunicationError) in
         _ = try communicator.allToAll([1, 2], counts: [1, 2], during: "x")
       }
-      refuses { () throws(CommunicationError) in _ = try communicator.allToAll([1], counts: [1], during: "x") }
+      refuses { () throws(CommunicationError) in _ = try communicator.allToAll([1], counts: [1], during: "x")
+      }
       refuses { () throws(CommunicationError) in _ = try communicator.exchange([1, 2, 3], during: "x") }
       refuses { () throws(CommunicationError) in _ = try communicator.broadcast([1], root: 2, during: "x") }
       refuses { () throws(CommunicationError) in _ = try communicator.split(color: -1, during: "x") }
-      refuses { () throws(CommunicationError) in _ = try communicator.allGather([1], counts: [1], during: "x") }
+      refuses { () throws(CommunicationError) in _ = try communicator.allGather([1], counts: [1], during: "x")
+      }
       refuses { () throws(CommunicationError) in
         _ = try communicator.reduceScatter([1], counts: [1, 1], .sum, during: "x")
       }

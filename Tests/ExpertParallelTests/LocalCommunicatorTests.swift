@@ -1,4 +1,5 @@
 import ExpertParallel
+import MoE
 import Synchronization
 import Testing
 
@@ -36,6 +37,25 @@ import Testing
       while !request.isComplete { communicator.poll() }
       #expect(buffer.elements(of: Int.self) == [Int](repeating: 3, count: 4000))
       try request.wait(timeout: .zero)
+    }
+  }
+
+  /// A rank is woken each time half of the ranks that it misses have come (of 31 at 16, 8, 4, 2 and 1 more), and once when
+  /// all others have copied its block; not once per rank. The end of a rank wakes all others.
+  @Test func ranksWakeEachOtherRarely() throws {
+    let (ranks, rounds) = (32, 20)
+    let events = try LocalCommunicator.run(ranks: ranks) { communicator in
+      for round in 0..<rounds { try communicator.barrier(during: "round \(round)") }
+      return communicator.eventCount
+    }
+    #expect(events.allSatisfy { $0 <= rounds * (5 + 1) + ranks - 1 }, "\(events)")
+  }
+
+  @Test func ranksShareTheThreads() throws {
+    for (threads, shares) in [(8, [2, 3, 3]), (2, [1, 1, 1]), (1, [1, 1, 1]), (3, [1, 1, 1])] {
+      let execution = try Execution(threadCount: threads)
+      #expect(
+        try LocalCommunicator.run(ranks: 3) { try $0.share(of: execution).threadCount } == shares)
     }
   }
 

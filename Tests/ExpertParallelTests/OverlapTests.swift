@@ -10,7 +10,7 @@ import Testing
     let meter = OverlapMeter()
     meter.noteSmallExchange(.microseconds(small))
     let reader = OverlapMeter.Reader(meter, .forward, tokens: 100)
-    // The first trip is thrown away.
+    // The first pass is not measured.
     for factor in [50, 1] {
       reader.note(
         exchange: .microseconds(exchange * factor), computation: .microseconds(computation), slices: 1)

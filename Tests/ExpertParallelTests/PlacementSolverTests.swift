@@ -12,8 +12,8 @@ import Testing
     var extraCount: Int
 
     /// - Parameters:
-    ///   - experts: at most so many.
-    ///   - ranks: at most so many.
+    ///   - experts: the largest number of experts.
+    ///   - ranks: the largest number of ranks.
     init(seed: UInt64, experts: Int, ranks: Int) {
       var generator = SeededGenerator(seed: seed)
       func number(_ range: ClosedRange<Int>) -> Int {
@@ -76,7 +76,7 @@ import Testing
       return rows
     }
 
-    /// What a placement has to keep to.
+    /// Returns the rule that a placement breaks; nil if it breaks none.
     func violation(of solution: PlacementSolver.Solution) -> String? {
       let experts = solution.placement.experts
       let copies = experts.map(\.count).reduce(0, +) - load.count
@@ -89,7 +89,7 @@ import Testing
       return nil
     }
 
-    /// The least that the rank with most rows can have, over all placements.
+    /// The smallest row count of the rank with the most rows, over all placements.
     func optimum() -> Int {
       let (subsets, most) = (1..<1 << rankCount, max(extraCount, rankCount - load.count, 0))
       var experts: [[Int]] = Array(repeating: [], count: rankCount)

@@ -3,7 +3,7 @@ import MoECore
 import SpreadPasses
 import Testing
 
-/// What real ranks are tried on leaves out no rule of routing and no extreme of load.
+/// The cases that ranks of MPI run cover every rule of routing and every extreme of load.
 @Suite struct ProbeCasesTests {
   @Test func everyRuleIsAmongThem() throws {
     let cases = LayerCase.ofProbe

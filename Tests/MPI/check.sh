@@ -42,6 +42,35 @@ for block in mixtral:1:layers.1 switch_transformers:encoder.1:encoder.1; do
   echo "$suite: apply --mpi writes the file of one rank for $fixture"
 done
 
+# Ranks that were asked for different things: each says it before any work, no file is written, and none waits for ever.
+# differ TEXT ARGUMENTS-OF-RANK-0 ARGUMENTS-OF-RANK-1: the name of an array each.
+differ() {
+  local text=$1 code=0 rank
+  local -n first=$2 second=$3
+  rm -f "$work/none"
+  run -n 1 "$build/moe" "${first[@]}" : -n 1 "$build/moe" "${second[@]}" >"$work/output" 2>"$work/errors" || code=$?
+  [[ $code -eq 1 && ! -s $work/output && ! -e $work/none ]] || failed "ranks asked for different things end with $code"
+  for rank in 0 1; do
+    grep -qE "^rank $rank: the ranks were asked for different things: $text; expected the same on all ranks$" \
+      "$work/errors" || failed "rank $rank does not say that $text"
+  done
+  echo "$suite: $(grep "^rank 1:" "$work/errors")"
+}
+plain=("${arguments[@]}" --mpi --output "$work/none")
+cp -r "Tests/Fixtures/$fixture" "$work/changed"
+echo >>"$work/changed/config.json"
+other=("${plain[@]}" --dtype bf16)
+differ "--dtype is f32 on rank 0 and bf16 on rank 1" plain other
+other=("${plain[@]}" --isa scalar)
+differ "the instruction set \\(--isa\\) is [a-z0-9]+ on rank 0 and scalar on rank 1" plain other
+other=(apply "$work/changed" "${plain[@]:2}")
+differ "the checkpoint \\(.*\\) is [0-9a-f]+ on rank 0 and [0-9a-f]+ on rank 1" plain other
+other=(train --text README.md --out "$work/none" --mpi)
+differ "the command is moe apply on rank 0 and moe train on rank 1; .*" plain other
+train=(train --text README.md --out "$work/none" --mpi --steps 1)
+other=("${train[@]}" --seed 2 --overlap 2)
+differ "--seed is 1 on rank 0 and 2 on rank 1; --overlap is not given on rank 0 and 2 on rank 1" train other
+
 # An error on one rank, which cannot write, ends them all.
 code=0
 run -n 2 "$build/moe" "${arguments[@]}" --mpi --output "$work/none/y" >"$work/output" 2>"$work/errors" || code=$?

@@ -1,6 +1,7 @@
 import ExpertParallel
 import Foundation
 import MoE
+import MoERun
 import MoETraining
 import Testing
 
@@ -8,7 +9,7 @@ import Testing
 @Suite struct BiasRunTests {
   private static let execution = try! Execution(threadCount: 1)
 
-  private func description(_ corpus: TextCorpus, _ kind: OptimizerConfiguration.Kind) -> RunDescription {
+  private func description(_ corpus: TextCorpus, _ kind: OptimizerConfiguration.Kind) -> TrainingDescription {
     var model = ModelConfiguration(
       contextLength: 16, hiddenSize: 32, headCount: 2,
       blocks: ModelPreset.deepSpeedPR.blocks(layerCount: 2, feedForwardSize: 64, expertCount: 8))
@@ -17,14 +18,14 @@ import Testing
       steps: 6, batchSize: 4, schedule: LearningRateSchedule(.constant, peak: 0.01, warmupSteps: 0))
     training.optimizer = OptimizerConfiguration(kind, weightDecay: 0.1)
     training.saveEvery = 3
-    return RunDescription(
+    return TrainingDescription(
       preset: "test", seed: 7, model: model, training: training, corpus: corpus,
       machine: .init(cpu: "any", execution: Self.execution), version: "0", arguments: [:], texts: [])
   }
 
   /// Trains up to a step and returns the values of this rank's parameters by name.
   private func train(
-    _ description: RunDescription, _ corpus: TextCorpus, in folder: String, resumes: Bool, to step: Int,
+    _ description: TrainingDescription, _ corpus: TextCorpus, in folder: String, resumes: Bool, to step: Int,
     over ranks: Ranks? = nil
   ) throws -> [String: [Float]] {
     let trainer = try Trainer(

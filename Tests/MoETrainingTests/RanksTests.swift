@@ -1,28 +1,48 @@
 import ExpertParallel
+import Foundation
 import MoE
+import MoERun
 import MoETraining
 import Testing
 
 /// A model over ranks computes what it computes on one, to the bit.
 @Suite struct RanksTests {
-  /// Whoever means something else is named, on all ranks.
-  @Test func ranksThatDoNotAgreeAreNamed() throws {
-    let complaints = try LocalCommunicator.run(ranks: 4) { communicator in
-      try communicator.requireAgreement(on: [SharedFact("the seed", 7), SharedFact("the text", "same")])
-      do {
-        try communicator.requireAgreement(on: [
-          SharedFact("the seed", 7), SharedFact("the text", communicator.rank == 2 ? "other" : "same"),
-        ])
-        return ""
-      } catch let failure as SharedFailure {
-        return "\(failure)"
+  /// Trainers that were asked for different things all say so, and none of them touches the folder.
+  @Test func trainersThatDoNotAgreeTrainNothing() throws {
+    try withTemporaryRun { place in
+      let text = "\(place.path)/text"
+      try Data(String(repeating: "a line of a text\n", count: 400).utf8).write(to: URL(filePath: text))
+      let corpus = try TextCorpus([text])
+      let folder = RunFolder("\(place.path)/run")
+      let complaints = try LocalCommunicator.run(ranks: 3) { communicator in
+        let isOther = communicator.rank == 1
+        let description = try TrainingDescription(
+          preset: "switch", seed: isOther ? 2 : 1,
+          model: ModelConfiguration(
+            contextLength: 16, hiddenSize: 32, headCount: 2,
+            blocks: ModelPreset.switchTransformer.blocks(layerCount: 2, feedForwardSize: 64, expertCount: 4)),
+          training: TrainingConfiguration(
+            steps: 1, batchSize: 2, schedule: LearningRateSchedule(.cosine, peak: 0.001, warmupSteps: 1)),
+          corpus: corpus, machine: .init(cpu: "a CPU", execution: .automatic()), version: "0", arguments: [:],
+          texts: [text])
+        let ranks = try Ranks(
+          communicator, exchange: ExchangeOptions(overlap: isOther ? .slices(2) : .automatic))
+        do {
+          _ = try Trainer(
+            description, corpus: corpus, folder: folder, resumes: false, over: ranks, execution: .automatic())
+          return ""
+        } catch let disagreement as Disagreement {
+          return "\(disagreement)"
+        }
       }
+      #expect(
+        complaints
+          == .init(
+            repeating:
+              "the ranks were asked for different things: --seed is 1 on ranks 0, 2 and 2 on rank 1; "
+              + "--overlap is auto on ranks 0, 2 and 2 on rank 1; expected the same on all ranks", count: 3))
+      #expect(place.names == ["text"])
     }
-    #expect(
-      complaints
-        == .init(
-          repeating: "the text is other on rank 2 and same on rank 0, expected the same on all ranks",
-          count: 4))
   }
 
   /// What some steps of a run leave, as bits.

@@ -40,7 +40,8 @@ private struct Imitation: Sendable {
     weights.routerWeights.bias = bias(configuration.expertCount)
     weights.experts = weights.experts.map(network)
     weights.dense = weights.dense.map(network)
-    weights.denseGate?.bias = bias(weights.denseGate?.bias?.count)
+    let gateBias = bias(weights.denseGate?.bias?.count)
+    weights.denseGate?.bias = gateBias
     return weights
   }
 

@@ -8,9 +8,9 @@ import MoECore
 public struct PassHashes: Sendable, Equatable, CustomStringConvertible {
   private let parts: [(name: String, hash: UInt64)]
 
-  /// Of what the ranks have together. A collective.
+  /// Hashes the results of all ranks together. A collective.
   ///
-  /// - Throws: `Counterexample` where ranks differ in what they should have in common.
+  /// - Throws: `PropertyFailure` if ranks differ in a result that all should have.
   public init(
     of part: (experts: [Int], result: PassResult), over communicator: any Communicator
   ) throws {
@@ -63,7 +63,7 @@ public struct PassHashes: Sendable, Equatable, CustomStringConvertible {
     ]
   }
 
-  /// Of the experts' gradients in order of expert; replicas have to be the same.
+  /// Hashes the experts' gradients in order of expert, and checks that replicas have the same.
   private static func experts(
     _ experts: [Int], _ gradients: [FeedForwardWeights], _ communicator: any Communicator
   ) throws -> UInt64 {
@@ -85,12 +85,12 @@ public struct PassHashes: Sendable, Equatable, CustomStringConvertible {
     return hash.value
   }
 
-  /// Each by its name.
+  /// The hashes with their names.
   public var description: String {
     parts.map { "\($0.name) \(String($0.hash, radix: 16))" }.joined(separator: " ")
   }
 
-  /// Whether all are the same.
+  /// Whether all hashes are equal.
   public static func == (left: PassHashes, right: PassHashes) -> Bool {
     left.parts.elementsEqual(right.parts, by: ==)
   }

@@ -2,7 +2,7 @@ public import LayerCases
 import MoECore
 
 extension LayerCase {
-  /// The cases that real ranks run: every routing rule, and each token's first choice the same expert.
+  /// The cases that ranks of MPI run: every routing rule, and cases in which each token's first choice is the same expert.
   public static let ofProbe: [LayerCase] = {
     let random = (0 as UInt64..<60).map { LayerCase(seed: $0).withSampling }
     let allToOne = (500 as UInt64..<506).map { seed in
@@ -16,7 +16,7 @@ extension LayerCase {
     return random + allToOne
   }()
 
-  /// Every fifth case samples.
+  /// Returns the case, with a rule that samples in every fifth case.
   public var withSampling: LayerCase {
     guard seed % 5 == 0 else { return self }
     var layerCase = self

@@ -3,24 +3,24 @@ public import LayerCases
 public import MoE
 public import MoECore
 
-/// What two passes of a layer, forward and backward, leave: all that has to be the same for any number of ranks.
+/// The results of two passes of a layer, forward and backward, that have to be the same for any number of ranks.
 public struct PassResult: Sendable {
   /// The bits of all tokens' output.
   public var output: [UInt32] = []
   /// The bits of dL/dinput.
   public var inputGradient: [UInt32] = []
-  /// What happened to the tokens.
+  /// The routing of the tokens.
   public var record = RoutingRecord()
-  /// By each grouping.
+  /// The statistics of each grouping.
   public var statistics: [RouterStatistics] = []
-  /// Of the losses taken of them.
+  /// The value of the losses of these statistics.
   public var lossValue = 0.0
-  /// Of the parameters.
+  /// The gradients of the parameters.
   public var gradients: MoEWeights
 
   fileprivate init(gradients: MoEWeights) { self.gradients = gradients }
 
-  /// Says what differs from the result of one rank, if anything does.
+  /// Returns a sentence about the first difference from the result of one rank; nil if there is none.
   public func difference(from one: PassResult) -> String? {
     if record != one.record { return "the records differ: \(record)\nexpected \(one.record)" }
     if output != one.output { return "the outputs differ" }
@@ -37,7 +37,7 @@ public struct PassResult: Sendable {
   }
 }
 
-/// A problem, what it is run with, and how its tokens are dealt out.
+/// A problem, the options of its passes, and the division of its tokens over ranks.
 public struct SpreadPass: Sendable {
   let problem: LayerProblem
   let outputGradient: Activations
@@ -49,7 +49,7 @@ public struct SpreadPass: Sendable {
   public var gradientSum = ExpertParallelLayer.GradientSum.exact
   /// Which ranks hold which experts; nil for contiguous parts.
   public var placement: ExpertPlacement?
-  /// The host of each rank, where there are several.
+  /// The host of each rank; nil for one host.
   public var hosts: [Int]?
   /// How rows travel.
   public var exchange: ExchangeOptions
@@ -58,7 +58,7 @@ public struct SpreadPass: Sendable {
   /// Whether each rank has whole sequences, so that losses of sequences and positions exist.
   let isAligned: Bool
 
-  /// A case on so many ranks; of even seeds the ranks have whole sequences, of others any tokens.
+  /// Makes the pass of a case on `ranks` ranks. In cases of even seeds the ranks have whole sequences, in others any tokens.
   public init(
     _ layerCase: LayerCase, ranks: Int, precision: Precision = .float32,
     instructionSet: InstructionSet = InstructionSet.supported.last!
@@ -71,7 +71,7 @@ public struct SpreadPass: Sendable {
       placement = try .random(
         expertCount: problem.configuration.expertCount, rankCount: ranks, seed: layerCase.seed)
     }
-    // Rows then go by way of hosts.
+    // With several hosts rows travel by way of hosts.
     if layerCase.seed % 4 == 1 { hosts = (0..<ranks).map { $0 * 2 / 3 } }
     exchange = ExchangeOptions(overlap: .slices([1, 2, 3, 5, 8][Int(layerCase.seed % 5)]))
     self.precision = precision
@@ -98,7 +98,7 @@ public struct SpreadPass: Sendable {
     return try losses + sums[1].deepSeekV3Sequence(coefficient: 0.25) + sums[2].variance(.seedPositional)
   }
 
-  /// On one rank, by the layer that knows of no ranks.
+  /// Runs the pass by `MoELayer`, without ranks.
   public func one() throws -> PassResult {
     let layer = try MoELayer(problem.configuration, weights: problem.weights, precision: precision)
     let execution = try Execution(instructionSet: instructionSet, threadCount: 2)
@@ -129,12 +129,12 @@ public struct SpreadPass: Sendable {
     return result
   }
 
-  /// On ranks; what each rank has is put together, and checked to be the same where several ranks have it.
+  /// Runs the pass on ranks, joins their results, and checks that results which several ranks have are the same.
   public func spread() throws -> PassResult {
     let parts = try LocalCommunicator.run(ranks: cuts.count - 1, hosts: hosts) { try self.rank($0) }
     var whole = parts[0].result
     let partCount = placement?.tensorParallelSize ?? 1
-    // [E][parts of F]
+    // [E][shards]
     var experts: [[FeedForwardWeights?]] = Array(
       repeating: Array(repeating: nil, count: partCount), count: problem.configuration.expertCount)
     for (rank, part) in parts.enumerated() {
@@ -160,7 +160,9 @@ public struct SpreadPass: Sendable {
     return whole
   }
 
-  /// One rank's part: its experts, and what it has of the result. A collective.
+  /// Runs the part of one rank. A collective.
+  ///
+  /// - Returns: the experts of the rank, and its part of the result.
   public func rank(_ communicator: any Communicator) throws -> (experts: [Int], result: PassResult) {
     let tokens = cuts[communicator.rank]..<cuts[communicator.rank + 1]
     let layer = try ExpertParallelLayer(
@@ -199,7 +201,7 @@ public struct SpreadPass: Sendable {
     return (layer.localExperts, result)
   }
 
-  /// Some tokens of a batch.
+  /// Returns some tokens of a batch.
   private func part(_ whole: Activations, _ tokens: Range<Int>) throws -> Activations {
     let (length, hidden) = (whole.shape[1], whole.shape[2])
     return try Activations(
@@ -209,7 +211,7 @@ public struct SpreadPass: Sendable {
 }
 
 extension ExpertPlacement {
-  /// Every expert on at least one rank, every rank with at least one.
+  /// Places every expert on at least one rank, and on every rank at least one expert.
   public static func random(expertCount: Int, rankCount: Int, seed: UInt64) throws -> ExpertPlacement {
     var generator = SeededGenerator(seed: seed ^ 0x91ACE)
     var experts = [Set<Int>](repeating: [], count: rankCount)
@@ -222,7 +224,7 @@ extension ExpertPlacement {
 }
 
 extension FeedForwardWeights {
-  /// A network of equal parts of its F.
+  /// Joins a network from the shards of its F.
   fileprivate init(parts: [FeedForwardWeights]) {
     func rows(_ matrices: [Matrix]) throws -> Matrix {
       try Matrix(

@@ -1,8 +1,8 @@
 /* The few calls of MPI that an exchange needs, behind a header that needs no MPI. Without the package trait `MPI`
- * every function is there and answers that it is not built in.
+ * every function exists and reports that MPI is not built in.
  *
- * A rank is one of MPI_COMM_WORLD. One thread at a time may call (MPI_THREAD_SERIALIZED). Functions that can fail
- * return 0 or an MPI error code, of which moe_mpi_error writes the text. */
+ * A rank is a rank of MPI_COMM_WORLD. One thread at a time may call (MPI_THREAD_SERIALIZED). Functions that can fail
+ * return 0 or an MPI error code; moe_mpi_error writes the text of a code. */
 #ifndef MOE_COMMUNICATOR_H
 #define MOE_COMMUNICATOR_H
 
@@ -10,8 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Bytes to or from a rank, cut into messages of MPI of at most `piece` bytes: at least 1, at most INT32_MAX, as MPI
- * counts in int, and the same at both ends. */
+/* A message to or from a rank, which is cut into messages of MPI of at most `piece` bytes: at least 1, at most INT32_MAX
+ * because MPI counts in int, and the same number at both ends. */
 typedef struct {
   void *bytes;
   int64_t count;
@@ -19,11 +19,11 @@ typedef struct {
   int32_t rank;
 } moe_message;
 
-/* What is not right about an exchange. */
+/* The fault of an exchange. */
 typedef enum {
   MOE_MPI_NO_FAULT = 0,
   MOE_MPI_FAILED = 1,   /* `code` is an MPI error code */
-  MOE_MPI_TOO_FEW = 2,  /* `rank` sent `actual` bytes in place of `expected` */
+  MOE_MPI_TOO_FEW = 2,  /* `rank` sent `actual` bytes instead of `expected` */
   MOE_MPI_TOO_MANY = 3, /* `rank` sent more than `expected` bytes */
 } moe_mpi_fault_kind;
 
@@ -44,34 +44,35 @@ bool moe_mpi_is_built_in(void);
  * have been started. Empty where MPI is not built in. */
 void moe_mpi_version(char *text, size_t capacity);
 
-/* Starts MPI, unless the process has done so, and makes a communicator of its own from MPI_COMM_WORLD. Whoever has
- * started MPI also ends it: here at exit, by MPI_Finalize, or after moe_mpi_will_not_finalize by MPI_Abort. Where this
- * starts MPI for more than one rank, SIGPIPE is ignored unless somebody handles it, for the end of another rank would
- * end this one without a word. */
+/* Starts MPI, unless the process has done so, and duplicates MPI_COMM_WORLD. If this function started MPI, the process ends
+ * it at exit: by MPI_Finalize, or after moe_mpi_will_not_finalize by MPI_Abort. If it starts MPI for more than one rank, it
+ * also ignores SIGPIPE unless the program handles it: otherwise the end of another rank would end this one without a
+ * message. */
 int moe_mpi_initialize(void);
 
-/* Whether the process was told to end (SIGTERM), which is how mpirun ends the ranks that outlive another one. Where
- * moe_mpi_initialize started MPI for more than one rank and nobody handles that signal, it is only noted, so that
- * the rank can say what it missed; mpirun sends SIGKILL a second later. */
+/* Whether the process was told to end by SIGTERM, which mpirun sends to the ranks that outlive another rank. If
+ * moe_mpi_initialize started MPI for more than one rank and the program does not handle the signal, the signal is only
+ * noted, so that the rank can report which rank it missed; mpirun sends SIGKILL a second later. */
 bool moe_mpi_is_told_to_end(void);
 
-/* Valid after moe_mpi_initialize. Tags are 0 to moe_mpi_largest_tag(). */
+/* The rank, the number of ranks, and the largest tag (the smallest is 0). Valid after moe_mpi_initialize. */
 int moe_mpi_rank(void);
 int moe_mpi_size(void);
 int64_t moe_mpi_largest_tag(void);
 
-/* Writes for each of moe_mpi_size() ranks the lowest rank on the same host, by the hosts' names. All ranks call it. */
+/* Writes for each of moe_mpi_size() ranks the lowest rank on the same host, by the names of the hosts. A collective. */
 int moe_mpi_hosts(int32_t *hosts);
 
-/* Starts to send and to receive messages of one tag; one of 0 bytes is sent too. The bytes must stay where they are until moe_mpi_test has said that all is done. `*exchange` is to be freed after that. Where it fails, `*peer` is
- * the rank of the message that could not be started, −1 where there is none. */
+/* Starts to send and to receive messages with one tag. Messages of 0 bytes are sent too. The bytes must stay where they
+ * are until moe_mpi_test has returned true; then the caller frees `*exchange`. If it fails, `*peer` is the rank of the
+ * message that could not be started, or −1. */
 int moe_mpi_start(const moe_message *sends, int sendCount, const moe_message *receives, int receiveCount,
                   int32_t tag, moe_mpi_exchange **exchange, int32_t *peer);
 
-/* Makes progress and says whether all messages have been sent and received. */
+/* Makes progress. Returns whether all messages have been sent and received; false with a fault in `*fault`. */
 bool moe_mpi_test(moe_mpi_exchange *exchange, moe_mpi_fault *fault);
 
-/* Sets missing[rank] for each rank of which a message is still under way, of moe_mpi_size() ranks. */
+/* Sets missing[rank] for each of moe_mpi_size() ranks from or to which a message is under way. */
 void moe_mpi_missing(const moe_mpi_exchange *exchange, bool *missing);
 
 /* Frees an exchange that is done. */
@@ -80,7 +81,7 @@ void moe_mpi_free(moe_mpi_exchange *exchange);
 /* The text of an error code, up to `capacity` bytes with the closing 0. */
 void moe_mpi_error(int code, char *text, size_t capacity);
 
-/* From now on the end of this process aborts the job, for a rank that has gone would let MPI_Finalize wait. */
+/* From now on the end of this process aborts the job, because MPI_Finalize would wait for ranks that have ended. */
 void moe_mpi_will_not_finalize(void);
 
 /* Ends all ranks of the job with an exit code. */

@@ -1,4 +1,4 @@
-/// What the rank of an expert is told about a choice.
+/// The metadata of a choice, which the rank of its expert gets.
 struct RowMetadata: BitwiseCopyable {
   /// The choice's row among all rows of that rank.
   var row: Int32
@@ -18,7 +18,7 @@ struct SliceCounts: BitwiseCopyable {
   var returnedRows: Int
 }
 
-/// What this rank sends in one pass, and what it expects back.
+/// The rows and metadata that this rank sends in one pass, and the rows that it expects back.
 struct OutgoingRows {
   /// The token of each row, slice by slice, and in each slice by rank.
   private(set) var tokens: [Int32] = []
@@ -35,7 +35,7 @@ struct OutgoingRows {
   ///   - choices: this rank's choices by rank and slice.
   ///   - choiceCount: t · K.
   ///   - expertsPerToken: K.
-  ///   - returned: what comes back.
+  ///   - returned: the kind of rows that come back.
   ///   - weights: `[t, K]`: the number by which the rank of the expert multiplies each row; nil for 1.
   init(
     _ choices: ChoicesByDestination, choiceCount: Int, expertsPerToken: Int, returned: ReturnedRows,

@@ -72,7 +72,7 @@ struct DispatchPlan {
   private(set) var terms: [Term] = []
   /// Where experts' rows are computed.
   let rows: ExpertRows
-  /// What comes back.
+  /// The kind of rows that come back.
   let returned: ReturnedRows
 
   /// The tokens that this rank receives.
@@ -88,7 +88,7 @@ struct DispatchPlan {
   ///   - order: the row of each choice, of this rank's tokens, among all rows of its expert.
   ///   - rows: where the experts' rows are computed.
   ///   - expertsPerToken: K.
-  ///   - returned: what comes back.
+  ///   - returned: the kind of rows that come back.
   ///   - isHierarchical: whether rows travel by way of hosts, for which every rank has to know the counts of all ranks.
   ///   - weights: `[t, K]`: the number by which the rank of the expert multiplies each row; nil if it multiplies none.
   ///   - communicator: the ranks.

@@ -29,7 +29,8 @@ extension ExpertParallelLayer {
   ///   - inputGradient: activations of the input's shape, overwritten with dL/dinput.
   ///   - gradients: added to.
   ///   - workspace: scratch.
-  ///   - execution: the instruction set of the forward pass, and the threads; nil for this rank's share of `Execution.automatic()`.
+  ///   - execution: the instruction set of the forward pass, and the threads; nil for this rank's share of
+  ///     `Execution.automatic()`.
   /// - Throws: as `MoELayer`, and `CommunicationError`.
   public func backward(
     _ outputGradient: Activations, input: Activations, recording: inout ExpertParallelRecording,

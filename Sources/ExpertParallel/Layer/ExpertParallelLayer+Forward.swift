@@ -144,6 +144,7 @@ extension ExpertParallelLayer {
 
     // 1.
     let batch = try gatherBatch(tokens, unroutable: local.unroutable, during: activity)
+    // The batch has thrown for every token without a route, so that all ranks have.
     guard case .routed(let routes, let gates) = local else {
       throw MoEError.notFinite(what: "a logit", token: batch.firstTokens[communicator.rank])
     }

@@ -13,7 +13,7 @@ extension ExpertParallelLayer {
 
   /// Routes this rank's tokens and gates the dense branch.
   ///
-  /// A token that cannot be routed is returned, to be told to all ranks before anything is thrown.
+  /// Returns a token that cannot be routed, so that all ranks are told before anything is thrown.
   func route(
     _ tokens: LocalTokens, noise: RouterNoise?, isRecorded: Bool, execution: Execution,
     workspace: inout ExpertParallelWorkspace
@@ -88,11 +88,11 @@ extension ExpertParallelLayer {
       over: communicator, during: activity)
   }
 
-  /// The row of each of this rank's choices among the rows that come back.
+  /// Returns the row of each of this rank's choices among the rows that come back.
   func choiceRows(
     _ order: GlobalOrder, _ plan: DispatchPlan, capacity: Int?, workspace: inout ExpertParallelWorkspace
   ) throws(MoEError) -> ChoiceRows {
-    func kept<Element: BitwiseCopyable>(
+    func copied<Element: BitwiseCopyable>(
       _ values: [Element], in scratch: inout Scratch
     ) throws(MoEError) -> MemoryView<Element> {
       let view = try scratch.reserve(values.count, of: Element.self)
@@ -100,9 +100,9 @@ extension ExpertParallelLayer {
       return view
     }
     return ChoiceRows(
-      rows: try kept(plan.choiceRow, in: &workspace.local.routing.order.choiceRow),
-      slots: try kept(order.slots, in: &workspace.local.routing.order.slots),
-      dropped: try kept(order.dropped, in: &workspace.local.routing.order.dropped),
+      rows: try copied(plan.choiceRow, in: &workspace.local.routing.order.choiceRow),
+      slots: try copied(order.slots, in: &workspace.local.routing.order.slots),
+      dropped: try copied(order.dropped, in: &workspace.local.routing.order.dropped),
       rowCount: plan.returnedRowCount, capacity: capacity)
   }
 

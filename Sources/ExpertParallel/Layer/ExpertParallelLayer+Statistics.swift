@@ -20,7 +20,7 @@ extension ExpertParallelLayer {
     let pass = recording.pass?.dispatched
     let local = try localLayer.statistics(
       of: pass?.routes, recording.record, by: grouping, workspace: &workspace.local,
-      execution: execution ?? .automatic())
+      execution: execution ?? communicator.share(of: .automatic()))
     guard extent == .batch, let batch = pass?.batch else { return local }
     let firstTokens = batch.firstTokens
     if let rank = grouping.rankWithPart(of: firstTokens) {

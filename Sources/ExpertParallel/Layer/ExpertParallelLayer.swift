@@ -51,7 +51,7 @@ public struct ExpertParallelLayer {
   package internal(set) var localLayer: MoELayer
   let meter = OverlapMeter()
 
-  /// What the layer computes.
+  /// The configuration of the layer, the same on all ranks.
   public internal(set) var configuration: MoEConfiguration
   /// The experts of this rank.
   public var localExperts: [Int] { placement.experts[communicator.rank] }
@@ -59,7 +59,7 @@ public struct ExpertParallelLayer {
   /// Packs the router, the dense branch and this rank's experts. Not a collective.
   ///
   /// - Parameters:
-  ///   - configuration: what the layer computes, the same on all ranks.
+  ///   - configuration: sizes, activation and routing of the layer, the same on all ranks.
   ///   - source: the weights; it is asked for this rank's experts only.
   ///   - communicator: the ranks.
   ///   - placement: which rank holds which experts, the same on all ranks; nil for contiguous parts of the experts, in order

@@ -60,7 +60,7 @@ public struct ExpertParallelWorkspace: ~Copyable {
   }
 }
 
-/// The memory of a recorded forward pass of one rank, which the backward pass reads; see ``Recording``.
+/// The memory of a recorded forward pass of one rank, which the backward pass reads; see `Recording`.
 public struct ExpertParallelRecording: ~Copyable {
   package var local: Recording
   /// The pass that was recorded and waits for its backward pass; nil if there is none.

@@ -6,8 +6,8 @@ package import MoECore
 /// Both kinds take the recording and the workspace of ranks, of which a whole layer uses the local part. Of a spread
 /// layer, every method that takes a workspace is a collective: all ranks call it in the same order.
 package protocol TrainableLayer {
-  /// The parameters that this rank holds, as a layer.
-  var held: MoELayer { get }
+  /// The layer with the parameters that this rank holds.
+  var localLayer: MoELayer { get }
   /// Whether the experts are spread over ranks, which then add up the gradients of the layer themselves.
   var isSpread: Bool { get }
 
@@ -19,7 +19,7 @@ package protocol TrainableLayer {
   ///
   /// - Parameters:
   ///   - prefix: goes before every name, with a dot between; empty for none.
-  ///   - gradients: the sums that backward passes add to, made for ``held``.
+  ///   - gradients: the sums that backward passes add to, made for ``localLayer``.
   func parameters(prefix: String, gradients: MoEGradients) throws(MoEError) -> [Parameter]
 
   /// Applies the layer to `[…, D]` and records what a backward pass needs.
@@ -50,7 +50,7 @@ package protocol TrainableLayer {
 }
 
 extension MoELayer: TrainableLayer {
-  package var held: MoELayer { self }
+  package var localLayer: MoELayer { self }
   package var isSpread: Bool { false }
 
   package func parameters(prefix: String, gradients: MoEGradients) throws(MoEError) -> [Parameter] {
@@ -95,7 +95,6 @@ extension MoELayer: TrainableLayer {
 }
 
 extension ExpertParallelLayer: TrainableLayer {
-  package var held: MoELayer { localLayer }
   package var isSpread: Bool { true }
 
   package func forward(

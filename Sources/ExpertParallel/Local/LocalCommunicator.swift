@@ -20,6 +20,9 @@ public final class LocalCommunicator: Communicator {
   /// Makes a communicator over other ranks of the process.
   public func communicator(over group: CommunicatorGroup) -> LocalCommunicator { .init(group: group) }
 
+  /// The number of events that this rank was woken for.
+  package var eventCount: Int { Int(group.engine.transport.mark()) }
+
   /// Ends the process.
   public func abort(code: Int32, after grace: Duration) -> Never { exit(code == 0 ? 1 : code) }
 

@@ -16,6 +16,8 @@ final class LocalExchange: ExchangeInFlight, @unchecked Sendable {
   var arrived: [LocalExchange] = []
   /// The ranks that have not entered the exchange.
   var absentCount: Int
+  /// Whether this rank was woken for ranks that have arrived, and has not looked since.
+  var isWoken = false
   private let world: LocalWorld
 
   init(_ content: Exchange, world: LocalWorld) {

@@ -92,7 +92,10 @@
         if exchange.untaken[other] { exchange.meet(part) }
         if part.untaken[rank] {
           part.meet(exchange)
-          if part.arrived.count >= part.absentCount { wake(part.member) }
+          if !part.isWoken, part.arrived.count >= part.absentCount {
+            part.isWoken = true
+            wake(part.member)
+          }
         }
       }
       started[id, default: [:]][exchange.member] = exchange
@@ -119,7 +122,7 @@
   /// Returns the parts of ranks whose block a rank has not copied yet, which it now does.
   func takeArrived(of exchange: LocalExchange) -> [LocalExchange] {
     locked {
-      defer { exchange.arrived = [] }
+      defer { (exchange.arrived, exchange.isWoken) = ([], false) }
       return exchange.arrived
     }
   }
@@ -155,7 +158,7 @@
     let gone = exchange.content.peers.filter { peer in
       guard ended[members[peer]] != nil else { return false }
       if exchange.hasReceived(from: peer) { return exchange.untaken[peer] }
-      // What a rank sent before it ended can still be copied.
+      // A block that the rank sent before it ended can still be copied.
       return started[exchange.content.id]?[members[peer]] == nil
     }
     guard let first = gone.first else { return nil }

@@ -1,5 +1,5 @@
 /// A loss of a batch's routing: its value, to add to the training loss, and its gradients, to pass to
-/// ``MoELayer/backward(_:input:recording:losses:into:gradients:execution:)``.
+/// ``MoELayer/backward(_:input:recording:losses:into:gradients:workspace:execution:)``.
 ///
 /// The probability of a loss is the softmax over all experts, or sigmoids over their sum for a router that scores by
 /// sigmoids. Counts are assignments before dropping and constants of the gradient. A masked token is in no sum and no

@@ -1,8 +1,8 @@
 public import MoECore
 
 extension RoutingRecord {
-  /// The sums that losses of the batch are made of. Those of sequences and positions are
-  /// ``MoELayer/statistics(of:by:execution:)``.
+  /// The sums of which losses of the batch are made. ``MoELayer/statistics(of:by:workspace:execution:)`` returns those
+  /// of sequences and positions.
   public var statistics: RouterStatistics {
     var statistics = RouterStatistics(
       grouping: .batch, expertCount: expertCount, expertsPerToken: expertsPerToken)

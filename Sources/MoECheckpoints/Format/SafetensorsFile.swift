@@ -129,6 +129,15 @@ public struct SafetensorsFile: Sendable {
     storage.copy(try tensor(name).bytes)
   }
 
+  /// Calls `body` with the bytes of a tensor of any type. The pointer is valid inside `body` alone.
+  ///
+  /// - Throws: ``CheckpointError`` where there is none.
+  package func withBytes<Result>(
+    named name: String, _ body: (UnsafeRawBufferPointer) -> Result
+  ) throws(CheckpointError) -> Result {
+    unsafe storage.withBytes(try tensor(name).bytes, body)
+  }
+
   /// Returns the part of a tensor that `view` describes, as a matrix. No other part is read.
   ///
   /// - Precondition: the view lies within the tensor.

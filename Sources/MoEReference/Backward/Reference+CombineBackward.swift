@@ -9,7 +9,9 @@ extension Reference {
   ///
   /// - Parameters:
   ///   - outputs: y `[M, D]`.
+  ///   - permutation: the rows of the kept choices.
   ///   - weights: `[T, K]`.
+  ///   - placement: whether weights multiply the input or the output of an expert.
   ///   - outputGradient: dL/dout `[T, D]`.
   /// - Returns: dL/dy `[M, D]` and dL/dw `[T, K]`.
   public static func combineBackward(

@@ -19,6 +19,10 @@ extension Reference {
   ///
   /// - Parameters:
   ///   - x: `[D]`.
+  ///   - branch: the kind of dense branch.
+  ///   - weights: the parameters of the branch's network.
+  ///   - gate: the parameters of the branch's gate; nil if it has none.
+  ///   - activation: the activation between the products.
   ///   - expertsSum: `[D]`; zero for a masked token, which passes the branch all the same.
   ///   - outputGradient: dL/dout `[D]`.
   ///   - gradients: of the branch's network, added to.

@@ -1,7 +1,7 @@
 public import MoECore
 
 extension Reference {
-  /// Gradients of one network's parameters, shaped as ``FeedForwardWeights`` has them.
+  /// Gradients of one network's parameters, shaped as `FeedForwardWeights` has them.
   public struct FeedForwardGradients: Sendable, Equatable {
     /// `[F, D]`; nil where the activation has no gate.
     public var gate: [[Double]]?
@@ -44,7 +44,10 @@ extension Reference {
   ///
   /// - Parameters:
   ///   - x: `[D]`.
+  ///   - weights: the network's parameters.
+  ///   - function: the activation between the products.
   ///   - outputGradient: dL/dy `[D]`.
+  ///   - gradients: the sums to which the gradients are added.
   public static func feedForwardBackward(
     _ x: [Double], _ weights: FeedForwardWeights, activation function: ActivationFunction,
     outputGradient: [Double], into gradients: inout FeedForwardGradients
@@ -68,6 +71,9 @@ extension Reference {
   ///
   /// - Parameters:
   ///   - inputs: z `[M, D]` of ``gather(_:permutation:weights:placement:)``.
+  ///   - permutation: the rows of the kept choices.
+  ///   - experts: the parameters of each expert.
+  ///   - activation: the activation between the products.
   ///   - outputGradient: dL/dy `[M, D]`.
   public static func expertsBackward(
     _ inputs: [[Double]], permutation: Permutation, experts: [FeedForwardWeights],

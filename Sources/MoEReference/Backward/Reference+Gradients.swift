@@ -28,6 +28,9 @@ extension Reference {
   /// The chosen experts, the drops, the group masks and SparseMixer's survivors are constants.
   ///
   /// - Parameters:
+  ///   - x: `[…, D]`.
+  ///   - weights: the layer's parameters.
+  ///   - configuration: the layer's configuration.
   ///   - routing: of ``routing(choosing:logits:policy:selectionBias:noise:)`` where a kernel has chosen. A masked
   ///     token has the experts −1 and a gradient through the dense branch alone.
   ///   - permutation: which choices were kept.

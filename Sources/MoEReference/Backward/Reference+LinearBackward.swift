@@ -15,6 +15,7 @@ extension Reference {
   ///
   /// - Parameters:
   ///   - x: `[D]`.
+  ///   - weight: W `[N, D]`.
   ///   - outputGradient: dL/dy `[N]`.
   public static func linearBackward(
     _ x: [Double], _ weight: Matrix, outputGradient: [Double]

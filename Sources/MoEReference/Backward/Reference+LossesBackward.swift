@@ -9,8 +9,10 @@ extension Reference {
   /// - z = ln Σ exp(l): dz/dl = softmax(l), whatever the scoring.
   ///
   /// - Parameters:
+  ///   - loss: the loss and its gradients.
   ///   - logits: `[T, E]`.
   ///   - expertIDs: `[T, K]`; a token of −1 is masked and gets no gradient.
+  ///   - scoring: the way in which logits become scores.
   public static func lossBackward(
     _ loss: RouterLoss, logits: [[Double]], expertIDs: [[Int]], scoring: RoutingPolicy.Scoring
   ) -> [[Double]] {

@@ -9,7 +9,9 @@ extension Reference {
   ///
   /// - Parameters:
   ///   - x: `[T, D]`.
+  ///   - permutation: the rows of the kept choices.
   ///   - weights: `[T, K]`.
+  ///   - placement: whether weights multiply the input or the output of an expert.
   ///   - rowGradient: dL/dz `[M, D]`.
   /// - Returns: dL/dx `[T, D]` and dL/dw `[T, K]`.
   public static func gatherBackward(

@@ -10,6 +10,7 @@ extension Reference {
   /// - Parameters:
   ///   - logits: `[T, E]`.
   ///   - expertIDs: `[T, K]`; −1 where masked.
+  ///   - policy: the routing policy.
   ///   - weightGradient: dL/dw `[T, K]`.
   ///   - noise: of a training pass. SparseMixer then has its estimator: what reaches a choice's score goes to the
   ///     logits by the Jacobian of the survivors' softmax, as if the score had not been multiplied by its factor.

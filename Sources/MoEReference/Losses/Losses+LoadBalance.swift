@@ -2,7 +2,11 @@ extension Reference.Losses {
   /// α·E·Σₑ fₑ·Pₑ with fₑ the share of tokens whose first choice is e and Pₑ the mean probability of e (Switch
   /// Transformer §2.2, eq. 4): α when balanced, α·E when one expert takes all with certainty.
   ///
-  /// - Parameter firstChoiceCounts: `[E]`.
+  /// - Parameters:
+  ///   - probabilities: `[T, E]`, each token's shares of 1.
+  ///   - firstChoiceCounts: `[E]`.
+  ///   - coefficient: the factor of the loss.
+  ///   - mask: `[T]`, false for a token that takes no part; nil if all do.
   public static func switchTransformer(
     _ probabilities: [[Double]], firstChoiceCounts: [Int], coefficient: Double = 0.01, mask: [Bool]? = nil
   ) -> Reference.RouterLoss {
@@ -14,7 +18,11 @@ extension Reference.Losses {
 
   /// E²·meanₑ(Pₑ·fₑ), f of the first choice only (GShard §2.2, Algorithm 1; GLaM in lingvo).
   ///
-  /// - Parameter firstChoiceCounts: `[E]`.
+  /// - Parameters:
+  ///   - probabilities: `[T, E]`, each token's shares of 1.
+  ///   - firstChoiceCounts: `[E]`.
+  ///   - coefficient: the factor of the loss.
+  ///   - mask: `[T]`, false for a token that takes no part; nil if all do.
   public static func gshardTop2(
     _ probabilities: [[Double]], firstChoiceCounts: [Int], coefficient: Double = 1, mask: [Bool]? = nil
   ) -> Reference.RouterLoss {
@@ -25,7 +33,10 @@ extension Reference.Losses {
   ///
   /// DeepSpeed keeps padding in the mean of the gates and in both divisors; here it is in neither.
   ///
-  /// - Parameter firstChoiceCounts: `[E]`.
+  /// - Parameters:
+  ///   - probabilities: `[T, E]`, each token's shares of 1.
+  ///   - firstChoiceCounts: `[E]`.
+  ///   - mask: `[T]`, false for a token that takes no part; nil if all do.
   public static func deepSpeedTop1(
     _ probabilities: [[Double]], firstChoiceCounts: [Int], mask: [Bool]? = nil
   ) -> Reference.RouterLoss {
@@ -34,7 +45,10 @@ extension Reference.Losses {
 
   /// E²·meanₑ(mean(gates)·mean(mask₁)): `top2gating` of DeepSpeed, which leaves the second choice out.
   ///
-  /// - Parameter firstChoiceCounts: `[E]`.
+  /// - Parameters:
+  ///   - probabilities: `[T, E]`, each token's shares of 1.
+  ///   - firstChoiceCounts: `[E]`.
+  ///   - mask: `[T]`, false for a token that takes no part; nil if all do.
   public static func deepSpeedTop2(
     _ probabilities: [[Double]], firstChoiceCounts: [Int], mask: [Bool]? = nil
   ) -> Reference.RouterLoss {
@@ -43,7 +57,11 @@ extension Reference.Losses {
 
   /// E²·meanₑ(mean(gates)·mean(maskₖ))/k: `topkgating` of DeepSpeed; 1 when balanced.
   ///
-  /// - Parameter counts: `[E]`, of all k choices.
+  /// - Parameters:
+  ///   - probabilities: `[T, E]`, each token's shares of 1.
+  ///   - counts: `[E]`, of all k choices.
+  ///   - expertsPerToken: K.
+  ///   - mask: `[T]`, false for a token that takes no part; nil if all do.
   public static func deepSpeedTopK(
     _ probabilities: [[Double]], counts: [Int], expertsPerToken: Int, mask: [Bool]? = nil
   ) -> Reference.RouterLoss {
@@ -54,8 +72,13 @@ extension Reference.Losses {
   ///
   /// Over several micro-batches the counts may be those of all (`global_aux_loss`).
   ///
-  /// - Parameter counts: `[E]`, of all k choices. Megatron counts the best k of the scores without selection
-  ///   bias, which need not be those that were chosen.
+  /// - Parameters:
+  ///   - probabilities: `[T, E]`, each token's shares of 1.
+  ///   - counts: `[E]`, of all k choices. Megatron counts the best k of the scores without selection
+  ///     bias, which need not be those that were chosen.
+  ///   - expertsPerToken: K.
+  ///   - coefficient: the factor of the loss.
+  ///   - mask: `[T]`, false for a token that takes no part; nil if all do.
   public static func megatron(
     _ probabilities: [[Double]], counts: [Int], expertsPerToken: Int, coefficient: Double,
     mask: [Bool]? = nil
@@ -70,8 +93,12 @@ extension Reference.Losses {
   /// far: `global_aux_loss` of Megatron-Core, which takes the mean count of equal micro-batches.
   ///
   /// - Parameters:
+  ///   - probabilities: `[T, E]`, each token's shares of 1.
   ///   - gatheredCounts: `[E]`, of all k choices of all micro-batches.
   ///   - gatheredTokenCount: the tokens of all micro-batches that took part.
+  ///   - expertsPerToken: K.
+  ///   - coefficient: the factor of the loss.
+  ///   - mask: `[T]`, false for a token that takes no part; nil if all do.
   public static func megatronGlobal(
     _ probabilities: [[Double]], gatheredCounts: [Int], gatheredTokenCount: Int, expertsPerToken: Int,
     coefficient: Double, mask: [Bool]? = nil
@@ -87,7 +114,13 @@ extension Reference.Losses {
   /// The mean over sequences of ``megatron(_:counts:expertsPerToken:coefficient:mask:)`` of each:
   /// `seq_aux_loss` of Megatron-Core. A sequence of padding alone is not in the mean.
   ///
-  /// - Parameter counts: `[B, E]`, of all k choices.
+  /// - Parameters:
+  ///   - probabilities: `[T, E]`, each token's shares of 1.
+  ///   - counts: `[B, E]`, of all k choices.
+  ///   - sequenceLength: the tokens of a sequence.
+  ///   - expertsPerToken: K.
+  ///   - coefficient: the factor of the loss.
+  ///   - mask: `[T]`, false for a token that takes no part; nil if all do.
   public static func megatronSequence(
     _ probabilities: [[Double]], counts: [[Int]], sequenceLength: Int, expertsPerToken: Int,
     coefficient: Double, mask: [Bool]? = nil
@@ -101,7 +134,13 @@ extension Reference.Losses {
   /// The mean over sequences of α·Σₑ fₑ·Pₑ with fₑ = E/(k·T)·Σₜ 1[t chose e] and Pₑ the mean of s/Σs
   /// (DeepSeek-V3 §2.1.2, eq. 17–20; α = 10⁻⁴).
   ///
-  /// - Parameter counts: `[B, E]`, of all k choices.
+  /// - Parameters:
+  ///   - probabilities: `[T, E]`, each token's shares of 1.
+  ///   - counts: `[B, E]`, of all k choices.
+  ///   - sequenceLength: the tokens of a sequence.
+  ///   - expertsPerToken: K.
+  ///   - coefficient: the factor of the loss.
+  ///   - mask: `[T]`, false for a token that takes no part; nil if all do.
   public static func deepSeekV3Sequence(
     _ probabilities: [[Double]], counts: [[Int]], sequenceLength: Int, expertsPerToken: Int,
     coefficient: Double = 1e-4, mask: [Bool]? = nil

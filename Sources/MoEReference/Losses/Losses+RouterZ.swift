@@ -4,6 +4,8 @@ extension Reference.Losses {
   /// - Parameters:
   ///   - logSumExp: z `[T]`.
   ///   - expertCount: E, the width of the probabilities' gradient, which is 0.
+  ///   - coefficient: the factor of the loss.
+  ///   - mask: `[T]`, false for a token that takes no part; nil if all do.
   public static func routerZ(
     _ logSumExp: [Double], expertCount: Int, coefficient: Double = 0.001, mask: [Bool]? = nil
   ) -> Reference.RouterLoss {

@@ -7,6 +7,7 @@ extension Reference.Losses {
   /// - Parameters:
   ///   - bias: `[E]`, `e_score_correction_bias`.
   ///   - counts: `[E]`, of all k choices before dropping.
+  ///   - rate: γ.
   public static func updatedSelectionBias(
     _ bias: [Float], counts: [Int], rate: Float = 0.001
   ) -> [Float] {

@@ -20,8 +20,10 @@ extension Reference {
     /// The loss Σ c[g, e]·p[t, e] with g the group of token t, for coefficients that something else has computed.
     ///
     /// - Parameters:
+    ///   - value: the loss.
     ///   - coefficients: c = dL/dp `[G, E]`, the same for all tokens of a group.
     ///   - tokensPerGroup: the length of a group, a run of consecutive tokens; the last may be short.
+    ///   - tokenCount: T.
     public init(value: Double = 0, coefficients: [[Double]], tokensPerGroup: Int, tokenCount: Int) {
       self.value = value
       probabilityGradient = (0..<tokenCount).map { coefficients[$0 / tokensPerGroup] }
@@ -46,7 +48,11 @@ extension Reference {
   public enum Losses {
     /// `[G, E]`: how many tokens of each run of `tokensPerGroup` chose each expert; the last run may be short.
     ///
-    /// - Parameter expertIDs: `[T, K]`, −1 where masked.
+    /// - Parameters:
+    ///   - expertIDs: `[T, K]`, −1 where masked.
+    ///   - expertCount: E.
+    ///   - tokensPerGroup: the tokens of a run.
+    ///   - assignments: the choices that are counted: all, or each token's first.
     public static func counts(
       _ expertIDs: [[Int]], expertCount: Int, tokensPerGroup: Int, of assignments: RoutingPolicy.LoadBalance
     ) -> [[Int]] {

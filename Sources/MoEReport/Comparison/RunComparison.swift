@@ -30,7 +30,7 @@ public struct RunComparison {
   ///   - folder: a folder with the folders that `moe train` wrote, each named CONFIGURATION-SEED.
   ///   - baseline: the configuration to compare with.
   ///   - label: a label without which specialisation is measured a second time.
-  /// - Throws: ``RunError`` if a file cannot be read, if the baseline is missing, or if runs differ in their text,
+  /// - Throws: `RunError` if a file cannot be read, if the baseline is missing, or if runs differ in their text,
   ///   their steps or their FLOPs per token.
   public init(folder: String, baseline: String = "dense", leavingOut label: String? = nil) throws(RunError) {
     var summaries: [ComparedRun] = []

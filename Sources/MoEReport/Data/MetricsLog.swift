@@ -11,7 +11,7 @@ package struct MetricsLog {
   /// Reads every line. A last line that has no line feed and does not parse was cut while it was written: it is left out
   /// with a note.
   ///
-  /// - Throws: ``RunError`` naming the line and the value, or where there is no whole line yet.
+  /// - Throws: `RunError` naming the line and the value, or where there is no whole line yet.
   package init(_ contents: Data, path: String) throws(RunError) {
     let lines = contents.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
     for (index, line) in lines.enumerated() where !line.allSatisfy({ $0 == 0x20 || $0 == 0x0d || $0 == 0x09 })

@@ -23,7 +23,7 @@ public struct RecordedRun {
 
   /// Reads `run.json`, `metrics.jsonl` and, where they are, `routing.json` and `sample.txt`; nothing else.
   ///
-  /// - Throws: ``RunError`` naming the file, the line and the value.
+  /// - Throws: `RunError` naming the file, the line and the value.
   public init(path: String) throws(RunError) {
     self.path = path
     let url = URL(filePath: path).standardizedFileURL

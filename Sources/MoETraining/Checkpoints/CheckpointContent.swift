@@ -5,15 +5,17 @@ package import MoECore
 package protocol CheckpointContent {
   /// The file or folder, as errors name it.
   var path: String { get }
-  /// What it says of its run.
+  /// The metadata: strings about the run, by key.
   var metadata: NamedValues<String> { get }
   /// The names of its tensors.
   var names: [String] { get }
-  /// Checks that a tensor is there as F32 of a shape, and opens its file.
+  /// Checks that a tensor exists as F32 of shape `shape`, and opens its file.
   ///
   /// - Throws: `CheckpointError` naming the file and the tensor.
   func check(_ name: String, shape: [Int]) throws(CheckpointError)
-  /// Reads a tensor.
+  /// Reads a tensor of two dimensions.
+  ///
+  /// - Throws: `CheckpointError` naming the file and the tensor.
   func matrix(named name: String) throws(CheckpointError) -> Matrix
 }
 

@@ -1,17 +1,18 @@
 package import MoECore
 
-/// A matrix of a checkpoint and where it belongs.
+/// A matrix of a checkpoint, and how the model's copy of it is read and written.
 package struct CheckpointEntry {
-  /// Its name in the checkpoint, the same on every rank that holds it: of an expert, with its number among all.
+  /// Its name in the checkpoint, which is equal on every rank that holds it. The name of an expert's matrix has the
+  /// expert's number among all experts of the layer.
   package let name: String
   /// `[rows, columns]`.
   package let shape: [Int]
-  /// What it is now.
+  /// Returns the current values.
   package let read: () -> Matrix
-  /// Puts another in its place.
+  /// Replaces the values.
   package let write: (Matrix) -> Void
 
-  /// Collects them.
+  /// Describes a matrix by its name, its shape and how it is read and written.
   package init(
     name: String, shape: [Int], read: @escaping () -> Matrix, write: @escaping (Matrix) -> Void
   ) {

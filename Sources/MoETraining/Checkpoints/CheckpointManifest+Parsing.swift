@@ -1,7 +1,7 @@
 package import MoECheckpoints
 
 extension CheckpointManifest {
-  /// Reads the text of a manifest, in which nothing is trusted.
+  /// Reads the text of a manifest. The text may be damaged or hostile, so every field is checked.
   ///
   /// - Parameters:
   ///   - bytes: the text in UTF-8.
@@ -86,7 +86,7 @@ extension CheckpointManifest {
   }
 }
 
-/// The members of an object that has to have just these.
+/// The members of an object, none of which is unknown.
 private struct Fields {
   private let what: String
   private let path: String
@@ -110,7 +110,7 @@ private struct Fields {
     error("has \(members[name].map(\.kind) ?? "no value") as \(name), expected \(expected)")
   }
 
-  /// An integer of at least 0.
+  /// Returns an integer of at least 0.
   func integer(_ name: String) throws(CheckpointError) -> Int {
     guard case .integer(let value)? = members[name], value >= 0 else {
       throw wrong(name, "an integer from 0 to 2^63 − 1")

@@ -1,6 +1,6 @@
 package import MoECheckpoints
 
-/// What `manifest.json` says of a checkpoint in several files: which there are, and which tensor is in which.
+/// The content of `manifest.json`: the files of a checkpoint of several ranks, and the file of each tensor.
 package struct CheckpointManifest: Equatable, Sendable {
   /// A tensor and the file it is in.
   package struct Tensor: Equatable, Sendable {
@@ -13,23 +13,23 @@ package struct CheckpointManifest: Equatable, Sendable {
     package init(shape: [Int], file: Int) { (self.shape, self.file) = (shape, file) }
   }
 
-  /// The version of the form. Version 1 had no hash of the manifest itself.
+  /// The version of the manifest that is written. Version 1, which is also read, had no hash of the manifest itself.
   static let format = 2
-  /// The longest manifest accepted.
+  /// The largest number of bytes of a manifest that is read.
   static let limit = 1 << 30
-  /// Its name in the folder.
+  /// The name of the file in its folder.
   package static let name = "manifest.json"
 
   /// The step of the run.
   package var step: Int
-  /// What the checkpoint says of its run.
+  /// The metadata: strings about the run, by key.
   package var metadata: NamedValues<String>
   /// The files in order of the ranks that wrote them.
   package var files: [FileDigest]
   /// The tensors by name.
   package var tensors: NamedValues<Tensor>
 
-  /// Collects them.
+  /// Describes a checkpoint by its step, metadata, files and tensors.
   package init(
     step: Int, metadata: NamedValues<String>, files: [FileDigest], tensors: NamedValues<Tensor>
   ) {
@@ -39,7 +39,7 @@ package struct CheckpointManifest: Equatable, Sendable {
     self.tensors = tensors
   }
 
-  /// The name of the file that a rank writes.
+  /// Returns the name of the file that a rank writes.
   package static func fileName(rank: Int, of count: Int) -> String {
     func five(_ number: Int) -> String {
       let digits = String(number)
@@ -48,10 +48,10 @@ package struct CheckpointManifest: Equatable, Sendable {
     return "rank-\(five(rank))-of-\(five(count)).safetensors"
   }
 
-  /// The name of a file.
+  /// Returns the name of a file.
   package func fileName(_ file: Int) -> String { Self.fileName(rank: file, of: files.count) }
 
-  /// The names of the tensors in each file, sorted.
+  /// Returns the names of the tensors in each file, sorted.
   func namesByFile() -> [[String]] {
     var names = [[String]](repeating: [], count: files.count)
     for (name, tensor) in tensors { names[tensor.file].append(name) }
@@ -62,9 +62,8 @@ package struct CheckpointManifest: Equatable, Sendable {
   ///
   /// Its last field is the SHA-256 of the text itself with zeros in the place of the hash's 64 digits.
   package var json: String {
-    var builder = FileDigest.Builder()
-    builder.add(Array(json(sha256: String(repeating: "0", count: 64)).utf8))
-    return json(sha256: builder.digest.hexadecimal)
+    let unhashed = json(sha256: String(repeating: "0", count: 64))
+    return json(sha256: FileDigest(of: Array(unhashed.utf8)).hexadecimal)
   }
 
   private func json(sha256: String) -> String {

@@ -19,12 +19,14 @@ package struct CheckpointRanks {
   package var rank: Int { communicator?.rank ?? 0 }
   package var size: Int { communicator?.size ?? 1 }
 
-  /// The values of each rank, in order of rank. A collective.
+  /// Returns the values of each rank, in order of rank. A collective.
   func gather<Element: BitwiseCopyable>(_ values: [Element], step: String) throws -> [[Element]] {
     try communicator?.allGatherLists(values, during: step) ?? [values]
   }
 
-  /// The strings of each rank, which have no zero byte, in order of rank. A collective.
+  /// Returns the strings of each rank, in order of rank. A collective.
+  ///
+  /// - Precondition: no string has a zero byte.
   func gather(_ strings: [String], step: String) throws -> [[String]] {
     guard let communicator else { return [strings] }
     let bytes: [UInt8] = strings.flatMap { Array($0.utf8) + [UInt8(0)] }
@@ -35,7 +37,7 @@ package struct CheckpointRanks {
     }
   }
 
-  /// The names and shapes of what each rank holds, in order of rank. A collective.
+  /// Returns the names and shapes of the matrices that each rank holds, in order of rank. A collective.
   func gather(_ entries: [CheckpointEntry], step: String) throws -> [[MatrixName]] {
     let names = try gather(entries.map(\.name), step: step)
     let shapes = try gather(entries.flatMap(\.shape), step: step)
@@ -46,7 +48,7 @@ package struct CheckpointRanks {
 
   /// Calls `body` on every rank. A collective.
   ///
-  /// - Throws: where `body` throws a `CheckpointError` on some rank, that of the lowest such rank, on all of them.
+  /// - Throws: on all ranks the `CheckpointError` of the lowest rank on which `body` throws one.
   func agree<Result>(step: String, _ body: () throws -> Result) throws -> Result {
     var result: Result?
     var failure: CheckpointError?

@@ -1,6 +1,6 @@
 internal import MoECheckpoints
 
-/// The hash in a checkpoint of one file, by which damage anywhere in it is found.
+/// The hash inside a checkpoint of one file. It reveals damage anywhere in the file.
 ///
 /// Two strings of `__metadata__` are the seal: `checkpoint_format`, the version, and `sha256`, the hash of the whole file
 /// with zeros in the place of the hash's 64 digits. Both are there or neither: damage to the name of one leaves the
@@ -8,17 +8,17 @@ internal import MoECheckpoints
 enum CheckpointSeal {
   private static let formatKey = "checkpoint_format"
   private static let hashKey = "sha256"
-  /// The version of the checkpoint's form that is written.
+  /// The version of the seal that is written.
   private static let format = 2
 
-  /// Adds the seal to all that `writer` holds.
+  /// Adds the seal to the metadata of `writer`, whose tensors must be complete.
   static func seal(_ writer: inout SafetensorsWriter) {
     writer.metadata[formatKey] = "\(format)"
     writer.metadata[hashKey] = String(repeating: "0", count: 64)
     writer.metadata[hashKey] = writer.digest().hexadecimal
   }
 
-  /// Checks the version and, where there is a seal, every byte of the file, which reads all of it.
+  /// Checks the version. If the file has a seal, reads the whole file and checks every byte.
   ///
   /// - Returns: whether the file has a seal. Files of version 1 have none: damage to their values cannot be found.
   /// - Throws: `CheckpointError` where the version is not known, or the file was changed since it was sealed.
@@ -41,7 +41,9 @@ enum CheckpointSeal {
     return true
   }
 
-  /// Throws `CheckpointError` where the file is of a version that is not known.
+  /// Checks the version of the seal, if there is one.
+  ///
+  /// - Throws: `CheckpointError` where the version is not known.
   static func checkFormat(of file: SafetensorsFile) throws(CheckpointError) {
     if let found = file.metadata[formatKey], found != "\(format)" {
       throw CheckpointError(

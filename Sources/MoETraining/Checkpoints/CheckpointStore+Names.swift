@@ -6,17 +6,17 @@ internal import MoECheckpoints
 extension CheckpointStore {
   static let newestFile = "checkpoint.safetensors"
   static let previousFile = "checkpoint-previous.safetensors"
-  /// Where a checkpoint waits until it is whole.
+  /// The name of a checkpoint while it is written.
   static let nextFile = "checkpoint-next.safetensors"
   static let nextFolder = "checkpoint-next"
-  /// What is added to the name of a folder while another of the same step takes its place.
+  /// The suffix of a folder while another one of its step takes its name.
   static let replaced = ".previous"
 
   func path(_ name: String) -> String { "\(path)/\(name)" }
 
   static func folderName(step: Int) -> String { "checkpoint-\(step)" }
 
-  /// The step in the name of a folder; nil for another name.
+  /// Returns the step in the name of a checkpoint's folder; nil for another name.
   static func step(ofFolder name: String) -> Int? {
     let stem = name.hasSuffix(replaced) ? String(name.dropLast(replaced.count)) : name
     guard stem.hasPrefix("checkpoint-"), let step = Int(stem.dropFirst("checkpoint-".count)), step >= 0,
@@ -25,10 +25,10 @@ extension CheckpointStore {
     return step
   }
 
-  /// The names of what should be checkpoints, the newest first.
+  /// Returns the names of files and folders that should be checkpoints, the newest first.
   ///
-  /// A newest file of which nobody can tell the step comes first, so that nothing is passed over in silence; a previous
-  /// one comes last.
+  /// `checkpoint.safetensors` comes first if its step cannot be read: skipping it silently would hide the damage.
+  /// `checkpoint-previous.safetensors` then comes last.
   func names() -> [String] {
     let all = fileNames(in: path)
     let folders = all.filter { Self.step(ofFolder: $0) != nil }
@@ -39,12 +39,12 @@ extension CheckpointStore {
     var steps: [String: Int] = [:]
     for name in folders { steps[name] = Self.step(ofFolder: name)! }
     for name in files { steps[name] = openedStep(of: name) ?? (name == Self.newestFile ? .max : -1) }
-    // Of one step, what was put in place comes before what it took the place of.
+    // A folder comes before the folder of its step that it replaced.
     func order(_ name: String) -> (Int, String) { (-steps[name]!, name == Self.newestFile ? "" : name) }
     return steps.keys.sorted { order($0) < order($1) }
   }
 
-  /// The step of a checkpoint by its manifest or header; nil where it cannot be opened.
+  /// Returns the step that a checkpoint's manifest or header says; nil where the checkpoint cannot be opened.
   func openedStep(of name: String) -> Int? {
     guard let step = Self.step(ofFolder: name) else { return try? openFile(name).step }
     let path = path("\(name)/\(CheckpointManifest.name)")
@@ -64,7 +64,7 @@ extension CheckpointStore {
   }
 }
 
-/// The names in a folder; none where it cannot be read.
+/// Returns the names in a folder; none where the folder cannot be read.
 func fileNames(in folder: String) -> [String] {
   (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []
 }

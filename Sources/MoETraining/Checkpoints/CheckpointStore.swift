@@ -1,23 +1,23 @@
 internal import Foundation
 package import MoECheckpoints
 
-/// A checkpoint that was found, and what there is to say about it.
+/// A checkpoint that was found.
 package struct FoundCheckpoint {
   /// Its matrices.
   package var content: any CheckpointContent
   /// The step of the run.
   package var step: Int
-  /// Why it is not the newest, or why nobody can tell whether it is whole; nil where neither is the case.
+  /// The reason why it is not the newest, or why damage cannot be noticed; nil where there is no such reason.
   package var note: String?
-  /// The names of newer ones, which are not whole.
+  /// The names of newer checkpoints, which are damaged.
   package var damaged: Set<String> = []
 }
 
-/// The checkpoints in a folder: which there are, how a new one takes its place, and which of them are kept.
+/// The checkpoints in a folder. The store lists them, puts new ones in place and removes old ones.
 package struct CheckpointStore: Sendable {
   /// The folder.
   let path: String
-  /// Whether steps were recorded, so that a folder without a checkpoint has lost one.
+  /// Whether a missing checkpoint is an error, because steps were recorded.
   let isExpected: Bool
 
   /// - Parameters:
@@ -30,12 +30,13 @@ package struct CheckpointStore: Sendable {
 
   /// Puts a checkpoint in place, keeps the one before it and removes older ones. A collective.
   ///
-  /// One rank writes `checkpoint.safetensors`, several a folder `checkpoint-<step>`. The new one is whole before its
-  /// name is given to it, and the one before keeps a name: whenever the processes are killed, one is whole.
+  /// One rank writes `checkpoint.safetensors`, several ranks write a folder `checkpoint-<step>`. The new checkpoint is
+  /// complete before it gets its name, and the one before keeps a name. So whenever the processes are killed, one
+  /// complete checkpoint is left.
   ///
-  /// - Parameter damaged: those that ``find(over:)`` passed over; none of them counts as the one before.
-  /// - Throws: on all ranks the same error, as ``TrainingCheckpoint`` and ``ShardedCheckpoint``; the checkpoints stay as
-  ///   they are.
+  /// - Parameter damaged: the names that ``find(over:)`` skipped; none of them counts as the one before.
+  /// - Throws: the errors of ``TrainingCheckpoint`` and ``ShardedCheckpoint``, equal on all ranks. The checkpoints then
+  ///   stay as they are.
   package func save(
     _ checkpoint: TrainingCheckpoint, step: Int, metadata: NamedValues<String>, over ranks: CheckpointRanks,
     damaged: Set<String> = []
@@ -61,7 +62,7 @@ package struct CheckpointStore: Sendable {
     if !damaged.contains(Self.newestFile), openedStep(of: Self.newestFile) != nil {
       let second = "\(Self.previousFile).tmp"
       _ = unsafe unlink(path(second))
-      // A file system without hard links is left with a moment in which only the previous name exists.
+      // Without hard links there is a moment in which only the previous name exists.
       if unsafe link(path(Self.newestFile), path(second)) == 0 {
         try rename(second, to: Self.previousFile)
       } else {
@@ -74,7 +75,7 @@ package struct CheckpointStore: Sendable {
   private func putFolderInPlace(step: Int) throws(CheckpointError) {
     let name = Self.folderName(step: step)
     if FileManager.default.fileExists(atPath: path(name)) {
-      // A run that went on from an older checkpoint comes by this step again.
+      // A run that resumed from an older checkpoint reaches this step again.
       remove(name + Self.replaced)
       try rename(name, to: name + Self.replaced)
     }
@@ -88,24 +89,24 @@ package struct CheckpointStore: Sendable {
     }
   }
 
-  /// Removes all checkpoints but the one of a step that has just been put in place, and the newest one before it that
-  /// can be opened.
+  /// Removes all checkpoints except `newest`, which has just been put in place, and the newest one before it that can be
+  /// opened.
   private func prune(keeping newest: String, step: Int, damaged: Set<String>) {
     let others = names().filter { $0 != newest }
     let before = others.first { !damaged.contains($0) && (openedStep(of: $0) ?? .max) <= step }
     for name in others where name != before { remove(name) }
   }
 
-  /// Removes a file or folder so that half of it never has its name.
+  /// Removes a file or folder. It loses its name first, so that no half of it is ever taken for a checkpoint.
   private func remove(_ name: String) {
     if unsafe Foundation.rename(path(name), path("\(name).tmp")) == 0 {
       try? FileManager.default.removeItem(atPath: path("\(name).tmp"))
     }
   }
 
-  /// The newest checkpoint that is whole; nil where there is none and no step was recorded. A collective.
+  /// Returns the newest checkpoint that is undamaged; nil where there is none and none is expected. A collective.
   ///
-  /// - Throws: on all ranks the same `CheckpointError` where there are checkpoints and none is whole.
+  /// - Throws: `CheckpointError`, equal on all ranks, where there are checkpoints and all are damaged.
   package func find(over ranks: CheckpointRanks = CheckpointRanks(nil)) throws -> FoundCheckpoint? {
     let own = ranks.rank == 0 ? names() : []
     var newestError: CheckpointError?
@@ -128,7 +129,7 @@ package struct CheckpointStore: Sendable {
     return nil
   }
 
-  /// The step of the newest checkpoint that can be opened, as far as one process can tell without reading all of it.
+  /// Returns the step of the newest checkpoint that can be opened. It does not read the whole checkpoint.
   func newestStep(besides damaged: Set<String>) -> Int? {
     for name in names() where !damaged.contains(name) {
       if let step = openedStep(of: name) { return step }

@@ -2,18 +2,19 @@ package import ExpertParallel
 internal import MoECheckpoints
 internal import MoECore
 
-/// Brings matrices from the ranks that have them to those that want them, by one all-to-all. A collective.
+/// Sends matrices from the ranks that hold them to the ranks that want them, by one all-to-all. A collective.
 ///
-/// A matrix that a rank has itself is not sent; any other is sent by one of the ranks that have it. Beside what it holds and
-/// what it wants, a rank then has twice in memory what it sends and what it receives: as numbers and as messages.
+/// A matrix that a rank holds itself is not sent. Any other matrix is sent by one of the ranks that hold it. Beside `held`
+/// and `wanted`, a rank needs memory for twice the floats that it sends and receives: once as matrices and once as
+/// messages.
 ///
 /// - Parameters:
-///   - held: what this rank has. Matrices of the same name are the same on all ranks.
-///   - wanted: what this rank is to have; other memory than that of `held`.
+///   - held: the matrices that this rank holds. Matrices of one name are equal on all ranks.
+///   - wanted: the matrices that this rank is to get, in other memory than `held`.
 ///   - communicator: the ranks.
 /// - Returns: the bytes that this rank received from others.
-/// - Throws: on all ranks the same `CheckpointError` naming a matrix that nobody has or that is wanted in another shape,
-///   before anything is sent; `CommunicationError`.
+/// - Throws: `CheckpointError`, equal on all ranks and before anything is sent, naming a matrix that no rank holds or that
+///   is wanted in another shape; `CommunicationError`.
 @discardableResult
 package func redistribute(
   from held: [CheckpointEntry], to wanted: [CheckpointEntry], over communicator: any Communicator
@@ -51,9 +52,9 @@ package func redistribute(
   return received.count * MemoryLayout<Float>.stride
 }
 
-/// Which rank sends which matrix to whom: the same on all ranks.
+/// The source and the target of each matrix that is wanted. It is equal on all ranks.
 private struct MatrixRoutes {
-  /// The rank that each matrix comes from, in the order of what a rank wants, `[R]` lists.
+  /// `[R]` lists: for each rank, the matrices that it wants, in order, and the rank that each comes from.
   private let routes: [[(name: String, source: Int)]]
 
   init(held: [[MatrixName]], wanted: [[MatrixName]]) throws(CheckpointError) {

@@ -1,6 +1,6 @@
 package import MoECheckpoints
 
-/// Which rank writes which tensor of a checkpoint.
+/// The rank that writes each tensor of a checkpoint.
 package struct ShardPlan: Equatable {
   /// A tensor's shape and the ranks that hold it.
   package struct Holding: Equatable {
@@ -15,8 +15,9 @@ package struct ShardPlan: Equatable {
   /// The shape of each tensor.
   package private(set) var shapes: [String: [Int]] = [:]
 
-  /// What one rank alone holds, it writes. Everything else, the largest first, is written by that of its holders which
-  /// has the least to write: two ranks that hold the same differ by no more than the largest tensor dealt out.
+  /// Gives each tensor to one of the ranks that hold it. Tensors of several holders are given away largest first, each to
+  /// the holder that has the fewest bytes to write so far. So the bytes of two ranks that hold the same tensors differ by
+  /// at most the largest tensor given away.
   ///
   /// - Parameter held: the names and shapes that each rank holds, in order of rank.
   /// - Throws: `CheckpointError` naming a tensor that has two shapes.

@@ -3,19 +3,19 @@ package import MoECheckpoints
 internal import MoECore
 
 extension ShardedCheckpoint {
-  /// Writes what the ranks hold into a folder. A collective; what is in the folder already is removed.
+  /// Writes the matrices of all ranks into a folder, and removes what the folder held before. A collective.
   ///
-  /// All ranks write at once, each a file: what it alone holds, and its part of what several hold (``ShardPlan``). Once
-  /// all files are on the disk, rank 0 writes the manifest.
+  /// All ranks write at once, one file each: the matrices that ``ShardPlan`` gives to the rank. Once all files are on the
+  /// disk, rank 0 writes the manifest.
   ///
   /// - Parameters:
-  ///   - entries: what this rank holds. Matrices of the same name are the same on all ranks that hold them.
-  ///   - path: the folder, the same for all ranks and within reach of all.
+  ///   - entries: the matrices that this rank holds. Matrices of one name are equal on all ranks that hold them.
+  ///   - path: the folder, one for all ranks, on a file system that all ranks reach.
   ///   - step: the step of the run.
-  ///   - metadata: what the manifest says of the run.
-  ///   - ranks: those that write.
-  /// - Throws: on all ranks the same error: ``TrainingError/notFinite(what:)`` naming a matrix with a NaN or infinity,
-  ///   before anything is written; `CheckpointError` where a file cannot be.
+  ///   - metadata: strings about the run, for the manifest.
+  ///   - ranks: the ranks that write.
+  /// - Throws: an error that is equal on all ranks: ``TrainingError/notFinite(what:)`` naming a matrix with a NaN or
+  ///   infinity, before anything is written; `CheckpointError` where a file cannot be written.
   package static func write(
     _ entries: [CheckpointEntry], to path: String, step: Int, metadata: NamedValues<String>,
     over ranks: CheckpointRanks

@@ -1,11 +1,11 @@
 package import MoECheckpoints
 package import MoECore
 
-/// A checkpoint as a folder: a safetensors file of each rank that wrote it, and `manifest.json`, which was written last.
+/// A checkpoint of several files: one safetensors file per rank that wrote it, and `manifest.json`, which is written last.
 package final class ShardedCheckpoint {
   /// The folder.
   package let path: String
-  /// What it holds.
+  /// The files and tensors that it has.
   package let manifest: CheckpointManifest
   /// The files that this rank has opened.
   private var files: [Int: SafetensorsFile] = [:]
@@ -16,13 +16,13 @@ package final class ShardedCheckpoint {
   /// Opens a checkpoint and verifies all of it. A collective.
   ///
   /// Rank 0 reads the manifest and sends it to all. Each file is verified by one rank, which compares its length,
-  /// SHA-256 and header with what the manifest says; with R ranks, file f by rank f mod R.
+  /// SHA-256 and header with the manifest: of R ranks, rank f mod R verifies file f.
   ///
   /// - Parameters:
-  ///   - path: the folder, the same for all ranks and within reach of all.
-  ///   - step: what the manifest has to say.
-  ///   - ranks: those that open it, as many as it was written by or not.
-  /// - Throws: on all ranks the same `CheckpointError`, naming the file and, where one is to blame, the tensor.
+  ///   - path: the folder, one for all ranks, on a file system that all ranks reach.
+  ///   - step: the step that the manifest must have.
+  ///   - ranks: the ranks that open the checkpoint; their number may differ from that of the ranks that wrote it.
+  /// - Throws: `CheckpointError`, equal on all ranks, naming the file and, where one is damaged, the tensor.
   package init(_ path: String, step: Int, over ranks: CheckpointRanks) throws {
     self.path = path
     let label = "checkpoint \(path)"

@@ -2,10 +2,10 @@ internal import Foundation
 internal import MoE
 internal import MoECheckpoints
 
-/// A model, and the memory of its optimizer, as a checkpoint has them: every matrix in its logical shape under its own
-/// name. The bytes depend on nothing but what was computed, and on how many ranks wrote them.
+/// The matrices of a model and of its optimizer's state, each in its logical shape under its own name. The bytes of the
+/// files depend on the values and on the number of ranks alone.
 package struct TrainingCheckpoint {
-  /// What this rank holds.
+  /// The matrices that this rank holds.
   package let entries: [CheckpointEntry]
   private let readsAll: Bool
 
@@ -38,10 +38,10 @@ package struct TrainingCheckpoint {
     self.readsAll = readsAll
   }
 
-  /// Writes one file, with a seal by which damage is found.
+  /// Writes one file with a ``CheckpointSeal``.
   ///
   /// - Throws: ``TrainingError/notFinite(what:)`` naming the first matrix with a NaN or infinity, before anything is
-  ///   written; `CheckpointError` where it cannot be.
+  ///   written; `CheckpointError` where the file cannot be written.
   func write(to path: String, metadata: NamedValues<String>) throws {
     var writer = SafetensorsWriter(metadata: metadata)
     for entry in entries {
@@ -53,10 +53,10 @@ package struct TrainingCheckpoint {
     try writer.write(to: path)
   }
 
-  /// Reads this rank's matrices, after every name, type and shape was found to be what it should be. A collective.
+  /// Checks every name, type and shape, then reads this rank's matrices. A collective.
   ///
-  /// - Throws: on all ranks the same `CheckpointError` naming a tensor that is missing, misshapen, or held by none of
-  ///   them; nothing was changed then.
+  /// - Throws: `CheckpointError`, equal on all ranks, naming a tensor that is missing, has another shape, or is held by no
+  ///   rank. No value has changed then.
   package func read(_ content: any CheckpointContent, over ranks: CheckpointRanks) throws {
     let label = "checkpoint \(content.path)"
     try ranks.agree(step: label) {

@@ -20,8 +20,10 @@ public struct BatchSampler: Sendable {
   /// Makes a sampler.
   ///
   /// - Parameters:
+  ///   - corpus: the texts.
   ///   - sequenceLength: S.
   ///   - batchSize: B.
+  ///   - seed: the seed of the draws.
   ///   - balancesLabels: whether each label is drawn equally often, rather than in proportion to its bytes.
   /// - Throws: ``TrainingError/text(path:_:)`` naming a label with fewer than S + 1 bytes.
   public init(

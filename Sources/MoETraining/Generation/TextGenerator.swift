@@ -14,7 +14,8 @@ public struct TextGenerator {
   /// Reads the prompt; where it is longer than the context, its end.
   ///
   /// - Parameters:
-  ///   - prompt: where there is none, a newline stands for it.
+  ///   - model: the model that writes.
+  ///   - prompt: the beginning of the text; if it is empty, a newline stands for it.
   ///   - sampling: how a byte is drawn.
   ///   - seed: of the draws.
   /// - Throws: `MoEError` where there is no memory or the model is not finite.

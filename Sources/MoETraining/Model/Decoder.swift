@@ -4,15 +4,16 @@ internal import MoE
 
 /// One sequence that grows byte by byte, with the keys and values of what was read.
 ///
-/// With ranks each call is a collective: all read the same byte and have the same logits, and only experts are shared.
+/// With ranks each call is a collective. The first rank reads the byte; the other ranks compute their experts alone, and get
+/// the logits from the first rank.
 public final class Decoder {
   private let model: LanguageModel
   private let pass: Pass
   /// Rotated keys and values of each layer: [S, 3D] like the projection, whose queries are left where they are.
   private let caches: [Memory]
   private let scores: Memory
-  /// What a rank that is not the first has of the byte that passes the experts: no token.
-  private let none: Pass?
+  /// A pass without tokens: on ranks other than the first, which compute their experts alone.
+  private let empty: Pass?
   /// Bytes read so far.
   public private(set) var position = 0
 
@@ -24,7 +25,7 @@ public final class Decoder {
     for _ in model.layers { caches.append(try Memory(floats: context * 3 * hidden)) }
     self.caches = caches
     scores = try Memory(floats: Attention.width(context))
-    none = try model.ranks.flatMap { $0.isFirst ? nil : try Pass(model, sequences: 0, length: 1) }
+    empty = try model.ranks.flatMap { $0.isFirst ? nil : try Pass(model, sequences: 0, length: 1) }
   }
 
   /// Reads a byte and gives the logits of the next: `[256]`.
@@ -36,6 +37,27 @@ public final class Decoder {
     guard position < configuration.contextLength else {
       throw MoEError.invalidConfiguration("the context of \(configuration.contextLength) bytes is full")
     }
+    defer { position += 1 }
+    var logits = [Float](repeating: 0, count: configuration.vocabularySize)
+    if let empty {
+      for (index, layer) in model.layers.enumerated() where layer.feedForward.layer.isSpread {
+        try evaluate(layer.feedForward, empty, index)
+      }
+    } else {
+      try computeLogits(after: byte)
+      for index in logits.indices { unsafe logits[index] = pass.logits.floats[index] }
+    }
+    if let communicator = model.ranks?.communicator {
+      logits = try communicator.broadcast(logits, root: 0, during: "a byte of text")
+    }
+    guard logits.allSatisfy(\.isFinite) else {
+      throw MoEError.diverged("the logits after byte \(position) are not finite")
+    }
+    return logits
+  }
+
+  /// Reads a byte; the logits of the next stay in the pass.
+  private func computeLogits(after byte: UInt8) throws {
     let execution = model.execution
     model.embedding.forward([byte], into: pass.embedded, execution: execution)
     var stream = pass.embedded
@@ -46,33 +68,20 @@ public final class Decoder {
       attend(layer.attention, state.attentionNorm.normed, cache: caches[index], execution)
       layer.feedForwardNorm.forward(
         state.attentionNorm.sum, addend: pass.branch, into: state.feedForwardNorm, execution: execution)
-      try evaluate(layer.feedForward, index)
+      try evaluate(layer.feedForward, pass, index)
       stream = state.feedForwardNorm.sum
       addend = pass.branch
     }
     model.finalNorm.forward(stream, addend: addend, into: pass.finalNorm, execution: execution)
     unsafe model.embedding.projection.forward(
       pass.finalNorm.normed.floats, sequences: 1, length: 1, into: pass.logits.floats, execution: execution)
-    position += 1
-    let logits = (0..<configuration.vocabularySize).map { unsafe pass.logits.floats[$0] }
-    guard logits.allSatisfy(\.isFinite) else {
-      throw MoEError.diverged("the logits after byte \(position - 1) are not finite")
-    }
-    return logits
   }
 
-  /// The feed-forward block of one byte; where its experts are spread, the first rank brings the byte and gives all what
-  /// they made of it.
-  private func evaluate(_ feedForward: FeedForward, _ index: Int) throws {
-    let own = feedForward.layer.isSpread ? none ?? pass : pass
+  /// Applies a feed-forward block to the byte of a pass, or to no byte.
+  private func evaluate(_ feedForward: FeedForward, _ pass: Pass, _ index: Int) throws {
     try feedForward.layer.evaluate(
-      own.layers[index].feedForwardNorm.normed.activations, into: &own.branch.activations,
-      record: &own.layers[index].feedForward.evaluation)
-    guard feedForward.layer.isSpread, let communicator = model.ranks?.communicator else { return }
-    let row = unsafe UnsafeMutableBufferPointer(
-      start: pass.branch.floats, count: model.configuration.hiddenSize)
-    let whole = try communicator.broadcast(unsafe Array(row), root: 0, during: "a byte of text")
-    _ = unsafe row.update(fromContentsOf: whole)
+      pass.layers[index].feedForwardNorm.normed.activations, into: &pass.branch.activations,
+      record: &pass.layers[index].feedForward.evaluation)
   }
 
   /// One query against all keys so far.

@@ -89,7 +89,7 @@ public final class TrainedLayer {
     }
     layer = precision == .float32 ? master : try master.narrowed(execution: execution)
     evaluationLayer = try layer.with(evaluation)
-    gradients = try MoEGradients(for: master.held)
+    gradients = try MoEGradients(for: master.localLayer)
     parameters = try master.parameters(prefix: name, gradients: gradients)
   }
 
@@ -114,12 +114,12 @@ public final class TrainedLayer {
 
   /// A copy of the parameters in their shapes: what a `MoELayer` or a checkpoint is made of. Over ranks, the experts are
   /// those that this rank holds.
-  public var weights: MoEWeights { master.held.weights }
+  public var weights: MoEWeights { master.localLayer.weights }
 
   /// The bias of the router's selection, `[E]`, which no gradient changes; nil where there is none.
   public package(set) var selectionBias: [Float]? {
-    get { master.held.selectionBias }
-    set { master.held.selectionBias = newValue }
+    get { master.localLayer.selectionBias }
+    set { master.localLayer.selectionBias = newValue }
   }
 
   /// Moves the bias of the router's selection towards an equal load: b + rate·sign(mean count − count), once for a batch
@@ -211,7 +211,7 @@ public final class TrainedLayer {
   /// Brings the copy in bfloat16 up to the parameters. ``LayerOptimizer`` calls it after a step. After
   /// any other change of ``parameters``, call it before the next pass.
   public func parametersChanged() {
-    if precision != .float32 { master.held.narrow(into: layer.held, execution: execution) }
+    if precision != .float32 { master.localLayer.narrow(into: layer.localLayer, execution: execution) }
   }
 
   /// Sets the gradients of all parameters to zero.

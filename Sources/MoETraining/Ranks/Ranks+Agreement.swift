@@ -1,12 +1,12 @@
 internal import ExpertParallel
 
 extension Ranks {
-  /// An error of the first rank, as the others know it.
+  /// The error of the first rank on the other ranks, which know its words alone.
   private struct Told: Error, CustomStringConvertible { let description: String }
 
-  /// Does something on the first rank alone, such as writing a file, while the others wait. A collective.
+  /// Calls `body` on the first rank alone, for example to write a file, while the others wait. A collective.
   ///
-  /// - Throws: ``SharedFailure`` with what `body` throws, on all ranks.
+  /// - Throws: on all ranks `SharedFailure` with the error that `body` throws.
   func onFirst(_ step: String, _ body: () throws -> Void) throws {
     var failure: (any Error)?
     if isFirst { do { try body() } catch { failure = error } }
@@ -19,7 +19,8 @@ extension Ranks {
     }
   }
 
-  /// Calls `body`, whose waits may be for a rank at a large file: longer than for any exchange.
+  /// Calls `body` with a timeout of at least 600 s, because a rank that reads or writes a large file takes longer than any
+  /// exchange.
   func patiently<Result>(_ body: () throws -> Result) throws -> Result {
     let usual = communicator.timeout
     communicator.timeout = max(usual, .seconds(600))
@@ -27,9 +28,9 @@ extension Ranks {
     return try body()
   }
 
-  /// The complaint that comes first, in order of place and then of rank; nil where no rank has one. A collective.
+  /// Returns the first complaint in order of place and then of rank; nil where no rank has one. A collective.
   ///
-  /// - Parameter complaint: this rank's, with the place that it is about.
+  /// - Parameter complaint: this rank's complaint and its place in the order; nil where the rank has none.
   func first(_ complaint: (place: Int, text: String)?, step: String) throws -> String? {
     let places = try communicator.allGather([complaint?.place ?? .max], during: step)
     let texts = try communicator.allGatherLists(Array((complaint?.text ?? "").utf8), during: step)
@@ -37,7 +38,7 @@ extension Ranks {
     return String(decoding: texts[places.firstIndex(of: place)!], as: UTF8.self)
   }
 
-  /// The largest of what the ranks say. A collective.
+  /// Returns the largest value of all ranks. A collective.
   func largest(_ value: Int, step: String) throws -> Int {
     try communicator.allReduce(value, .maximum, during: step)
   }

@@ -3,36 +3,36 @@ public import MoE
 
 /// The ranks that compute one model together, as seen by one of them.
 ///
-/// A batch is dealt to them sequence by sequence, in contiguous parts. The experts of a layer are spread over them;
-/// all other parameters are on every rank, the same to the bit.
+/// Each rank computes a contiguous part of a batch's sequences. The experts of a layer are spread over the ranks. All other
+/// parameters are on every rank, with equal bits.
 public struct Ranks {
   /// The ranks.
   public let communicator: any Communicator
-  /// How gradients of parameters that several ranks hold become those of the whole batch.
+  /// How the gradients of parameters that several ranks hold are summed over the ranks.
   ///
-  /// With `.exact` they, and with them whole runs, have the bits of one rank. Each rank in its turn adds its tokens to the
-  /// sums of the ranks before it, beside the layer that they are of: these products, 2·T·P for P parameters of attention,
-  /// embedding, dense blocks and routers, take the time they take on one rank, and the P floats travel R − 1 times over
-  /// one link and once to all for each part of the batch.
+  /// With `.exact` the gradients, and with them whole runs, have the bits of one rank. The ranks add their tokens one after
+  /// another, each to the sums of the ranks before it, while the pass goes on. The 2·T·P operations for P parameters of
+  /// attention, embedding, dense blocks and routers take the time that they take on one rank. For each part of the batch
+  /// P floats travel R − 1 times over one link and once to all ranks.
   ///
   /// With `.reduced` each rank adds up its own tokens and one all-reduce at the end of the step adds the sums in order
-  /// of rank; routers and dense branches are reduced with their layer. The same on all ranks and from run to run,
-  /// but rounded otherwise than on one rank: each sum of n products differs from the exact one by at most
+  /// of rank; routers and dense branches are reduced with their layer. The sums are equal on all ranks and from run to
+  /// run, but rounded otherwise than on one rank. Each sum of n products differs from the exact sum by at most
   /// γ = (n + 1)·u/(1 − (n + 1)·u) times Σ|products| with u = 2⁻²⁴ (Higham, *Accuracy and Stability of Numerical
-  /// Algorithms*, §4.2), so from that of one rank by at most 2·γ·Σ|products|. Here n is the number of tokens; for the
-  /// embedding, which is summed over both its uses, twice that.
+  /// Algorithms*, §4.2), and so from the sum of one rank by at most 2·γ·Σ|products|. Here n is the number of tokens, and
+  /// twice that for the embedding, which is used at both ends of the model.
   public let gradientSum: ExpertParallelLayer.GradientSum
-  /// Consecutive ranks that together have all experts, contiguously; every so many others have them again, for their own
-  /// tokens (data parallelism). nil for all ranks.
+  /// The number of consecutive ranks that share one copy of the experts, in contiguous parts. Each further group of as many
+  /// ranks has a copy for its own tokens (data parallelism). nil stands for all ranks.
   public let expertParallelSize: Int?
-  /// How tokens travel to experts.
+  /// How the rows of tokens travel to the experts and back.
   public let exchange: ExchangeOptions
-  /// When experts are placed anew; nil for never.
+  /// When experts are placed anew; nil stands for never.
   public let rebalancing: RebalancingOptions?
-  /// Where the experts of some layers are that have been placed anew.
+  /// The placements of layers whose experts were placed anew, by the index of the layer.
   var placements: [Int: ExpertPlacement] = [:]
 
-  /// Collects them.
+  /// Describes how ranks compute together.
   ///
   /// - Throws: `MoEError.invalidConfiguration` where the ranks do not divide into groups of `expertParallelSize`,
   ///   or where experts are to be placed anew and the ranks are divided into groups.
@@ -61,7 +61,7 @@ public struct Ranks {
     }
   }
 
-  /// Which rank holds which experts of a layer.
+  /// Returns the placement of a layer's experts.
   func placement(layer: Int, expertCount: Int) throws(MoEError) -> ExpertPlacement {
     if let placement = placements[layer] { return placement }
     return try ExpertPlacement(
@@ -69,33 +69,35 @@ public struct Ranks {
       expertParallelSize: expertParallelSize ?? communicator.size)
   }
 
-  /// Whether this is the rank that speaks and writes for all.
+  /// Whether this is the rank that prints and writes files.
   public var isFirst: Bool { communicator.rank == 0 }
 
-  /// The part of some sequences that each rank computes; it may be none.
+  /// Returns `[R]`: the sequences that each rank computes, which may be none.
   func shares(of sequences: Range<Int>) -> [Range<Int>] {
     let (first, count, size) = (sequences.lowerBound, sequences.count, communicator.size)
     return (0..<size).map { first + $0 * count / size..<first + ($0 + 1) * count / size }
   }
 
-  /// This rank's part of some sequences.
+  /// Returns the sequences that this rank computes.
   func share(of sequences: Range<Int>) -> Range<Int> { shares(of: sequences)[communicator.rank] }
 
-  /// Brings what each rank has of its tokens to all ranks, in order of the tokens. A collective.
+  /// Returns the values of all tokens on all ranks, in order of the tokens. A collective.
   ///
   /// - Parameters:
-  ///   - values: one for each token of this rank's share of `sequences`.
-  ///   - length: tokens of a sequence.
+  ///   - values: one value per token of this rank's share of `sequences`.
+  ///   - length: tokens per sequence.
   func gather<Element: BitwiseCopyable>(
     _ values: [Element], of sequences: Range<Int>, length: Int, step: String
   ) throws -> [Element] {
     try communicator.allGather(values, counts: shares(of: sequences).map { $0.count * length }, during: step)
   }
 
-  /// Lets each rank that has some of the sequences add its tokens' gradients, one after another. A collective.
+  /// Calls `add` on each rank that has some of the sequences, one rank after another. A collective.
   ///
-  /// - Parameter memories: the sums, the same on all ranks before and after.
-  /// - Returns: what is left to do before the sums are used or added to again, also a collective.
+  /// - Parameters:
+  ///   - memories: the sums, which are equal on all ranks before and after.
+  ///   - add: adds the gradients of this rank's tokens to the sums.
+  /// - Returns: a collective that must be called before the sums are used or added to again.
   func sum(
     _ memories: [Memory], of sequences: Range<Int>, step: String, _ add: () throws -> Void
   ) throws -> () throws -> Void {

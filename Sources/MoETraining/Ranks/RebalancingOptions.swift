@@ -1,8 +1,8 @@
-/// When ranks place experts anew, by how many rows each had.
+/// When ranks place experts anew. The placement balances the rows that each expert had.
 public struct RebalancingOptions: Sendable, Equatable {
-  /// After every so many steps, by the load of these steps.
+  /// The number of steps from one placement to the next. The load of these steps counts.
   public var interval: Int
-  /// The copies of experts that a layer may have beyond one of each. Each rank has memory for ⌈(E + copies)/R⌉ experts.
+  /// The number of copies of experts that a layer may have beyond one of each. Each rank has memory for ⌈(E + copies)/R⌉ experts.
   public var copyCount: Int
 
   /// Collects both.

@@ -21,7 +21,7 @@ final class MetricsFile {
     if ftruncate(descriptor, end) != 0 { throw Self.error(path) }
   }
 
-  /// Counts the first lines, and the bytes that they take.
+  /// Returns the number of lines, up to `limit`, and the bytes of these lines.
   private func lines(atMost limit: Int) throws(TrainingError) -> (count: Int, bytes: Int) {
     var block = [UInt8](repeating: 0, count: 1 << 16)
     var (lineCount, end, position) = (0, 0, 0)
@@ -42,7 +42,7 @@ final class MetricsFile {
     return (lineCount, end)
   }
 
-  /// Writes a line in one call, so that a kill leaves it whole or away.
+  /// Writes a line in one call, so that a kill leaves all of the line or nothing of it.
   func append(_ metrics: StepRecord) throws(TrainingError) {
     let line = Array((RunJSON.text(metrics) + "\n").utf8)
     var written = 0

@@ -3,12 +3,12 @@ internal import MoE
 internal import MoECheckpoints
 public import MoERun
 
-/// The folder of a run: its files and who may write them.
+/// The folder of a run: the paths of its files, and how they are created, locked, read and written.
 public struct RunFolder: Sendable {
-  /// As it was named.
+  /// The path as it was given, without a slash at its end.
   public let path: String
 
-  /// A folder that may not exist yet.
+  /// Names a folder, which may not exist yet.
   public init(_ path: String) {
     self.path = path.count > 1 && path.hasSuffix("/") ? String(path.dropLast()) : path
   }
@@ -18,15 +18,15 @@ public struct RunFolder: Sendable {
   var routingPath: String { "\(path)/\(RunFiles.routing)" }
   var samplePath: String { "\(path)/\(RunFiles.sample)" }
 
-  /// The checkpoints of the run. One is expected as soon as a step was recorded.
+  /// The checkpoints of the run. One is expected once a step was recorded.
   package var checkpoints: CheckpointStore {
     CheckpointStore(
       path, isExpected: !(FileManager.default.contents(atPath: metricsPath) ?? Data()).isEmpty)
   }
 
-  /// Makes the folder for a new run.
+  /// Creates the folder for a new run.
   ///
-  /// - Throws: ``TrainingError/run(path:_:)`` where it holds anything, or cannot be made.
+  /// - Throws: ``TrainingError/run(path:_:)`` where the folder is not empty or cannot be created.
   public func create() throws(TrainingError) {
     let found = (try? FileManager.default.contentsOfDirectory(atPath: path)) ?? []
     if found.contains(RunFiles.description) {
@@ -40,9 +40,9 @@ public struct RunFolder: Sendable {
     }
   }
 
-  /// Claims the folder for this process, as long as it lives.
+  /// Locks the folder for this process until the process ends.
   ///
-  /// - Throws: ``TrainingError/run(path:_:)`` where another process has it.
+  /// - Throws: ``TrainingError/run(path:_:)`` where another process has locked it.
   public func lock() throws(TrainingError) {
     let descriptor = unsafe open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
     guard descriptor >= 0 else { throw .run(path: path, "the folder cannot be opened") }
@@ -76,7 +76,7 @@ public struct RunFolder: Sendable {
     try write(RunJSON.text(description, isPretty: true) + "\n", to: descriptionPath)
   }
 
-  /// Writes a text that appears whole or not at all.
+  /// Writes a file so that it has all of the text, or its old content where writing fails.
   func write(_ text: String, to path: String) throws(TrainingError) {
     do throws(CheckpointError) {
       try AtomicFile.write(Array(text.utf8), to: path)

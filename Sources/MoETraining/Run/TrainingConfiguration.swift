@@ -1,33 +1,33 @@
 public import MoE
 
-/// How a model is trained: everything that decides its bits, beside the model, the seed and the text.
+/// How a model is trained. Beside the model, the seed and the text, these settings decide the bits of a run.
 public struct TrainingConfiguration: Codable, Sendable, Equatable {
-  /// Steps in all.
+  /// The number of steps of the run.
   public var steps: Int
-  /// B, sequences a step; each has the length of the model's context.
+  /// B, the number of sequences per step, each as long as the model's context.
   public var batchSize: Int
-  /// The parts a batch is computed in; their number does not change the result.
+  /// The number of parts in which a batch is computed. It does not change the result.
   public var microBatchCount = 1
-  /// The rule and its constants.
+  /// The update rule and its constants.
   public var optimizer = OptimizerConfiguration(.adamw, weightDecay: 0.1)
   /// The learning rate of every step.
   public var schedule: LearningRateSchedule
-  /// What the learning rate of routed experts is multiplied with.
+  /// The factor of the learning rate of routed experts.
   public var expertLearningRateFactor = 1.0
   /// The limit of the gradients' norm.
   public var clip = GradientClip(norm: 1)
   /// `f32`, or `bf16` for products in bfloat16 with parameters in fp32.
   public var precision = Precision.float32.rawValue
-  /// Whether the backward pass computes activations again rather than keep them.
+  /// Whether the backward pass computes activations again, instead of keeping them from the forward pass.
   public var recomputes = false
   /// Steps from one validation to the next.
   public var validateEvery = 100
   /// Steps from one checkpoint to the next.
   public var saveEvery = 100
-  /// Whether each label is drawn equally often, rather than in proportion to its bytes.
+  /// Whether each label is drawn equally often; otherwise it is drawn in proportion to its bytes.
   public var balancesLabels = false
 
-  /// Settings with the usual values for the rest.
+  /// Makes settings, with usual values for those that are no parameters.
   public init(steps: Int, batchSize: Int, schedule: LearningRateSchedule) {
     self.steps = steps
     self.batchSize = batchSize
@@ -36,7 +36,7 @@ public struct TrainingConfiguration: Codable, Sendable, Equatable {
 
   /// Checks every setting.
   ///
-  /// - Throws: `MoEError.invalidConfiguration` naming the one that cannot be honoured.
+  /// - Throws: `MoEError.invalidConfiguration` naming the setting that is out of range, and its range.
   public func validate() throws(MoEError) {
     for (name, value, range) in [
       ("number of steps", steps, 1...1_000_000_000), ("batch size", batchSize, 1...1 << 20),

@@ -3,19 +3,35 @@ internal import MoE
 internal import MoERun
 
 extension TrainingDescription {
-  /// What ranks have to agree on to train a run.
-  func sharedFacts(over ranks: Ranks, resumes: Bool, execution: Execution) -> [SharedFact] {
+  /// Returns everything that ranks must have in common to train a run: whatever decides its bits, and whatever decides
+  /// which exchanges they make.
+  func sharedFacts(
+    over ranks: Ranks, in folder: RunFolder, resumes: Bool, execution: Execution
+  ) -> [SharedFact] {
     [
       .instructionSet(execution),
-      SharedFact("the fingerprint of the text", data.fingerprint),
-      SharedFact("the seed", seed),
+      SharedFact("the folder of the run (--out)", folder.path),
+      SharedFact("the hash of the text (--text)", data.fingerprint),
+      SharedFact("--seed", seed),
       SharedFact("the model", RunJSON.text(model)),
       SharedFact("the training", RunJSON.text(training)),
-      SharedFact("--resume", resumes),
+      SharedFact("--resume", resumes ? "set" : "not set"),
       SharedFact("--gradient-sum", "\(ranks.gradientSum)"),
       SharedFact("--expert-parallel", ranks.expertParallelSize ?? ranks.communicator.size),
-      SharedFact("--rebalance-every", ranks.rebalancing?.interval ?? 0),
+      SharedFact("--overlap", Self.name(ranks.exchange.overlap)),
+      SharedFact("the payload of the exchange", "\(ranks.exchange.payload)"),
+      SharedFact("the rows that the exchange returns", "\(ranks.exchange.returned)"),
+      SharedFact("the route of the exchange", "\(ranks.exchange.route)"),
+      SharedFact("--rebalance-every", ranks.rebalancing.map { "\($0.interval)" } ?? "never"),
       SharedFact("--expert-copies", ranks.rebalancing?.copyCount ?? 0),
+      SharedFact("the version that began the run", version),
     ]
+  }
+
+  private static func name(_ overlap: OverlapDegree) -> String {
+    switch overlap {
+    case .automatic: "auto"
+    case .slices(let count): "\(count)"
+    }
   }
 }

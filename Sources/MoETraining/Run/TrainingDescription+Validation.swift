@@ -5,9 +5,9 @@ extension TrainingDescription {
   /// The most bytes of a step: a batch has fewer rows than this.
   private static let largestStep = 1 << 31
 
-  /// Checks every number, before anything is computed with it.
+  /// Checks every number. Nothing may be computed with them before.
   ///
-  /// - Throws: `MoEError.invalidConfiguration` naming the value, and the expected one.
+  /// - Throws: `MoEError.invalidConfiguration` naming the value and the expected range.
   public func validate() throws(MoEError) {
     try model.validate()
     try training.validate()

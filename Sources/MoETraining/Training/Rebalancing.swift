@@ -2,17 +2,17 @@ public import ExpertParallel
 internal import MoE
 internal import MoERun
 
-/// Where experts were placed after a step.
+/// The new placements of experts after a step.
 public struct Rebalancing: Sendable {
-  /// One layer.
+  /// The placement of one layer.
   public struct Layer: Sendable {
-    /// Its index in the model.
+    /// The layer's index in the model.
     public var layer: Int
-    /// What the solver found for the load of the last steps.
+    /// The placement that the solver found for the load since the last placement.
     public var solution: PlacementSolver.Solution
-    /// The rows of the rank that had most.
+    /// The rows of the busiest rank with the old placement.
     public var largestRows: Int
-    /// Whether its experts were placed so; they stay where nothing would be gained.
+    /// Whether the experts moved. They stay where the new placement has no advantage.
     public var hasChanged: Bool { solution.largestRows < largestRows }
   }
 
@@ -20,15 +20,15 @@ public struct Rebalancing: Sendable {
   public var step: Int
   /// The layers whose experts are spread over ranks.
   public var layers: [Layer]
-  /// What was sent between ranks: parameters and the optimizer's memory.
+  /// The bytes of parameters and optimizer state that were sent between ranks.
   public var movedBytes = 0
 }
 
-/// The rows of each expert in the steps since experts were placed.
+/// The rows of each expert since experts were last placed, by the index of the layer.
 struct ExpertLoads {
   private(set) var rows: [Int: [Int]] = [:]
 
-  /// Choices count before any is dropped: what a capacity leaves of them is not known by expert.
+  /// Adds the choices of a step, before any is dropped: the number of dropped choices is not known per expert.
   mutating func add(_ metrics: StepRecord) {
     for layer in metrics.layers {
       rows[layer.layer] = rows[layer.layer].map { zip($0, layer.load).map(+) } ?? layer.load
@@ -37,10 +37,12 @@ struct ExpertLoads {
 }
 
 extension Trainer {
-  /// Places the experts of each layer by their load and moves them, with what the optimizer keeps of them. No bit of what
-  /// is computed changes with exact sums of gradients. A collective.
+  /// Places the experts of each layer by their load, and moves their parameters and optimizer state. With exact sums of
+  /// gradients no bit of the training changes. A collective.
   ///
-  /// While they move, each rank has its part of the model and the optimizer twice.
+  /// Meanwhile each rank has its part of the model and of the optimizer state twice in memory.
+  ///
+  /// - Returns: the placements; nil where the model has no ranks.
   ///
   /// - Throws: `MoEError`, `CommunicationError`.
   func rebalance(_ loads: ExpertLoads, _ options: RebalancingOptions) throws -> Rebalancing? {

@@ -5,7 +5,7 @@ internal import MoECheckpoints
 internal import MoERun
 
 extension LanguageModel {
-  /// The model of a run, as its seed makes it.
+  /// Makes the model of a run with the initial parameters of the run's seed.
   convenience init(_ description: TrainingDescription, over ranks: Ranks? = nil, execution: Execution) throws
   {
     let training = description.training
@@ -15,10 +15,10 @@ extension LanguageModel {
       recording: training.recomputes ? .recompute : .full, over: ranks, execution: execution)
   }
 
-  /// The model of a run's newest checkpoint, to be used and not trained further.
+  /// Loads the model of a run's newest checkpoint, without optimizer state.
   ///
-  /// - Returns: the model, the step, and why an older checkpoint was taken where it was.
-  /// - Throws: ``TrainingError`` or `CheckpointError` naming the file and what is wrong with it.
+  /// - Returns: the model, its step, and the reason why an older checkpoint was loaded; nil where the newest was.
+  /// - Throws: ``TrainingError`` or `CheckpointError` naming the file and the error in it.
   public static func load(
     from folder: RunFolder, execution: Execution
   ) throws -> (model: LanguageModel, step: Int, note: String?) {
@@ -35,8 +35,8 @@ extension LanguageModel {
 extension Trainer {
   /// Writes a checkpoint of this step, and keeps the one before. With ranks a collective.
   ///
-  /// - Throws: ``TrainingError/diverged(step:_:checkpoint:)`` where a value is not finite, and the checkpoints stay as
-  ///   they are; `CheckpointError` where it cannot be written.
+  /// - Throws: ``TrainingError/diverged(step:_:checkpoint:)`` where a value is not finite; `CheckpointError`
+  ///   where a file cannot be written. The checkpoints then stay as they are.
   public func save() throws {
     try noticingDivergence(at: step) {
       try withCheckpointRanks { ranks in
@@ -52,10 +52,10 @@ extension Trainer {
     damaged = []
   }
 
-  /// Takes the newest checkpoint that is whole, whatever number of ranks wrote it.
+  /// Loads the newest undamaged checkpoint, whatever number of ranks wrote it.
   func restore() throws { try withCheckpointRanks(restore) }
 
-  /// What a checkpoint throws, it throws on all ranks alike.
+  /// Calls `body`, whose errors about checkpoints are equal on all ranks, and marks them as shared.
   private func withCheckpointRanks(_ body: (CheckpointRanks) throws -> Void) throws {
     guard let ranks else { return try body(CheckpointRanks(nil)) }
     do {

@@ -4,20 +4,20 @@ public import MoERun
 
 /// How a run ended.
 public enum RunEnd: Sendable, Equatable {
-  /// With its last step.
+  /// The run did its last step.
   case finished
-  /// Before it, because it was asked to, with a checkpoint.
+  /// The run was asked to stop before its last step, and wrote a checkpoint.
   case stopped
 }
 
 extension Trainer {
-  /// Trains to the last step: a line of metrics for each, validations and checkpoints when they are due.
+  /// Trains to the last step. It writes a line of metrics per step, and validates and saves when that is due.
   ///
   /// - Parameters:
-  ///   - shouldStop: asked after every step; true ends the run with a checkpoint, on all ranks after the same step.
-  ///   - report: told of every step once it is recorded; on the first rank alone.
-  ///   - reportBalance: told where experts were placed, where ``Ranks/rebalancing`` asks for that; on the first rank alone.
-  /// - Throws: what a step, a validation or a checkpoint throws; checkpoints stay whole.
+  ///   - shouldStop: called after every step; true ends the run with a checkpoint, on all ranks after one and the same step.
+  ///   - report: called on the first rank with every step, once its line is written.
+  ///   - reportBalance: called on the first rank with every new placement of experts (``Ranks/rebalancing``).
+  /// - Throws: the errors of steps, validations and checkpoints; the last checkpoint stays undamaged.
   public func run(
     shouldStop: () -> Bool = { false }, report: (StepRecord) -> Void = { _ in },
     reportBalance: (Rebalancing) -> Void = { _ in }
@@ -48,10 +48,12 @@ extension Trainer {
     return .finished
   }
 
-  /// Whether any rank was asked to stop.
+  /// Returns whether any rank was asked to stop. A collective.
   ///
-  /// - Parameter recorded: what came of writing the step down, which only the first rank does.
-  /// - Throws: its error, on all ranks.
+  /// - Parameters:
+  ///   - isAsked: whether this rank was asked.
+  ///   - recorded: the result of writing the step's metrics, which only the first rank does.
+  /// - Throws: on all ranks the error of `recorded`.
   private func agreesToStop(_ isAsked: Bool, after recorded: Result<Void?, any Error>) throws -> Bool {
     guard let ranks else {
       try recorded.get()
@@ -66,7 +68,7 @@ extension Trainer {
     return worst == 1
   }
 
-  /// The mean loss over the held-out sequences, in nats a byte; writes `routing.json`.
+  /// Writes `routing.json` and returns the mean loss over the held-out sequences, in nats per byte. With ranks a collective.
   public func validate() throws -> Double {
     let validation = try noticingDivergence(at: step) {
       let validation = try Validation(
@@ -80,7 +82,7 @@ extension Trainer {
     return validation.loss
   }
 
-  /// Writes `sample.txt`: what the model says after an empty line.
+  /// Writes `sample.txt`: text that the model generates after a line feed. With ranks a collective.
   public func writeSample(byteCount: Int = 600) throws {
     var generator = try TextGenerator(model, prompt: [], seed: description.seed)
     var bytes: [UInt8] = []

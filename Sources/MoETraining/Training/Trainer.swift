@@ -3,41 +3,43 @@ internal import Foundation
 public import MoE
 public import MoERun
 
-/// A model on its way: the parameters, the optimizer's memory and the step they belong to.
+/// A model in training: its parameters, the optimizer's state and the number of steps done.
 ///
-/// What a step does depends on the description of the run, the text and the number of the step alone, so a run that
-/// was interrupted and resumed ends with the same bits.
+/// A step depends on the description of the run, the text and the number of the step alone. So a run that was interrupted
+/// and resumed ends with the bits of a run that was not.
 public final class Trainer {
-  /// What is trained, on what and how.
+  /// The model, the texts and the settings of the run.
   public private(set) var description: TrainingDescription
-  /// The model; another one after experts have been placed anew.
+  /// The model. It is replaced when experts are placed anew.
   public internal(set) var model: LanguageModel
-  /// The text it is judged by.
+  /// The sequences of the validation.
   public let heldOut: HeldOutSequences
-  /// Steps done.
+  /// The number of steps done.
   public internal(set) var step = 0
-  /// Why an older checkpoint than the newest was taken, where it was.
+  /// The reason why an older checkpoint than the newest was loaded; nil where there is no such reason.
   public internal(set) var note: String?
-  /// The ranks that train it; nil where there is one.
+  /// The ranks that train the model together; nil for this process alone.
   public let ranks: Ranks?
-  /// Checkpoints that were passed over because they are not whole.
+  /// The names of checkpoints that were skipped because they are damaged.
   var damaged: Set<String> = []
   var optimizer: any Optimizer
   let folder: RunFolder
   private let sampler: BatchSampler
   let execution: Execution
 
-  /// Prepares a run at step 0, or at its newest checkpoint. With ranks a collective, as all that follows is; only the
-  /// first of them writes to the folder.
+  /// Prepares a run at step 0, or at its newest checkpoint. With ranks this and all other methods are collectives; only the
+  /// first rank writes `run.json`, metrics and samples.
   ///
   /// - Parameters:
-  ///   - description: the run, as new or as read from its folder.
-  ///   - corpus: its text.
-  ///   - folder: where it lives; claimed for this process.
-  ///   - resumes: whether to go on from what the folder holds.
-  ///   - ranks: those that train together; nil for this one alone.
-  /// - Throws: ``TrainingError``, `MoEError` or `CheckpointError` naming what cannot be honoured; with ranks
-  ///   `CommunicationError`, and ``SharedFailure`` for what all of them throw alike.
+  ///   - description: a new run, or the run of the folder.
+  ///   - corpus: the texts of the run.
+  ///   - folder: the folder of the run, which is locked for this process.
+  ///   - resumes: whether to continue the run in the folder; otherwise the folder must be empty or missing.
+  ///   - ranks: the ranks that train together; nil for this process alone.
+  ///   - execution: the instruction set and threads.
+  /// - Throws: ``TrainingError``, `MoEError` or `CheckpointError` naming the value or file in error; with ranks
+  ///   `CommunicationError`, `Disagreement` where ranks were asked for different things, and `SharedFailure` for other
+  ///   errors that all of them throw.
   public init(
     _ description: TrainingDescription, corpus: TextCorpus, folder: RunFolder, resumes: Bool,
     over ranks: Ranks? = nil, execution: Execution
@@ -45,7 +47,7 @@ public final class Trainer {
     let training = description.training
     if let ranks {
       try ranks.communicator.requireAgreement(
-        on: description.sharedFacts(over: ranks, resumes: resumes, execution: execution))
+        on: description.sharedFacts(over: ranks, in: folder, resumes: resumes, execution: execution))
     }
     try description.validate()
     let length = description.model.contextLength
@@ -74,8 +76,8 @@ public final class Trainer {
 
   /// Trains one step.
   ///
-  /// - Throws: ``TrainingError/diverged(step:_:checkpoint:)`` where a loss or a gradient is not finite; the
-  ///   parameters are as they were then.
+  /// - Throws: ``TrainingError/diverged(step:_:checkpoint:)`` where a loss or a gradient is not finite. The
+  ///   parameters are then those before the step.
   public func trainStep() throws -> StepRecord {
     let number = step + 1
     let training = description.training
@@ -126,7 +128,7 @@ public final class Trainer {
       })
   }
 
-  /// Adds the step, and the last good checkpoint, to an error about numbers or between ranks.
+  /// Calls `body`, and adds the step and the last good checkpoint to its errors about numbers or between ranks.
   func noticingDivergence<Result>(at step: Int, _ body: () throws -> Result) throws -> Result {
     var good: Int { folder.checkpoints.newestStep(besides: damaged) ?? 0 }
     func diverged(_ complaint: String) throws -> any Error {
@@ -145,7 +147,7 @@ public final class Trainer {
     }
   }
 
-  /// The first parameter that has left the numbers, for a message; empty where none has.
+  /// Returns words about the first parameter with a NaN or infinity, for a message; "" where there is none. A collective.
   private func brokenParameter() throws -> String {
     var found: (place: Int, text: String)?
     for (place, parameter) in model.parameters.enumerated() where found == nil {
@@ -154,7 +156,7 @@ public final class Trainer {
     return try (ranks?.first(found, step: "the search for NaN") ?? found?.text) ?? ""
   }
 
-  /// Does what one rank does for all.
+  /// Calls `body` once: on the first rank, or on this process where there are no ranks.
   func onFirst(_ step: String, _ body: () throws -> Void) throws {
     if let ranks { try ranks.onFirst(step, body) } else { try body() }
   }

@@ -1,14 +1,14 @@
 internal import MoE
 internal import MoERun
 
-/// A model's losses on the held-out sequences, and which expert each byte of them went to.
+/// A model's loss on the held-out sequences, and the experts that their bytes went to.
 struct Validation {
-  /// Mean cross-entropy in nats a byte.
+  /// The mean cross-entropy in nats per byte.
   let loss: Double
   /// The content of `routing.json`.
   let routing: RoutingMap
 
-  /// Evaluates the sequences in batches; with ranks a collective.
+  /// Evaluates the sequences in batches. With ranks a collective.
   init(of model: LanguageModel, on heldOut: HeldOutSequences, batchSize: Int, step: Int) throws {
     let length = heldOut.sequenceLength
     let blocks = model.configuration.blocks.enumerated().filter { $0.element.isMoE }

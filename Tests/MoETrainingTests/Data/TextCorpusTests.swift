@@ -1,4 +1,5 @@
 import Foundation
+import MoERun
 import MoETraining
 import Testing
 
