@@ -21,7 +21,8 @@ enum Crossing: String, CaseIterable {
       switch self {
       case .nothing: break
       case .direct:
-        try communicator.startAllToAll(from: source, blocks, into: destination, blocks, during: "direct").wait()
+        try communicator.startAllToAll(from: source, blocks, into: destination, blocks, during: "direct")
+          .wait()
       case .hierarchical:
         try communicator.startHierarchicalAllToAll(
           from: source, blocks, into: destination, blocks,

@@ -59,7 +59,8 @@ extension CommunicatorProperty {
       let results = (0..<3).map { _ in MessageBuffer(byteCount: own.reduce(0) { $0 + $1 + 3 }) }
       let requests = try [
         communicator.startHierarchicalAllToAll(
-          from: source, sent, into: results[0], received, counts: counts, hosts: hosts, during: "random hosts"),
+          from: source, sent, into: results[0], received, counts: counts, hosts: hosts, during: "random hosts"
+        ),
         communicator.startHierarchicalAllToAll(
           from: source, sent, into: results[1], received, counts: counts, during: "its hosts"),
         communicator.startAllToAll(from: source, sent, into: results[2], received, during: "direct"),

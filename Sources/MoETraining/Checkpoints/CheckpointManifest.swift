@@ -62,8 +62,9 @@ package struct CheckpointManifest: Equatable, Sendable {
   ///
   /// Its last field is the SHA-256 of the text itself with zeros in the place of the hash's 64 digits.
   package var json: String {
-    let unhashed = json(sha256: String(repeating: "0", count: 64))
-    return json(sha256: FileDigest(of: Array(unhashed.utf8)).hexadecimal)
+    var builder = FileDigest.Builder()
+    builder.add(Array(json(sha256: String(repeating: "0", count: 64)).utf8))
+    return json(sha256: builder.digest.hexadecimal)
   }
 
   private func json(sha256: String) -> String {
