@@ -19,7 +19,7 @@ func shell(
   process.currentDirectoryURL = folder
   process.environment = ProcessInfo.processInfo.environment
     .filter { !["MOE_ISA", "OMP_NUM_THREADS", "NO_COLOR"].contains($0.key) }
-    .merging(["MOE": try #require(executable).path, "FIXTURES": fixtures.path]) { _, new in new }
+    .merging(["MOE": (try #require(executable) as URL).path, "FIXTURES": fixtures.path]) { _, new in new }
     .merging(environment) { _, new in new }
   process.standardInput = FileHandle.nullDevice
   // Files rather than pipes: a pipe would have to be read meanwhile.

@@ -39,6 +39,10 @@ extension CheckpointStore {
     var steps: [String: Int] = [:]
     for name in folders { steps[name] = Self.step(ofFolder: name)! }
     for name in files { steps[name] = openedStep(of: name) ?? (name == Self.newestFile ? .max : -1) }
+    // The newest file is never older than the previous one: a smaller step in it is damage, which must be found.
+    if let newest = steps[Self.newestFile] {
+      steps[Self.newestFile] = max(newest, steps[Self.previousFile] ?? newest)
+    }
     // A folder comes before the folder of its step that it replaced.
     func order(_ name: String) -> (Int, String) { (-steps[name]!, name == Self.newestFile ? "" : name) }
     return steps.keys.sorted { order($0) < order($1) }
