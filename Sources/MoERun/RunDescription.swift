@@ -19,8 +19,8 @@ public struct RunDescription<Model: Sendable & Equatable, Training: Sendable & E
   public var data: TrainingData
   /// The numbers of parameters; zeros until the model is made.
   public var parameters = ParameterCounts(total: 0, activePerToken: 0, experts: 0)
-  /// FLOPs of a forward pass over one byte, without attention scores.
-  public var flopsPerToken: Int
+  /// FLOPs of a forward pass over one byte, without attention scores; zero until the model is known.
+  public var flopsPerToken = 0
   /// The machine on which the run began.
   public var machine: RunMachine
   /// The version of the program that began the run.
@@ -40,15 +40,14 @@ public struct RunDescription<Model: Sendable & Equatable, Training: Sendable & E
 
   /// Describes a run that is about to begin.
   public init(
-    preset: String, seed: UInt64, model: Model, training: Training, data: TrainingData, flopsPerToken: Int,
-    machine: RunMachine, version: String, arguments: [String: String], texts: [String]
+    preset: String, seed: UInt64, model: Model, training: Training, data: TrainingData, machine: RunMachine,
+    version: String, arguments: [String: String], texts: [String]
   ) {
     self.preset = preset
     self.seed = seed
     self.model = model
     self.training = training
     self.data = data
-    self.flopsPerToken = flopsPerToken
     self.machine = machine
     self.version = version
     self.arguments = arguments

@@ -70,7 +70,7 @@ public struct StepRecord: Codable, Sendable, Equatable {
   /// Seconds of each stage.
   public var stages: [String: Double]
   /// One entry per Mixture-of-Experts layer.
-  public var layers: [Layer]
+  public var layers: [Layer] = []
   /// Mean cross-entropy over the held-out sequences, in nats per byte; nil at steps without validation.
   public var validationLoss: Double?
 
@@ -83,10 +83,10 @@ public struct StepRecord: Codable, Sendable, Equatable {
     case validationLoss = "validation_loss"
   }
 
-  /// Collects the values of a step without validation.
+  /// Collects the values of a step without layers and validation.
   package init(
     step: Int, tokens: Int, loss: Double, auxiliaryLoss: Double, learningRate: Double, gradientNorm: Norms,
-    seconds: Double, tokensPerSecond: Double, stages: [String: Double], layers: [Layer]
+    seconds: Double, tokensPerSecond: Double, stages: [String: Double]
   ) {
     self.step = step
     self.tokens = tokens
@@ -97,6 +97,5 @@ public struct StepRecord: Codable, Sendable, Equatable {
     self.seconds = seconds
     self.tokensPerSecond = tokensPerSecond
     self.stages = stages
-    self.layers = layers
   }
 }

@@ -12,8 +12,8 @@ extension RunDescription where Model == ModelConfiguration, Training == Training
   ) {
     self.init(
       preset: preset, seed: seed, model: model, training: training, data: TrainingData(corpus),
-      flopsPerToken: model.flopsPerToken, machine: machine, version: version, arguments: arguments,
-      texts: texts)
+      machine: machine, version: version, arguments: arguments, texts: texts)
+    flopsPerToken = model.flopsPerToken
   }
 }
 

@@ -116,16 +116,16 @@ public final class Trainer {
     for part in [clock.seconds, outcome.stageSeconds] {
       for (stage, seconds) in part { stages[stage.rawValue, default: 0] += seconds }
     }
-    return StepRecord(
+    var record = StepRecord(
       step: step, tokens: step * tokens, loss: outcome.loss, auxiliaryLoss: outcome.auxiliaryLoss,
       learningRate: rate, gradientNorm: .init(all: norm.all, expert: norm.expert, other: norm.other),
-      seconds: seconds, tokensPerSecond: Double(tokens) / seconds,
-      stages: stages,
-      layers: outcome.layers.map {
-        .init(
-          layer: $0.layer, load: $0.load.map(Int.init), dropped: $0.dropped,
-          entropy: ExpertLoad.entropy($0.load.map(Int.init)), balanceLoss: $0.balanceLoss, zLoss: $0.zLoss)
-      })
+      seconds: seconds, tokensPerSecond: Double(tokens) / seconds, stages: stages)
+    record.layers = outcome.layers.map {
+      .init(
+        layer: $0.layer, load: $0.load.map(Int.init), dropped: $0.dropped,
+        entropy: ExpertLoad.entropy($0.load.map(Int.init)), balanceLoss: $0.balanceLoss, zLoss: $0.zLoss)
+    }
+    return record
   }
 
   /// Calls `body`, and adds the step and the last good checkpoint to its errors about numbers or between ranks.
