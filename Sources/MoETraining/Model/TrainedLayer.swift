@@ -192,8 +192,8 @@ public final class TrainedLayer {
   ///   - recording: the record of that pass; it may be used once.
   ///   - losses: the gradients of the routers' losses; over ranks those of the whole batch.
   ///   - inputGradient: activations of the input's shape, overwritten with dL/dinput.
-  /// - Throws: `MoEError.shapeMismatch`, `MoEError.invalidConfiguration` for a recording without a pass over this input,
-  ///   `CommunicationError`.
+  /// - Throws: `MoEError.shapeMismatch`, `MoEError.invalidConfiguration` for a recording without a pass over this
+  ///   input, `CommunicationError`.
   public func backward(
     _ outputGradient: Activations, input: Activations, recording: LayerRecording,
     losses: RouterLossGradients = RouterLossGradients(), into inputGradient: inout Activations

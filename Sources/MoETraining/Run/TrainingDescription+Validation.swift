@@ -2,7 +2,7 @@ public import MoE
 public import MoERun
 
 extension TrainingDescription {
-  /// The upper limit of the bytes per step, so that a batch has fewer rows than this.
+  /// The largest number of bytes per step. A batch has fewer rows than this.
   private static let largestStep = 1 << 31
 
   /// Checks every number. Call this before anything is computed with the numbers.

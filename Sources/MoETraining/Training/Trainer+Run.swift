@@ -69,7 +69,8 @@ extension Trainer {
     return worst == 1
   }
 
-  /// Writes `routing.json` and returns the mean loss over the held-out sequences, in nats per byte. With ranks a collective.
+  /// Writes `routing.json` and returns the mean loss over the held-out sequences, in nats per byte. With ranks a
+  /// collective.
   public func validate() throws -> Double {
     let validation = try noticingDivergence(at: step) {
       let validation = try Validation(

@@ -27,8 +27,8 @@ public final class Trainer {
   private let sampler: BatchSampler
   let execution: Execution
 
-  /// Prepares a run at step 0, or at its newest checkpoint. With ranks this and all other methods are collectives; only the
-  /// first rank writes `run.json`, metrics and samples.
+  /// Prepares a run at step 0, or at its newest checkpoint. With ranks this and all other methods are collectives;
+  /// only the first rank writes `run.json`, metrics and samples.
   ///
   /// - Parameters:
   ///   - description: a new run, or the run of the folder.
