@@ -108,7 +108,7 @@ package struct CheckpointStore: Sendable {
 
   /// Returns the newest undamaged checkpoint; nil if there are no checkpoints and none is expected. A collective.
   ///
-  /// - Throws: `CheckpointError`, equal on all ranks, where there are checkpoints and all are damaged.
+  /// - Throws: `CheckpointError`, equal on all ranks, if checkpoints exist and all are damaged.
   package func find(over ranks: CheckpointRanks = CheckpointRanks(nil)) throws -> FoundCheckpoint? {
     let own = ranks.rank == 0 ? names() : []
     var newestError: CheckpointError?

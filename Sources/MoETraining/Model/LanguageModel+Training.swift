@@ -13,6 +13,7 @@ extension LanguageModel {
   ///   - microBatchCount: the number of parts, of whole sequences, that are computed one after another. More parts
   ///     need less memory and give equal gradients; a capacity then applies to each part instead of the batch.
   ///   - noiseSeed: the seed of the routers' noise, different for every step; ignored where no block has noise.
+  /// - Throws: `MoEError.diverged` naming the layer where a number is not finite, on all ranks;
   ///   `MoEError.shapeMismatch`, `CommunicationError`.
   public func accumulateGradients(
     inputs: [UInt8], targets: [UInt8], sequenceLength: Int, microBatchCount: Int = 1,

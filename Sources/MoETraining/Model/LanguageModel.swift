@@ -16,7 +16,7 @@ public final class LanguageModel {
     let feedForward: FeedForward
   }
 
-  /// What the model computes.
+  /// The sizes and layers of the model.
   public let configuration: ModelConfiguration
   /// All parameters that an optimizer changes, in the order and with the names of a checkpoint. Of the experts, these
   /// are the ones that this rank holds.
@@ -44,7 +44,7 @@ public final class LanguageModel {
   ///     them again.
   ///   - ranks: the ranks over which experts are spread and batches are split; nil for this process alone.
   ///   - execution: nil for `Execution.automatic()`; local ranks share the processors.
-  /// - Throws: `MoEError` for sizes that cannot be honoured, and `CommunicationError`.
+  /// - Throws: `MoEError` for sizes that cannot be used, and `CommunicationError`.
   public init(
     _ configuration: ModelConfiguration, seed: UInt64, precision: Precision = .float32,
     recording: Recording.Extent = .full, over ranks: Ranks? = nil, execution: Execution? = nil

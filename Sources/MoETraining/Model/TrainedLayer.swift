@@ -23,7 +23,7 @@ internal import MoECore
 /// weights have one. The memory of the parameters belongs to this layer alone, so no training changes a `MoELayer`.
 /// One task at a time may use a trained layer.
 public final class TrainedLayer {
-  /// What the layer computes in training.
+  /// The configuration of the layer in training.
   public let configuration: MoEConfiguration
   /// The precision of the networks' products. The parameters and their gradients are always in fp32.
   public let precision: Precision

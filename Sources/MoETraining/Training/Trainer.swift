@@ -16,7 +16,8 @@ public final class Trainer {
   public let heldOut: HeldOutSequences
   /// The number of steps done.
   public internal(set) var step = 0
-  /// The reason why an older checkpoint than the newest was loaded; nil where there is no such reason.
+  /// The reason why the loaded checkpoint is not the newest, or why damage to it cannot be noticed; nil if neither is
+  /// the case.
   public internal(set) var note: String?
   /// The ranks that train the model together; nil for this process alone.
   public let ranks: Ranks?
@@ -157,7 +158,7 @@ public final class Trainer {
     return try (ranks?.first(found, step: "the search for NaN") ?? found?.text) ?? ""
   }
 
-  /// Calls `body` once: on the first rank, or on this process where there are no ranks.
+  /// Calls `body` once: on the first rank, or on this process if it trains alone.
   func onFirst(_ step: String, _ body: () throws -> Void) throws {
     if let ranks { try ranks.onFirst(step, body) } else { try body() }
   }
