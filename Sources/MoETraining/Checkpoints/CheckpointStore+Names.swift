@@ -2,14 +2,14 @@ internal import Foundation
 internal import MoECheckpoints
 
 /// The names of checkpoints: `checkpoint.safetensors` and `checkpoint-previous.safetensors` of one rank,
-/// `checkpoint-<step>` of several.
+/// `checkpoint-<step>` of several ranks.
 extension CheckpointStore {
   static let newestFile = "checkpoint.safetensors"
   static let previousFile = "checkpoint-previous.safetensors"
   /// The name of a checkpoint while it is written.
   static let nextFile = "checkpoint-next.safetensors"
   static let nextFolder = "checkpoint-next"
-  /// The suffix of a folder while another one of its step takes its name.
+  /// The suffix that a folder gets while a new checkpoint of that step takes its name.
   static let replaced = ".previous"
 
   func path(_ name: String) -> String { "\(path)/\(name)" }

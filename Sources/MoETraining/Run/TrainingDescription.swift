@@ -1,7 +1,7 @@
 public import MoE
 public import MoERun
 
-/// A run as training knows it: `run.json` with the configurations of the model and of training.
+/// The content of `run.json`, with the configurations of the model and of training.
 public typealias TrainingDescription = RunDescription<ModelConfiguration, TrainingConfiguration>
 
 extension RunDescription where Model == ModelConfiguration, Training == TrainingConfiguration {
