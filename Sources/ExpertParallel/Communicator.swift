@@ -29,6 +29,8 @@ extension Communicator {
   public var rank: Int { group.rank }
   /// The number of ranks.
   public var size: Int { group.members.count }
+  /// The host of each rank. Hosts are numbered from 0, in the order of their first ranks.
+  public var hosts: [Int] { group.hosts }
   /// The number of this group's ranks on the host of this rank.
   package var ranksOnThisHost: Int { group.hosts.count { $0 == group.hosts[rank] } }
   /// The place of this rank among the group's ranks on its host, from 0.

@@ -70,7 +70,7 @@ struct ExchangeCommand: ParsableCommand {
     try bench.run(rounds: rounds)
     guard communicator.rank == 0 else { return }
     let rows = ExchangeRow.rows(
-      of: bench.contenders, links: links, hosts: Set(communicator.group.hosts).count,
+      of: bench.contenders, links: links, hosts: Set(communicator.hosts).count,
       ranks: communicator.size,
       problem: shape.name)
     if json { return try printJSON(rows) }

@@ -70,7 +70,7 @@ private final class Gather {
     let panelBytes = moe_panels_bytes(MOE_FLOAT32, 1, Int64(hiddenSize))
     let panels = try Buffer<UInt8>(permutation.expertCount * panelBytes)
     for expert in 0..<permutation.expertCount {
-      selection.withUnsafeBufferPointer { elements in
+      _ = selection.withUnsafeBufferPointer { elements in
         moe_pack_panels(
           execution, MOE_FLOAT32, elements.baseAddress, 16, Int64(hiddenSize),
           panels.base + expert * panelBytes,

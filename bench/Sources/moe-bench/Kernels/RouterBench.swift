@@ -69,7 +69,7 @@ private final class RouterProblem {
     let panelCount = (expertCount + Int(MOE_PANEL) - 1) / Int(MOE_PANEL)
     panels = try Buffer(moe_panels_bytes(MOE_FLOAT32, Int64(panelCount), Int64(hiddenSize)))
     let packed = panels.base
-    weight.withUnsafeBufferPointer { elements in
+    _ = weight.withUnsafeBufferPointer { elements in
       moe_pack_panels(
         session.bestExecution, MOE_FLOAT32, elements.baseAddress, Int64(expertCount), Int64(hiddenSize),
         packed, 1

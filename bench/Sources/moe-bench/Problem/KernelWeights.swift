@@ -25,7 +25,7 @@ final class KernelWeights {
     let downPanels = hidden / panel
 
     func pack(_ matrix: Matrix, _ type: moe_format, into memory: UnsafeMutablePointer<UInt8>, stride: Int) {
-      matrix.withUnsafeBufferPointer { elements in
+      _ = matrix.withUnsafeBufferPointer { elements in
         moe_pack_panels(
           execution, type, elements.baseAddress, Int64(matrix.rows), Int64(matrix.columns), memory,
           Int64(stride))
