@@ -20,7 +20,7 @@ public protocol Communicator: AnyObject {
   ///
   /// - Parameters:
   ///   - code: the exit code; 1 in place of 0.
-  ///   - grace: how long to wait first, so that the other ranks can report which rank they miss.
+  ///   - grace: the time to wait first, so that the other ranks can report the rank that they miss.
   func abort(code: Int32, after grace: Duration) -> Never
 }
 
@@ -55,8 +55,8 @@ extension Communicator {
   /// How long this rank has waited for requests so far, in all groups.
   package var waitingTime: Duration { group.engine.waitingTime }
 
-  /// Makes progress with all requests of this rank, without waiting; to be called several times per millisecond from a
-  /// computation beside them. A failure is thrown by the next operation or wait.
+  /// Makes progress with all requests of this rank, without waiting. A computation that runs beside the requests should
+  /// call it several times per millisecond. The next operation or wait throws a failure.
   public func poll() { group.engine.progress() }
 
   /// Returns this rank's share of the threads of an execution, at least one: the ranks on one host share its processors.
@@ -68,7 +68,8 @@ extension Communicator {
       threadCount: group.engine.transport.threadShare(of: execution.threadCount))
   }
 
-  /// Ends the whole job with an exit code other than 0 after a second, so that all ranks can report which rank they miss.
+  /// Ends the whole job with an exit code other than 0 after a second, so that all ranks can report the rank that they
+  /// miss.
   public func abort(code: Int32) -> Never { abort(code: code, after: .seconds(1)) }
 
   /// Divides the ranks into groups, as for expert × data × tensor parallelism.
@@ -93,7 +94,7 @@ extension Communicator {
       [{ plan.exchange(0, from: buffer, .same(row, for: size), into: all, blocks) }]
     }.wait()
     let rows = all.elements(of: Int.self)
-    // One number serves all new groups, as no rank is in two of them. No rank has used it yet.
+    // All new groups share one number, because no rank is in two of them. No rank has used this number yet.
     let context = (0..<size).map { rows[3 * $0 + 2] }.max()!
     group.engine.nextContext = context + 1
     guard let color else { return nil }

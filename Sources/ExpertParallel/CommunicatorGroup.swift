@@ -47,7 +47,8 @@ public final class CommunicatorGroup {
   /// - Parameters:
   ///   - operation: the kind of operation.
   ///   - activity: what the caller is doing, which errors name.
-  ///   - place: one of ``reserve(_:)``, for an operation that each rank starts in an order of its own; nil for the next.
+  ///   - place: a place from ``reserve(_:)``, for an operation that each rank starts in its own order; nil for the next
+  ///     place.
   ///   - stages: makes the stages of the operation.
   func request(
     _ operation: String, during activity: String, at place: Int? = nil, _ stages: (Plan) -> [Request.Stage]
@@ -59,7 +60,7 @@ public final class CommunicatorGroup {
       operation: operation, during: activity, timeout: timeout, engine: engine, stages: stages(plan))
   }
 
-  /// Reserves the places of the next `count` operations, which each rank may then start in an order of its own.
+  /// Reserves the places of the next `count` operations, which each rank may then start in its own order.
   ///
   /// - Returns: the first of the places.
   func reserve(_ count: Int) -> Int {
@@ -73,7 +74,7 @@ public final class CommunicatorGroup {
   ///
   /// - Parameters:
   ///   - ranks: the ranks of the new group, in its order.
-  ///   - operations: the operations that the new group may start.
+  ///   - operations: the number of operations that the new group may start.
   /// - Returns: the new group; nil on ranks that are not in it.
   func group(of ranks: [Int], operations: Int) -> CommunicatorGroup? {
     let first = reserve(operations)
@@ -108,7 +109,7 @@ public final class CommunicatorGroup {
     ///   - sent: the block for each rank.
     ///   - destination: the memory that is received into.
     ///   - received: where the block of each rank goes.
-    ///   - isPeer: whether this rank exchanges with another, on which both have to agree. Only the blocks of peers travel.
+    ///   - isPeer: whether this rank exchanges with another rank. Both must agree. Only the blocks of peers travel.
     func exchange(
       _ stage: Int, from source: MessageBuffer, _ sent: BlockLayout, into destination: MessageBuffer,
       _ received: BlockLayout, with isPeer: (Int) -> Bool = { _ in true }

@@ -10,9 +10,9 @@ public final class Request {
   package let operation: String
   /// What the caller is doing, such as "layer 3, forward".
   package let activity: String
-  /// Whether the operation was found to have completed. Asking makes no progress.
+  /// Whether the operation was found to have completed. Reading it makes no progress.
   public var isComplete: Bool { completion != nil }
-  /// When the operation was found to have completed.
+  /// The time at which the operation was found to have completed.
   private(set) var completion: ContinuousClock.Instant?
 
   private let engine: ProgressEngine
@@ -48,7 +48,7 @@ public final class Request {
 
   /// Waits until the operation has completed.
   ///
-  /// - Parameter timeout: how long to wait from now; nil for the communicator's.
+  /// - Parameter timeout: the time to wait from now; nil for the communicator's timeout.
   /// - Throws: `CommunicationError`; `.deadline` if the time has passed.
   public func wait(timeout: Duration? = nil) throws(CommunicationError) {
     let timeout = timeout ?? self.timeout

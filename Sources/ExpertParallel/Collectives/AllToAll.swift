@@ -25,7 +25,7 @@ extension Communicator {
   ///   - destination: the memory that is received into.
   ///   - received: `[size]`: where the block of each rank goes.
   ///   - activity: what the caller is doing, which errors name.
-  ///   - place: one that was reserved; nil for the next.
+  ///   - place: a reserved place; nil for the next place.
   func start(
     _ operation: String, from source: MessageBuffer, _ sent: BlockLayout, into destination: MessageBuffer,
     _ received: BlockLayout, during activity: String, at place: Int? = nil

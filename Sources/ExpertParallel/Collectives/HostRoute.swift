@@ -1,4 +1,4 @@
-/// The way of a block from rank to rank if one message goes from each host to each other host.
+/// The route of a block from rank to rank if one message goes from each host to each other host.
 ///
 /// Of the n ranks of a host, the rank of index g mod n is the server of host g: it sends the blocks of its host to host g,
 /// and it receives the blocks of host g and sends each to its rank.
@@ -39,12 +39,12 @@ package struct HostRoute {
     }
   }
 
-  /// R.
+  /// The number of ranks, R.
   var size: Int { hosts.count }
-  /// Whether the way by hosts saves messages: there are several hosts, and some host has several ranks.
+  /// Whether the hierarchical route saves messages: there are several hosts, and some host has several ranks.
   var isOfUse: Bool { Self.isOfUse(hosts: hosts) }
 
-  /// Whether the way by hosts saves messages.
+  /// Whether the hierarchical route saves messages.
   ///
   /// - Parameter hosts: `[size]`: the host of each rank.
   package static func isOfUse(hosts: [Int]) -> Bool {
@@ -54,10 +54,10 @@ package struct HostRoute {
 
   func byteCount(_ pair: Pair) -> Int { counts[pair.source * size + pair.destination] }
 
-  /// Whether a rank is on this one's host.
+  /// Returns whether a rank is on the same host as this rank.
   func isLocal(_ other: Int) -> Bool { hosts[other] == hosts[rank] }
 
-  /// Whether this rank and another are the servers of each other's hosts.
+  /// Returns whether this rank and another rank are the servers of each other's hosts.
   func isPartner(_ other: Int) -> Bool {
     !isLocal(other) && server(of: hosts[other], on: hosts[rank]) == rank
       && server(of: hosts[rank], on: hosts[other]) == other

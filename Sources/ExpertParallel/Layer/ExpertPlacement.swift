@@ -1,6 +1,6 @@
 public import MoECore
 
-/// Which ranks hold which experts.
+/// The ranks that hold each expert.
 ///
 /// A replica of an expert is one rank, or with tensor parallelism the consecutive ranks that hold the shards of its F. The
 /// replicas of an expert divide its rows. Results have the same bits for every placement without tensor parallelism.

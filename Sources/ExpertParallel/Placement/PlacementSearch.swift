@@ -21,7 +21,7 @@ struct PlacementSearch {
   /// - Parameters:
   ///   - shares: `[E]`: the load and the number of replicas of each expert.
   ///   - rankCount: R.
-  ///   - slotCount: the replicas that a rank has memory for.
+  ///   - slotCount: the number of replicas that a rank has memory for.
   init(shares: [(load: Int, replicas: Int)], rankCount: Int, slotCount: Int) {
     self.slotCount = slotCount
     replicas = shares.enumerated().flatMap { expert, share in

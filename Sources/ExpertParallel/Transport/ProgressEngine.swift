@@ -39,7 +39,7 @@ final class ProgressEngine {
   func fail(_ error: CommunicationError) {
     guard failure == nil else { return }
     failure = error
-    // Requests retain the engine. Their messages under way, with the buffers, stay with the transport.
+    // Requests retain the engine, so they are released. The transport keeps their messages under way and the buffers.
     pending = []
     transport.fail()
   }
