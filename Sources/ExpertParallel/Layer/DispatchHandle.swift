@@ -4,7 +4,15 @@ internal import MoECore
 /// The rows of one pass that are under way. ``DispatchPlan/dispatch(_:through:over:execution:meter:during:)`` makes the
 /// handle. It is used once per slice, in order of the slices, and ``combine()`` consumes it.
 ///
-/// ```swift var handle = try plan.dispatch(tokens, …)     // All slices of tokens are under way. for slice in plan.slices.indices { let tokens = try handle.receive(slice)      // Waits for this slice; later ones travel on. let rows = …                                // Meanwhile the slice before travels back. try handle.sendBack(rows, ofSlice: slice) } let rows = try handle.combine()               // Waits until all slices are back. ```
+/// ```swift
+/// var handle = try plan.dispatch(tokens, …)     // All slices of tokens are under way.
+/// for slice in plan.slices.indices {
+///   let tokens = try handle.receive(slice)      // Waits for this slice; later ones travel on.
+///   let rows = …                                // Meanwhile the slice before travels back.
+///   try handle.sendBack(rows, ofSlice: slice)
+/// }
+/// let rows = try handle.combine()               // Waits until all slices are back.
+/// ```
 ///
 /// Only the first slice out and the last slice back have no computation of the experts beside them. The caller may do
 /// other work after `dispatch`, and before `combine`.
