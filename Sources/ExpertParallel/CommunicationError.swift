@@ -1,9 +1,9 @@
 /// A failed exchange of data between ranks.
 ///
-/// Every case names the operation (such as "all-to-all"), what the caller was doing (such as "layer 3, forward") and, if
-/// they are known, the ranks that caused the failure, by their numbers in the whole job. After every case except
-/// ``invalid(operation:during:_:)`` the communicator, and all communicators split from the same one, can no longer be used:
-/// their later operations throw the same error.
+/// Every case names the operation (such as "all-to-all"), what the caller was doing (such as "layer 3, forward") and,
+/// if they are known, the ranks that caused the failure, by their numbers in the whole job. After every case except
+/// ``invalid(operation:during:_:)`` the communicator, and all communicators split from the same one, can no longer be
+/// used: their later operations throw the same error.
 public enum CommunicationError: Error, Sendable, Equatable, CustomStringConvertible {
   /// A wait passed its deadline; a message from or to the `missing` ranks is still under way. They include ranks that
   /// wait for another missing rank in an earlier operation.

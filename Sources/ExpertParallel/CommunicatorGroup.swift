@@ -9,7 +9,7 @@ public final class CommunicatorGroup {
   package let rank: Int
   /// The host of each rank, by rank in the group. Hosts are numbered from 0 in the order of their first ranks.
   package let hosts: [Int]
-  /// How long operations wait for other ranks.
+  /// The time that operations wait for other ranks.
   package var timeout: Duration
   let engine: ProgressEngine
   private let context: Int
@@ -41,8 +41,8 @@ public final class CommunicatorGroup {
 
   /// Starts the next operation of the group.
   ///
-  /// All ranks start the same operations in the same order. So each rank counts them and gets the same number, which is the
-  /// operation's place; the exchanges of one operation differ in their stage.
+  /// All ranks start the same operations in the same order. So each rank counts them and gets the same number, which is
+  /// the operation's place; the exchanges of one operation differ in their stage.
   ///
   /// - Parameters:
   ///   - operation: the kind of operation.
@@ -69,8 +69,8 @@ public final class CommunicatorGroup {
     return sequence
   }
 
-  /// Makes a group of some of the ranks, which takes the places of this group's next `operations` operations, so that no
-  /// exchange is needed. All ranks of this group call it.
+  /// Makes a group of some of the ranks, which takes the places of this group's next `operations` operations, so that
+  /// no exchange is needed. All ranks of this group call it.
   ///
   /// - Parameters:
   ///   - ranks: the ranks of the new group, in its order.

@@ -1,14 +1,15 @@
 /// An operation under way.
 ///
 /// It proceeds when this or any other request of the same rank is tested or waited for, and when
-/// ``Communicator/poll()`` is called. The caller need not keep it: the rank holds it and its buffers until it has completed.
+/// ``Communicator/poll()`` is called. The caller need not keep it: the rank holds it and its buffers until it has
+/// completed.
 public final class Request {
   /// A part of an operation: computes with the blocks of the exchange before it, and returns the next exchange, if any.
   typealias Stage = () -> Exchange?
 
   /// The kind of operation, such as "all-to-all".
   package let operation: String
-  /// What the caller is doing, such as "layer 3, forward".
+  /// The caller's activity, such as "layer 3, forward".
   package let activity: String
   /// Whether the operation was found to have completed. Reading it makes no progress.
   public var isComplete: Bool { completion != nil }

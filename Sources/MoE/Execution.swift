@@ -30,8 +30,8 @@ public enum InstructionSet: String, Sendable, CaseIterable, CustomStringConverti
   package var cValue: moe_isa { moe_isa(rawValue: UInt32(InstructionSet.allCases.firstIndex(of: self)!)) }
 }
 
-/// How a layer is computed: the instruction set and the number of threads. `MoEConfiguration` says what the layer
-/// computes. The result has the same bits for any number of threads.
+/// The way in which a layer is computed: the instruction set and the number of threads. `MoEConfiguration` says what
+/// the layer computes. The result has the same bits for any number of threads.
 public struct Execution: Sendable, Equatable {
   /// The instruction set.
   public let instructionSet: InstructionSet

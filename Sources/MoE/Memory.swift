@@ -7,7 +7,8 @@ package import MoECore
 /// - ``PackedExperts`` and ``PackedRouter`` write parameters while they are made. Later only the one task that trains
 ///   a layer writes them (its optimizer, ``MoELayer/narrow(into:execution:)`` and ``MoELayer/selectionBias``), and only
 ///   between passes of the layers that share them.
-/// - ``Workspace`` and ``Recording`` own the memory of their passes. They are not copyable, so one task writes at a time.
+/// - ``Workspace`` and ``Recording`` own the memory of their passes. They are not copyable, so one task writes at a
+///   time.
 /// - ``MoEGradients`` and ``Parameter`` own sums of gradients. They are not `Sendable`.
 @safe package final class Memory: @unchecked Sendable {
   package let base: UnsafeMutableRawPointer

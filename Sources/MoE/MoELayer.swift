@@ -6,7 +6,7 @@ public import MoECore
 /// into the kernels, read this file → `Kernels+GroupedGEMM.swift` → `CKernels/grouped_gemm.c` and its inner loop
 /// `gemm_tile.inc.h`.
 public struct MoELayer: Sendable {
-  /// What the layer computes.
+  /// The sizes, the activation and the routing of the layer.
   public let configuration: MoEConfiguration
   /// The router's parameters.
   public let router: PackedRouter
@@ -18,7 +18,7 @@ public struct MoELayer: Sendable {
   /// Packs the parameters of `source`, one expert at a time.
   ///
   /// - Parameters:
-  ///   - configuration: what the layer computes.
+  ///   - configuration: the sizes, the activation and the routing of the layer.
   ///   - source: `MoEWeights`, or a layer of a checkpoint.
   ///   - precision: the format in which the experts' weights are stored.
   ///   - execution: the execution whose threads pack; nil for ``Execution/automatic()``.

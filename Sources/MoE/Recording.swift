@@ -5,7 +5,7 @@ public import MoECore
 /// It is not copyable; one recording belongs to one pass at a time. Any number of recordings, for layers or for parts
 /// of a batch, can wait for their backward passes while they share one ``Workspace``.
 public struct Recording: ~Copyable {
-  /// How much of a pass is kept.
+  /// The part of a pass that is kept.
   public enum Extent: Sendable {
     /// Every activation that the backward pass reads: for M rows M·(2·D + 3·F) values with a gated activation, M·(2·D +
     /// 2·F) values without, and those of the dense branch.
@@ -15,7 +15,7 @@ public struct Recording: ~Copyable {
     case recompute
   }
 
-  /// How much of a pass is kept.
+  /// The part of a pass that is kept.
   public let extent: Extent
   /// The record of the recorded pass's routing.
   public package(set) var record = RoutingRecord()

@@ -1,10 +1,10 @@
 extension Communicator {
   /// Starts an all-to-all in which one message goes from each host to each other host.
   ///
-  /// For each other host, one rank of a host is the server. The ranks of the host send it their blocks for the other host; it
-  /// sends them in one message to its counterpart there, which sends each block to its rank (Rajbhandari et al. 2022,
-  /// *DeepSpeed-MoE*, §5.2; He et al. 2022, *FasterMoE*). So H·(H − 1) messages cross between hosts in place of one for each
-  /// pair of ranks on different hosts. As many bytes cross, and they are copied twice inside each host.
+  /// For each other host, one rank of a host is the server. The ranks of the host send it their blocks for the other
+  /// host; it sends them in one message to its counterpart there, which sends each block to its rank (Rajbhandari et
+  /// al. 2022, *DeepSpeed-MoE*, §5.2; He et al. 2022, *FasterMoE*). So H·(H − 1) messages cross between hosts in place
+  /// of one for each pair of ranks on different hosts. As many bytes cross, and they are copied twice inside each host.
   ///
   /// If all ranks are on one host, or each rank is alone on a host, this calls
   /// ``startAllToAll(from:_:into:_:during:)``.

@@ -1,6 +1,6 @@
 /// The route of a block from rank to rank if one message goes from each host to each other host.
 ///
-/// Of the n ranks of a host, the rank of index g mod n is the server of host g: it sends the blocks of its host to host g,
+/// On a host of n ranks, the rank of index g mod n is the server of host g: it sends the blocks of its host to host g,
 /// and it receives the blocks of host g and sends each to its rank.
 package struct HostRoute {
   /// A block, identified by the rank that sends it and the rank that gets it.
@@ -63,7 +63,8 @@ package struct HostRoute {
       && server(of: hosts[rank], on: hosts[other]) == other
   }
 
-  /// Returns the blocks of the first exchange, within a host: those for the hosts that the target serves, and for the target.
+  /// Returns the blocks of the first exchange, within a host: those for the hosts that the target serves, and for the
+  /// target.
   func gathered(from source: Int, to target: Int) -> [Pair] {
     guard hosts[source] == hosts[target] else { return [] }
     return servedHosts(target).flatMap { host in ranks[host].map { Pair(source: source, destination: $0) } }
@@ -79,8 +80,8 @@ package struct HostRoute {
     return ranks[here].flatMap { from in ranks[there].map { Pair(source: from, destination: $0) } }
   }
 
-  /// Returns the blocks of the third exchange, within a host: those for the target that came from the hosts that the source
-  /// serves.
+  /// Returns the blocks of the third exchange, within a host: those for the target that came from the hosts that the
+  /// source serves.
   func dealt(from source: Int, to target: Int) -> [Pair] {
     guard hosts[source] == hosts[target] else { return [] }
     return servedHosts(source).flatMap { host in ranks[host].map { Pair(source: $0, destination: target) } }

@@ -1,4 +1,4 @@
-/// How the values of all ranks become one value.
+/// The rule by which the values of all ranks become one value.
 public enum Reduction: Sendable {
   /// ((v₀ + v₁) + v₂) + … in order of rank, rounded to the element's type after each addition; integers wrap around.
   case sum

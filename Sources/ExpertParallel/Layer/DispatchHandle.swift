@@ -91,7 +91,8 @@ struct DispatchHandle: ~Copyable {
   ///   - rows: `[rows of the slice, D]`. With ``ReturnedRows/partialSums`` they must stay unchanged until the handle is
   ///     consumed.
   ///   - slice: the slice that follows the slice of the previous call.
-  ///   - weighsSums: with ``ReturnedRows/partialSums``, whether a sum's terms are multiplied by the weights of their rows.
+  ///   - weighsSums: with ``ReturnedRows/partialSums``, whether a sum's terms are multiplied by the weights of their
+  ///     rows.
   mutating func sendBack(
     _ rows: MemoryView<Float>, ofSlice slice: Int, weighsSums: Bool = true
   ) throws(CommunicationError) {

@@ -5,12 +5,12 @@ internal import MoECore
 /// reuses it.
 ///
 /// The terms are those of DeepSpeed-MoE and Megatron-Core:
-/// - *dispatch*: tokens go to the ranks of their experts. A token goes once to each rank that has one of its experts, in
-///   the first slice of that rank's rows that needs the token.
-/// - *metadata*: for each choice, its row at the rank of its expert, its token, and its weight. With the metadata of all
-///   ranks a rank puts its experts' rows in the order of the whole batch.
-/// - *combine*: the experts' rows come back, one row per choice or one per token and rank (``ReturnedRows``), in the last
-///   slice that they need.
+/// - *dispatch*: tokens go to the ranks of their experts. A token goes once to each rank that has one of its experts,
+///   in the first slice of that rank's rows that needs the token.
+/// - *metadata*: for each choice, its row at the rank of its expert, its token, and its weight. With the metadata of
+///   all ranks a rank puts its experts' rows in the order of the whole batch.
+/// - *combine*: the experts' rows come back, one row per choice or one per token and rank (``ReturnedRows``), in the
+///   last slice that they need.
 /// - *slice*: a part of a rank's rows that travels and is computed at once.
 struct DispatchPlan {
   /// The rows that all ranks exchange in one direction in one slice.
@@ -63,11 +63,11 @@ struct DispatchPlan {
   let tokens: [Int32]
   /// The choices of this rank in the order of the metadata that it sends: rank by rank, and for each rank by slice.
   let announcedChoices: [Int32]
-  /// `[t, K]`: the row of each choice among the rows that come back, or the row of the sum that begins with the choice; −1
-  /// for a choice that has no row.
+  /// `[t, K]`: the row of each choice among the rows that come back, or the row of the sum that begins with the choice;
+  /// −1 for a choice that has no row.
   let choiceRow: [Int32]
-  /// With tensor parallelism: each row that comes back from a rank with a further shard, and the row of the first shard to
-  /// which it is added.
+  /// With tensor parallelism: each row that comes back from a rank with a further shard, and the row of the first shard
+  /// to which it is added.
   let shardRows: [(row: Int32, target: Int32)]
   /// The terms of all sums.
   private(set) var terms: [Term] = []
@@ -221,8 +221,8 @@ struct DispatchPlan {
     return sums
   }
 
-  /// Calls `body` for each choice that this rank computes, in the order of the metadata: its position in a message of all
-  /// slices, its slice, and its row in the slice.
+  /// Calls `body` for each choice that this rank computes, in the order of the metadata: its position in a message of
+  /// all slices, its slice, and its row in the slice.
   private func forEachReceivedChoice(_ body: (_ position: Int, _ slice: Int, _ row: Int) -> Void) {
     var position = 0
     var taken = [Int](repeating: 0, count: slices.count)

@@ -40,7 +40,8 @@ public enum OverlapDegree: Sendable, Equatable {
 public enum ReturnedRows: Sendable, Equatable {
   /// One row per choice, which the token's rank adds up in slot order: the bits of one rank.
   case perChoice
-  /// One row per token: the sum of the rows of its choices on the rank, times their weights, in the order of the experts.
+  /// One row per token: the sum of the rows of its choices on the rank, times their weights, in the order of the
+  /// experts.
   ///
   /// Fewer rows travel if tokens have several experts on a rank, but sums are rounded differently: two orders of K
   /// terms differ by at most 2·γ(K)·Σ|terms|, γ(n) = n·u/(1 − n·u), u = 2⁻²⁴. Not available for experts whose input is

@@ -15,17 +15,17 @@ extension ExpertParallelLayer {
 
   /// Adds the gradients of a recorded pass to `gradients` and writes the gradient of this rank's input. A collective.
   ///
-  /// Afterwards every rank has the same sums for router, dense branch and gate, those of the whole batch; for its experts
-  /// it has the sums over all tokens that they computed. Before the call the sums have to be the same on all ranks that
-  /// hold a parameter, as they are after ``makeGradients()`` and after earlier calls.
+  /// Afterwards every rank has the same sums for router, dense branch and gate, those of the whole batch; for its
+  /// experts it has the sums over all tokens that they computed. Before the call the sums have to be the same on all
+  /// ranks that hold a parameter, as they are after ``makeGradients()`` and after earlier calls.
   ///
   /// - Parameters:
   ///   - outputGradient: dL/doutput in the shape of this rank's output.
   ///   - input: the input of the recorded pass.
   ///   - recording: the recording of that pass; it can be used once.
   ///   - losses: the gradients of the losses that were computed from ``statistics(of:by:extent:workspace:execution:)``.
-  ///   - lossExtent: the tokens that these losses count: those of the batch, or those of this rank alone, which DeepSpeed
-  ///     and Megatron-Core then divide by R.
+  ///   - lossExtent: the tokens that these losses count: those of the batch, or those of this rank alone, which
+  ///     DeepSpeed and Megatron-Core then divide by R.
   ///   - inputGradient: activations of the input's shape, overwritten with dL/dinput.
   ///   - gradients: the sums that the gradients are added to.
   ///   - workspace: scratch.
@@ -59,8 +59,8 @@ extension ExpertParallelLayer {
   }
 
   /// 1. If only the routing was recorded, dispatch the tokens again and recompute the activations.
-  /// 2. Combine, backward: gradients of the experts' weights and of the gates of the dense branch, and the weight of each
-  ///    row. Send the row weights to the ranks of the experts.
+  /// 2. Combine, backward: gradients of the experts' weights and of the gates of the dense branch, and the weight of
+  ///    each row. Send the row weights to the ranks of the experts.
   /// 3. Dispatch the gradients of the output, slice by slice, as the tokens were dispatched.
   /// 4. While the first slice travels, compute the dense branch: the gradients of its input rows.
   /// 5. Compute the experts slice by slice: the gradients of their input rows, which travel back to the ranks of the

@@ -11,8 +11,8 @@ extension ExpertParallelLayer {
   ///     `shape[-2]` of the input. A sequence may begin on one rank and end on the next.
   ///   - execution: nil for this rank's share of `Execution.automatic()`, see ``Communicator/share(of:)``.
   /// - Returns: the output in the shape of the input, and the routing of this rank's tokens.
-  /// - Throws: as `MoELayer`, and `CommunicationError`. If a token cannot be routed, every rank throws and names the token by
-  ///   its index in the batch.
+  /// - Throws: as `MoELayer`, and `CommunicationError`. If a token cannot be routed, every rank throws and names the
+  ///   token by its index in the batch.
   public func callAsFunction(
     _ input: Activations, mask: [Bool]? = nil, sequenceLength: Int? = nil, execution: Execution? = nil
   ) throws -> (output: Activations, record: RoutingRecord) {
@@ -67,8 +67,8 @@ extension ExpertParallelLayer {
   ///   - output: activations of the input's shape, overwritten.
   ///   - workspace: scratch.
   ///   - execution: nil for this rank's share of `Execution.automatic()`.
-  ///   - meanwhile: work of the caller while the first tokens travel, such as the router of the next micro-batch. It must
-  ///     not exchange anything.
+  ///   - meanwhile: work of the caller while the first tokens travel, such as the router of the next micro-batch. It
+  ///     must not exchange anything.
   public func forward(
     _ input: Activations, mask: [Bool]? = nil, sequenceLength: Int? = nil, noise: RouterNoise? = nil,
     recording: inout ExpertParallelRecording, into output: inout Activations,
@@ -131,8 +131,8 @@ extension ExpertParallelLayer {
   /// Computes the pass of routed tokens:
   ///
   /// 1. Gather a header from every rank, so that all ranks know how the batch is spread over them.
-  /// 2. Exchange counts of choices. Every choice gets its place among all rows of its expert, or is dropped, as if one rank
-  ///    had the whole batch.
+  /// 2. Exchange counts of choices. Every choice gets its place among all rows of its expert, or is dropped, as if one
+  ///    rank had the whole batch.
   /// 3. Exchange metadata: each rank learns which rows its experts compute, and in which order.
   /// 4. Dispatch: each token travels once to every rank that has one of its experts, slice by slice.
   /// 5. While the first slice travels, compute the dense branch on this rank's tokens, and do the caller's work.

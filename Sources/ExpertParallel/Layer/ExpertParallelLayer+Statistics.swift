@@ -11,8 +11,8 @@ extension ExpertParallelLayer {
   ///   - extent: whether the tokens of the batch are counted or those of this rank alone.
   ///   - workspace: scratch.
   ///   - execution: the execution of the forward pass.
-  /// - Throws: as `MoELayer`'s method, `CommunicationError`, and `MoEError.invalidConfiguration` if a rank ends within a
-  ///   sequence although tokens follow.
+  /// - Throws: as `MoELayer`'s method, `CommunicationError`, and `MoEError.invalidConfiguration` if a rank ends within
+  ///   a sequence although tokens follow.
   public func statistics(
     of recording: inout ExpertParallelRecording, by grouping: TokenGrouping, extent: Extent = .batch,
     workspace: inout ExpertParallelWorkspace, execution: Execution? = nil

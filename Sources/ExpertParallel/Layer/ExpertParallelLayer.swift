@@ -3,18 +3,18 @@ public import MoECore
 
 /// A Mixture-of-Experts layer whose experts are spread over ranks: tokens travel to the experts, and rows travel back.
 ///
-/// Rank r holds the r-th contiguous part of the batch's tokens, of any size, and the experts that ``placement`` gives it.
-/// Router, dense branch and its gate are on every rank. Output, routing and gradients have the bits of `MoELayer` on the
-/// whole batch, unless an option gives them up: see ``GradientSum`` (and what the bits cost), ``ReturnedRows``, ``Payload``,
-/// ``Extent`` and tensor parallelism.
+/// Rank r holds the r-th contiguous part of the batch's tokens, of any size, and the experts that ``placement`` gives
+/// it. Router, dense branch and its gate are on every rank. Output, routing and gradients have the bits of `MoELayer`
+/// on the whole batch, unless an option gives them up: see ``GradientSum`` (and what the bits cost), ``ReturnedRows``,
+/// ``Payload``, ``Extent`` and tensor parallelism.
 ///
 /// Every method that exchanges is a collective: all ranks call it in the same order, even ranks without tokens. If it
 /// throws on one rank alone, the other ranks wait until the communicator's deadline.
 public struct ExpertParallelLayer {
   /// The rule by which the gradients of parameters that several ranks hold become those of the whole batch.
   public enum GradientSum: Sendable {
-    /// The bits of one rank: each rank adds its tokens to the sums of the ranks before it and sends them to the next rank;
-    /// the last rank sends them to all.
+    /// The bits of one rank: each rank adds its tokens to the sums of the ranks before it and sends them to the next
+    /// rank; the last rank sends them to all.
     ///
     /// The ranks do this one after another. So the products of the router's and dense branch's gradients,
     /// 2·T·(E·D + matrices·D·F) operations, take the time that they take on one rank, and P floats of parameters travel

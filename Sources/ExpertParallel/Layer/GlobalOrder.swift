@@ -96,8 +96,8 @@ struct GlobalOrder {
 
   /// Drops this rank's choices whose scope has enough larger weights to fill the capacity. A collective.
   ///
-  /// - Returns: the experts of this rank's choices, −1 for dropped ones, and the counts of the choices of all ranks that
-  ///   were not dropped.
+  /// - Returns: the experts of this rank's choices, −1 for dropped ones, and the counts of the choices of all ranks
+  ///   that were not dropped.
   private static func heaviest(
     _ claims: [RowClaim], in scopes: CapacityScopes, tables: [CountTable],
     over communicator: any Communicator, during activity: String

@@ -4,8 +4,9 @@
 
   /// The ranks of an MPI job (Open MPI), with the package trait `MPI`.
   ///
-  /// One thread of the process at a time may call it (MPI_THREAD_SERIALIZED). MPI ends when the process exits. A process in
-  /// which a communicator failed ends the whole job instead, because MPI_Finalize would wait for the missing ranks.
+  /// One thread of the process at a time may call it (MPI_THREAD_SERIALIZED). MPI ends when the process exits. A
+  /// process in which a communicator failed ends the whole job instead, because MPI_Finalize would wait for the missing
+  /// ranks.
   public final class MPICommunicator: Communicator {
     /// The ranks, and the operations under way between them.
     public let group: CommunicatorGroup

@@ -65,8 +65,8 @@
 
     func mark() -> UInt64 { 0 }
 
-    /// Yields for a short while, which keeps the latency low, and then sleeps, which leaves the processor to other threads:
-    /// MPI has no call that sleeps until a message comes.
+    /// Yields for a short while, which keeps the latency low, and then sleeps, which leaves the processor to other
+    /// threads: MPI has no call that sleeps until a message comes.
     func idle(since mark: UInt64, until deadline: ContinuousClock.Instant) {
       idleCount += 1
       if idleCount < 200 { sched_yield() } else { usleep(idleCount < 2000 ? 50 : 500) }

@@ -3,9 +3,9 @@ public import MoECore
 
 /// Places experts by their loads so that the rank with the most rows has as few rows as possible.
 ///
-/// This is scheduling on identical machines, which is NP-hard. The solver takes the longest processing time first (Graham
-/// 1969, *Bounds on Multiprocessing Timing Anomalies*), then searches moves and swaps, with copies of the experts that have
-/// the most rows per replica. Equal input gives equal placements.
+/// This is scheduling on identical machines, which is NP-hard. The solver takes the longest processing time first
+/// (Graham 1969, *Bounds on Multiprocessing Timing Anomalies*), then searches moves and swaps, with copies of the
+/// experts that have the most rows per replica. Equal input gives equal placements.
 public struct PlacementSolver: Sendable, Equatable {
   /// A placement, and its distance from the optimum.
   public struct Solution: Sendable, Equatable, CustomStringConvertible {
@@ -161,8 +161,8 @@ public struct PlacementSolver: Sendable, Equatable {
   func bound(_ load: [Int]) -> Int {
     // Some rank has at least the mean. Without rows the search below ends at once, so it divides by no limit of 0.
     let mean = (load.reduce(0, +) + rankCount - 1) / rankCount
-    // No replica has more than T rows only if each expert has at least ⌈load/T⌉ replicas: the bound is the smallest T for
-    // which there are enough replicas.
+    // No replica has more than T rows only if each expert has at least ⌈load/T⌉ replicas: the bound is the smallest T
+    // for which there are enough replicas.
     func replicas(for limit: Int) -> Int {
       load.reduce(0) { $0 + max(1, ($1 + limit - 1) / limit) }
     }

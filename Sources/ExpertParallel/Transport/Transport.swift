@@ -15,7 +15,8 @@ protocol Transport: AnyObject {
   /// Returns a mark for ``idle(since:until:)``, to be taken before an exchange is tested.
   func mark() -> UInt64
 
-  /// Leaves the processor to other threads until an exchange may have moved since `mark`, at the latest until `deadline`.
+  /// Leaves the processor to other threads until an exchange may have moved since `mark`, at the latest until
+  /// `deadline`.
   func idle(since mark: UInt64, until deadline: ContinuousClock.Instant)
 
   /// Returns this rank's share of `count` threads, at least 1: ranks on one host share its processors.
