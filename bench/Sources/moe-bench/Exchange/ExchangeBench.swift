@@ -53,7 +53,7 @@ final class ExchangeBench {
       exchange: ExchangeOptions(overlap: overlap), execution: execution)
   }
 
-  /// Checks that a pass was balanced: the reference and the exchange alone rely on the given routing.
+  /// Checks that a pass has the given routing. The reference and the exchange alone rely on it.
   private func requireBalance(_ record: RoutingRecord, _ problem: BalancedProblem) throws {
     for token in 0..<record.tokenCount {
       let (first, second) = problem.experts(ofToken: token)
