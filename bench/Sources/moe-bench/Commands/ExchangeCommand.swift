@@ -89,7 +89,7 @@ struct ExchangeRow: Encodable {
   let rounds: Int
   let medianMilliseconds: Double
   let minimumMilliseconds: Double
-  /// Of the shorter of exchange and experts; nil where a row is one of these or has a backward pass.
+  /// The hidden share of the shorter of exchange and experts; nil if the row is one of these or has a backward pass.
   let hiddenShare: Double?
 
   static func rows(

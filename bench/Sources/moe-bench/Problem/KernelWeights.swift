@@ -3,7 +3,7 @@ import MoE
 
 /// A layer's parameters as the C kernels read them: one layout for all instruction sets.
 ///
-/// - Precondition: D and F are multiples of 32, as those of every shape here are.
+/// - Precondition: D and F are multiples of 32, as in every shape of the bench.
 final class KernelWeights {
   let shape: Shape
   let precision: Precision
