@@ -7,7 +7,7 @@ extension Reference.Losses {
   ///   - probabilities: the probabilities `[T, E]`, which add up to 1 for each token.
   ///   - firstChoiceCounts: the number of first choices of each expert, `[E]`.
   ///   - coefficient: the factor of the loss.
-  ///   - mask: `[T]`, false for a masked token; nil if all tokens take part.
+  ///   - mask: the mask `[T]`, false for a masked token; nil if all tokens take part.
   public static func switchTransformer(
     _ probabilities: [[Double]], firstChoiceCounts: [Int], coefficient: Double = 0.01, mask: [Bool]? = nil
   ) -> Reference.RouterLoss {
@@ -23,7 +23,7 @@ extension Reference.Losses {
   ///   - probabilities: the probabilities `[T, E]`, which add up to 1 for each token.
   ///   - firstChoiceCounts: the number of first choices of each expert, `[E]`.
   ///   - coefficient: the factor of the loss.
-  ///   - mask: `[T]`, false for a masked token; nil if all tokens take part.
+  ///   - mask: the mask `[T]`, false for a masked token; nil if all tokens take part.
   public static func gshardTop2(
     _ probabilities: [[Double]], firstChoiceCounts: [Int], coefficient: Double = 1, mask: [Bool]? = nil
   ) -> Reference.RouterLoss {
@@ -38,7 +38,7 @@ extension Reference.Losses {
   /// - Parameters:
   ///   - probabilities: the probabilities `[T, E]`, which add up to 1 for each token.
   ///   - firstChoiceCounts: the number of first choices of each expert, `[E]`.
-  ///   - mask: `[T]`, false for a masked token; nil if all tokens take part.
+  ///   - mask: the mask `[T]`, false for a masked token; nil if all tokens take part.
   public static func deepSpeedTop1(
     _ probabilities: [[Double]], firstChoiceCounts: [Int], mask: [Bool]? = nil
   ) -> Reference.RouterLoss {
@@ -50,7 +50,7 @@ extension Reference.Losses {
   /// - Parameters:
   ///   - probabilities: the probabilities `[T, E]`, which add up to 1 for each token.
   ///   - firstChoiceCounts: the number of first choices of each expert, `[E]`.
-  ///   - mask: `[T]`, false for a masked token; nil if all tokens take part.
+  ///   - mask: the mask `[T]`, false for a masked token; nil if all tokens take part.
   public static func deepSpeedTop2(
     _ probabilities: [[Double]], firstChoiceCounts: [Int], mask: [Bool]? = nil
   ) -> Reference.RouterLoss {
@@ -63,7 +63,7 @@ extension Reference.Losses {
   ///   - probabilities: the probabilities `[T, E]`, which add up to 1 for each token.
   ///   - counts: the number of choices of each expert, `[E]`, over all k choices.
   ///   - expertsPerToken: K, the number of experts per token.
-  ///   - mask: `[T]`, false for a masked token; nil if all tokens take part.
+  ///   - mask: the mask `[T]`, false for a masked token; nil if all tokens take part.
   public static func deepSpeedTopK(
     _ probabilities: [[Double]], counts: [Int], expertsPerToken: Int, mask: [Bool]? = nil
   ) -> Reference.RouterLoss {
@@ -81,7 +81,7 @@ extension Reference.Losses {
   ///     k best scores without selection bias; the layer may have chosen other experts.
   ///   - expertsPerToken: K, the number of experts per token.
   ///   - coefficient: the factor of the loss.
-  ///   - mask: `[T]`, false for a masked token; nil if all tokens take part.
+  ///   - mask: the mask `[T]`, false for a masked token; nil if all tokens take part.
   public static func megatron(
     _ probabilities: [[Double]], counts: [Int], expertsPerToken: Int, coefficient: Double,
     mask: [Bool]? = nil
@@ -102,7 +102,7 @@ extension Reference.Losses {
   ///   - gatheredTokenCount: the number of tokens that took part, over all micro-batches.
   ///   - expertsPerToken: K, the number of experts per token.
   ///   - coefficient: the factor of the loss.
-  ///   - mask: `[T]`, false for a masked token; nil if all tokens take part.
+  ///   - mask: the mask `[T]`, false for a masked token; nil if all tokens take part.
   public static func megatronGlobal(
     _ probabilities: [[Double]], gatheredCounts: [Int], gatheredTokenCount: Int, expertsPerToken: Int,
     coefficient: Double, mask: [Bool]? = nil
@@ -124,7 +124,7 @@ extension Reference.Losses {
   ///   - sequenceLength: the number of tokens of a sequence.
   ///   - expertsPerToken: K, the number of experts per token.
   ///   - coefficient: the factor of the loss.
-  ///   - mask: `[T]`, false for a masked token; nil if all tokens take part.
+  ///   - mask: the mask `[T]`, false for a masked token; nil if all tokens take part.
   public static func megatronSequence(
     _ probabilities: [[Double]], counts: [[Int]], sequenceLength: Int, expertsPerToken: Int,
     coefficient: Double, mask: [Bool]? = nil
@@ -144,7 +144,7 @@ extension Reference.Losses {
   ///   - sequenceLength: the number of tokens of a sequence.
   ///   - expertsPerToken: K, the number of experts per token.
   ///   - coefficient: the factor of the loss.
-  ///   - mask: `[T]`, false for a masked token; nil if all tokens take part.
+  ///   - mask: the mask `[T]`, false for a masked token; nil if all tokens take part.
   public static func deepSeekV3Sequence(
     _ probabilities: [[Double]], counts: [[Int]], sequenceLength: Int, expertsPerToken: Int,
     coefficient: Double = 1e-4, mask: [Bool]? = nil

@@ -5,7 +5,7 @@ extension Reference.Losses {
   ///   - logSumExp: the values z `[T]`.
   ///   - expertCount: E, the width of the probabilities' gradient, which is 0.
   ///   - coefficient: the factor of the loss.
-  ///   - mask: `[T]`, false for a masked token; nil if all tokens take part.
+  ///   - mask: the mask `[T]`, false for a masked token; nil if all tokens take part.
   public static func routerZ(
     _ logSumExp: [Double], expertCount: Int, coefficient: Double = 0.001, mask: [Bool]? = nil
   ) -> Reference.RouterLoss {

@@ -4,8 +4,7 @@ extension Reference.Losses {
   ///
   /// This is the square of the coefficient of variation, which is smooth at balance; the coefficient itself has no
   /// derivative there. Shazeer's load loss is the same function, applied to the probability that a token's noisy choice
-  /// is a given expert. Tutel adds ½ of each of the two losses. With one expert there is no variance, and the loss is
-  /// 0.
+  /// is a given expert. Tutel adds ½ of each of the two losses. With one expert the variance and the loss are 0.
   public static func importance(
     _ probabilities: [[Double]], coefficient: Double = 0.5, mask: [Bool]? = nil
   ) -> Reference.RouterLoss {
