@@ -27,8 +27,9 @@ extension Reference {
   ///     capacity.
   ///   - weights: the layer's parameters.
   ///   - configuration: the layer's configuration.
-  ///   - mask: `[T]`, false for a masked token, which takes no part and gets only the dense branch. Masked tokens still
-  ///     count among the tokens from which the capacity is computed, so masking does not change the capacity.
+  ///   - mask: the mask `[T]`, false for a masked token, which takes no part and gets only the dense branch. Masked
+  ///     tokens still count among the tokens from which the capacity is computed, so masking does not change the
+  ///     capacity.
   ///   - precision: the precision that is reproduced.
   /// - Throws: `MoEError.notFinite(what:token:)` in the cases of
   ///   ``route(logits:policy:selectionBias:expertsPerToken:expertCount:mask:noise:)``, and

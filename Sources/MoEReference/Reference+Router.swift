@@ -43,7 +43,7 @@ extension Reference {
   ///   - selectionBias: the bias `[E]`, added only to the scores by which experts are chosen. SparseMixer has none.
   ///   - expertsPerToken: K, the number of experts per token.
   ///   - expertCount: E, the width of the logits; needed only if `logits` has no rows.
-  ///   - mask: `[T]`, false for a masked token, which takes no part and whose logits are not read.
+  ///   - mask: the mask `[T]`, false for a masked token, which takes no part and whose logits are not read.
   ///   - noise: the noise of a training pass, in which SparseMixer samples. The selection scores are then the noisy
   ///     logits of a token's last choice.
   /// - Throws: `MoEError.notFinite(what:token:)` if a logit is NaN or +∞, or if all logits of a token are −∞. A single
