@@ -8,7 +8,7 @@ public import MoECore
 /// definition, without the stages; the tests compare the two.
 ///
 /// The backward pass is in `Backward/`, one file per stage;
-/// ``gradients(_:weights:configuration:routing:permutation:outputGradient:loss:)`` calls the stages in order. The
+/// ``gradients(_:weights:configuration:routing:permutation:outputGradient:loss:noise:)`` calls the stages in order. The
 /// router's losses, with their gradients, are in `Losses/`. The tests compare both with differences of the forward
 /// pass.
 ///
