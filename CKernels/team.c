@@ -150,17 +150,24 @@ static void end_team(void *data) {
   free(t);
 }
 
-static void make_team_key(void) { pthread_key_create(&team_key, end_team); }
+/* `exit` runs no destructors of keys, and the runtime, when it is unloaded, must find no region open. */
+static void end_own_team(void) {
+  if (!own_team) return;
+  pthread_setspecific(team_key, NULL);
+  end_team(own_team);
+  own_team = NULL;
+}
+
+static void make_team_key(void) {
+  pthread_key_create(&team_key, end_team);
+  atexit(end_own_team);
+}
 
 /* The calling thread's team, of at least `threads`; NULL where the system gives no thread. */
 static team *team_of(int threads) {
   if (own_team && own_team->threads >= threads) return own_team;
   pthread_once(&team_key_once, make_team_key);
-  if (own_team) {
-    pthread_setspecific(team_key, NULL);
-    end_team(own_team);
-    own_team = NULL;
-  }
+  end_own_team();
   team *t = aligned_alloc(_Alignof(team), sizeof(team));
   if (!t) return NULL;
   memset(t, 0, sizeof *t);

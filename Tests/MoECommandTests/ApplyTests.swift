@@ -149,7 +149,7 @@ import Testing
       #else
         #expect(information.contains("MPI      Open MPI v"))
       #endif
-      expectUsageError(try moe(arguments + ["--ranks", "2"]), saying: "--ranks is of one process")
+      expectUsageError(try moe(arguments + ["--ranks", "2"]), saying: "--ranks starts ranks in this process")
       #expect(try names(in: folder).isEmpty)
     }
   }
@@ -177,7 +177,7 @@ import Testing
     }
   }
 
-  @Test func outputMayReplaceTheInput() throws {
+  @Test func outputReplacesNoInput() throws {
     try withTemporaryFolder { folder in
       let file = folder.appending(path: "x")
       try Data(safetensors(["hidden": Tensor(3, 20)])).write(to: file)
@@ -185,8 +185,9 @@ import Testing
         "apply", fixtures.appending(path: "mixtral").path, "--layer", "0", "--input", file.path, "--output",
         file.path,
       ]
-      expectSuccess(try moe(arguments))
-      #expect(try SafetensorsFile(path: file.path).names.contains("expert_ids"))
+      let before = try Data(contentsOf: file)
+      expectFailure(try moe(arguments), saying: [file.path, "is the input", "would be overwritten"])
+      #expect(try Data(contentsOf: file) == before)
       #expect(try names(in: folder) == ["x"])
     }
   }

@@ -142,7 +142,7 @@ import Testing
       }
     },
     // Files
-    Case("no weights", says: "holds no weights", "expected model.safetensors") {
+    Case("no weights", says: "holds “expected.safetensors”", "expected model.safetensors") {
       try $0.set("model.safetensors", to: nil)
     },
     Case("truncated weights", says: "/model.safetensors: ", "of the data, but the file has only") {

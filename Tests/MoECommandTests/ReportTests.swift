@@ -69,7 +69,7 @@ import Testing
       try write(folder)
       expectFailure(
         try moe("report", folder.path, "--output", "\(folder.path)/no/page.html"),
-        saying: ["/no/page.html: the page cannot be written there"])
+        saying: ["/no/page.html: cannot be created in the folder", "No such file"])
     }
   }
 
