@@ -87,19 +87,20 @@ fuzz: setup
 	swift build -c release
 	.build/release/moe-fuzz --count 100000 --documents 100000 --calls 3000 --moe $(MOE) Tests/Fixtures
 
-# The kernels' tests under the address and undefined-behaviour sanitizers. XCTest leaks of itself, and libomp keeps its
+# Kernels, layers over ranks and readers under the address and undefined-behaviour sanitizers. XCTest leaks of itself, and libomp keeps its
 # teams until exit; idle threads wait, because two cores have no time for spinning.
 sanitize: setup
 	swift build --build-tests $(ASAN)
 	LSAN_OPTIONS=suppressions=Tests/leaks.supp OMP_WAIT_POLICY=passive swift test --skip-build --disable-xctest \
-	  --no-parallel $(ASAN) --filter MoETests
+	  --no-parallel $(ASAN) --filter "^(MoETests|ExpertParallelTests|MoECheckpointsTests)\\."
 
 # The same under the thread sanitizer, which learns of OpenMP's joins from Archer.
 tsan: setup
 	swift build --build-tests $(TSAN)
 	OMP_WAIT_POLICY=passive OMP_TOOL_LIBRARIES=$(ARCHER) \
 	  TSAN_OPTIONS="ignore_noninstrumented_modules=1 report_thread_leaks=0" \
-	  swift test --skip-build --disable-xctest --no-parallel $(TSAN) --filter MoETests
+	  swift test --skip-build --disable-xctest --no-parallel $(TSAN) \
+	  --filter "^(MoETests|ExpertParallelTests|MoECheckpointsTests)\\."
 
 format:
 	swift format -i -r Package.swift Sources Tests Examples bench/Package.swift bench/Sources

@@ -27,7 +27,7 @@ enum { SPIN_NANOSECONDS = 50000, LOOKS_PER_CLOCK = 32 };
  * the caller writes task, context and count while no task is open, then opens them by storing `open`;
  * a thread reads them after it has taken a task, until it has counted that task as done;
  * the caller returns when all are done. So a thread that comes late takes nothing and reads nothing. */
-typedef struct {
+typedef struct team {
   /* The tasks not yet taken in the low half, the number of threads that may take them in the high half. One word, so
    * that taking a task and finding out whether there is one are one operation. */
   _Alignas(64) _Atomic uint64_t open;
@@ -42,15 +42,21 @@ typedef struct {
   int threads; /* the caller included */
   pthread_t host;
   pid_t process; /* a child made by fork has the memory of a team, but none of its threads */
+  struct team *next, **link;
 } team;
 
 /* The team of the calling thread; the key ends it with the thread. */
 static _Thread_local team *own_team;
 static pthread_key_t team_key;
-static pthread_once_t team_key_once = PTHREAD_ONCE_INIT;
+static pthread_once_t prepare_once = PTHREAD_ONCE_INIT;
 
-/* Whether the calling thread is running a task of some team. */
-static _Thread_local bool runs_task;
+/* All teams. The runtime is torn down when the process exits, so all regions must have ended before. */
+static pthread_mutex_t teams_lock = PTHREAD_MUTEX_INITIALIZER;
+static team *teams;
+static bool process_exits;
+
+/* Whether the calling thread is running a task of some team, and whether it is a thread of a region. */
+static _Thread_local bool runs_task, serves;
 
 static int64_t nanoseconds(void) {
   struct timespec time;
@@ -115,7 +121,7 @@ static void await_bell(team *t, int thread, uint32_t heard, int64_t until) {
 static void serve(void *data) {
   team *t = data;
   const int thread = omp_get_thread_num();
-  runs_task = true;
+  runs_task = serves = true;
   /* Only a task that it ran keeps a thread looking: a thread that calls leave out sleeps through them. */
   int64_t until = 0;
   while (!atomic_load(&t->ended)) {
@@ -139,47 +145,86 @@ static void *open_region(void *data) {
   return NULL;
 }
 
+/* Ends the region. A thread of it ends with its last task. */
+static void end_region(team *t) {
+  if (t->process != getpid()) return;
+  atomic_store(&t->ended, 1);
+  wake(&t->ended);
+  ring(t, TEAM_LIMIT);
+  pthread_join(t->host, NULL);
+}
+
+/* Takes the team out of the list; false where the exit of the process has ended its region. */
+static bool unlist(team *t) {
+  pthread_mutex_lock(&teams_lock);
+  const bool is_listed = t->link;
+  if (is_listed) {
+    *t->link = t->next;
+    if (t->next) t->next->link = t->link;
+    t->link = NULL;
+  }
+  pthread_mutex_unlock(&teams_lock);
+  return is_listed;
+}
+
 static void end_team(void *data) {
   team *t = data;
-  if (t->process == getpid()) {
-    atomic_store(&t->ended, 1);
-    wake(&t->ended);
-    ring(t, TEAM_LIMIT);
-    pthread_join(t->host, NULL);
-  }
+  if (!unlist(t)) return;
+  end_region(t);
   free(t);
 }
 
-/* `exit` runs no destructors of keys, and the runtime, when it is unloaded, must find no region open. */
-static void end_own_team(void) {
-  if (!own_team) return;
-  pthread_setspecific(team_key, NULL);
-  end_team(own_team);
-  own_team = NULL;
+/* Their callers may still be computing: they keep the memory of their teams, and go on alone. */
+static void end_all_teams(void) {
+  if (serves) return;
+  pthread_mutex_lock(&teams_lock);
+  process_exits = true;
+  while (teams) {
+    team *t = teams;
+    teams = t->next;
+    t->link = NULL;
+    end_region(t);
+  }
+  pthread_mutex_unlock(&teams_lock);
 }
 
-static void make_team_key(void) {
+static void prepare(void) {
   pthread_key_create(&team_key, end_team);
-  atexit(end_own_team);
+  atexit(end_all_teams);
 }
 
-/* The calling thread's team, of at least `threads`; NULL where the system gives no thread. */
-static team *team_of(int threads) {
-  if (own_team && own_team->threads >= threads) return own_team;
-  pthread_once(&team_key_once, make_team_key);
-  end_own_team();
+/* Opens a region for the calling thread; NULL where the system gives no thread, or the process exits. */
+static team *open_team(int threads) {
   team *t = aligned_alloc(_Alignof(team), sizeof(team));
   if (!t) return NULL;
   memset(t, 0, sizeof *t);
   t->threads = threads;
   t->process = getpid();
-  if (pthread_create(&t->host, NULL, open_region, t) != 0) {
-    free(t);
-    return NULL;
+  pthread_mutex_lock(&teams_lock);
+  const bool is_open = !process_exits && pthread_create(&t->host, NULL, open_region, t) == 0;
+  if (is_open) {
+    t->next = teams;
+    t->link = &teams;
+    if (teams) teams->link = &t->next;
+    teams = t;
   }
-  pthread_setspecific(team_key, t);
-  own_team = t;
-  return t;
+  pthread_mutex_unlock(&teams_lock);
+  if (is_open) return t;
+  free(t);
+  return NULL;
+}
+
+/* Returns the calling thread's team, of at least `threads`; NULL where it has to compute alone. */
+static team *team_of(int threads) {
+  if (own_team && own_team->threads >= threads) return own_team;
+  pthread_once(&prepare_once, prepare);
+  if (own_team) {
+    pthread_setspecific(team_key, NULL);
+    end_team(own_team);
+  }
+  own_team = open_team(threads);
+  if (own_team) pthread_setspecific(team_key, own_team);
+  return own_team;
 }
 
 /* Waits until all tasks are done: looks, then sleeps. */

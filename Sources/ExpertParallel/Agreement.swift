@@ -1,8 +1,8 @@
 package import MoE
 
-/// An error that all ranks throw alike, so it is enough that one of them prints it.
+/// An error that all ranks throw, so only one of them needs to print it.
 public struct SharedFailure: Error, CustomStringConvertible {
-  /// The error. A rank that heard of it from another one has its words.
+  /// The error. A rank that got it from another rank has only its text.
   public let error: any Error
 
   /// Marks an error as one that all ranks throw.
@@ -30,10 +30,10 @@ package struct SharedFact: Sendable {
   }
 }
 
-/// Ranks that were asked for different things. All ranks throw it, before any of them computes.
+/// An error for ranks that were started with different settings. All ranks throw it before any of them computes.
 ///
-/// The description is one plain sentence without a full stop. It names each fact that differs, and which ranks have which
-/// value, so it is the same on all ranks.
+/// The description is one plain sentence without a full stop. It names each fact that differs and the ranks that have
+/// each value, so it is the same on all ranks.
 public struct Disagreement: Error, Sendable, CustomStringConvertible {
   /// A fact that differs.
   public struct Fact: Sendable {
@@ -46,7 +46,7 @@ public struct Disagreement: Error, Sendable, CustomStringConvertible {
   /// The facts that differ, at least one.
   public var facts: [Fact]
 
-  /// Compares the facts of all ranks, in order of rank; nil where all are equal.
+  /// Compares the facts of all ranks, in order of rank; returns nil if all are equal.
   init?(_ facts: [[(name: String, value: String)]]) {
     var names: [String] = []
     for fact in facts.joined() where !names.contains(fact.name) { names.append(fact.name) }
@@ -97,10 +97,10 @@ public struct Disagreement: Error, Sendable, CustomStringConvertible {
 }
 
 extension Communicator {
-  /// Checks that all ranks have the same facts. A collective, which takes one exchange whatever facts a rank has.
+  /// Checks that all ranks have the same facts. A collective of one exchange, for any number of facts.
   ///
   /// - Parameter facts: this rank's facts, each name once. No name or value has a zero byte.
-  /// - Throws: ``Disagreement`` on all ranks where a fact differs or some rank lacks it; `CommunicationError`.
+  /// - Throws: ``Disagreement`` on all ranks if a fact differs or a rank lacks it; `CommunicationError`.
   package func requireAgreement(on facts: [SharedFact]) throws {
     var bytes: [UInt8] = []
     for text in facts.flatMap({ [$0.name, $0.value] }) { bytes += Array(text.utf8) + [0] }

@@ -1,15 +1,15 @@
-/// Where in a buffer the block of bytes for each rank lies, or the block from each rank: MPI's counts and displacements.
+/// The places in a buffer of the blocks of bytes for each rank, or from each rank: MPI's counts and displacements.
 public struct BlockLayout: Sendable, Equatable {
   /// `[size]`: the first byte of each rank's block.
   public let offsets: [Int]
   /// `[size]`: the number of bytes of each rank's block.
   public let counts: [Int]
 
-  /// Lays out blocks one behind the other in order of rank.
+  /// Lays out blocks one after another in order of rank.
   ///
   /// - Parameters:
   ///   - rows: `[size]`: the number of rows for each rank.
-  ///   - bytesPerRow: the bytes of a row.
+  ///   - bytesPerRow: the size of a row in bytes.
   ///   - first: the first byte of the first block.
   public init(rows: [Int], bytesPerRow: Int, from first: Int = 0) {
     counts = rows.map { $0 * bytesPerRow }
@@ -40,7 +40,7 @@ public struct BlockLayout: Sendable, Equatable {
   ///
   /// - Parameters:
   ///   - what: the beginning of the sentence.
-  ///   - size: the ranks of the communicator.
+  ///   - size: the number of ranks of the communicator.
   ///   - buffer: the memory of the blocks.
   func misfit(what: String, size: Int, buffer: MessageBuffer) -> String? {
     guard counts.count == size, offsets.count == size else {

@@ -1,23 +1,24 @@
-/// Why ranks could not exchange data.
+/// A failed exchange of data between ranks.
 ///
-/// Every case names the operation (such as "all-to-all"), what the caller was doing (such as "layer 3, forward") and, if
-/// they are known, the ranks that caused the failure, by their numbers in the whole job. After every case except
-/// ``invalid(operation:during:_:)`` the communicator, and all communicators split from the same one, can no longer be used:
-/// their later operations throw the same error.
+/// Every case names the operation (such as "all-to-all"), what the caller was doing (such as "layer 3, forward") and,
+/// if they are known, the ranks that caused the failure, by their numbers in the whole job. After every case except
+/// ``invalid(operation:during:_:)`` the communicator, and all communicators split from the same one, can no longer be
+/// used: their later operations throw the same error.
 public enum CommunicationError: Error, Sendable, Equatable, CustomStringConvertible {
-  /// A wait passed its deadline; from or to the `missing` ranks a message is still under way. A rank that itself waits for
-  /// another missing rank, in the operation before, is among them.
+  /// A wait passed its deadline; a message from or to the `missing` ranks is still under way. They include ranks that
+  /// wait for another missing rank in an earlier operation.
   case deadline(operation: String, during: String, after: Duration, missing: [Int])
   /// Ranks ended, by an error or by returning, before they took part.
   case rankEnded(operation: String, during: String, ranks: [Int], reason: String)
-  /// The job is being ended from outside, as `mpirun` does when a rank has died; from or to the `missing` ranks a message is
-  /// still under way.
+  /// The job is being ended from outside, as `mpirun` does when a rank has died; a message from or to the `missing`
+  /// ranks is still under way.
   case jobEnded(operation: String, during: String, missing: [Int])
-  /// A rank took part in another way than this rank expected, such as with another operation or another number of bytes.
+  /// A rank took part differently from what this rank expected, for example with another operation or another number of
+  /// bytes.
   case mismatch(operation: String, during: String, rank: Int, String)
   /// An argument is invalid; nothing was sent.
   case invalid(operation: String, during: String, String)
-  /// The transport failed, in its own words.
+  /// The transport failed; the text is the transport's own.
   case transport(operation: String, during: String, String)
   /// This build does not contain the communicator.
   case unavailable(String)

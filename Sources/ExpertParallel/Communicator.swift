@@ -3,12 +3,14 @@ public import MoECore
 
 /// A group of ranks that exchange data: all ranks make the same calls in the same order.
 ///
-/// Every operation is a collective and completes on a rank only when all ranks of the group have entered it. An operation
-/// waits at most for ``timeout`` and then throws an error that names the missing ranks; it never hangs. The error also names
-/// the argument `during` of the call: what the caller was doing, such as "layer 3, forward". Ranks need not agree on it.
+/// Every operation is a collective and completes on a rank only when all ranks of the group have entered it. An
+/// operation waits at most for ``timeout`` and then throws an error that names the missing ranks; it never hangs. The
+/// error also names the argument `during` of the call: what the caller was doing, such as "layer 3, forward". Ranks
+/// need not agree on it.
 ///
 /// One thread at a time may use a communicator and all communicators split from it. An operation whose name begins with
-/// `start` returns at once. It makes progress while the rank waits for or tests any request, and when ``poll()`` is called.
+/// `start` returns at once. It makes progress while the rank waits for or tests any request, and when ``poll()`` is
+/// called.
 ///
 /// A result has the same bits on every rank, over every transport and for any timing.
 public protocol Communicator: AnyObject {
@@ -20,7 +22,7 @@ public protocol Communicator: AnyObject {
   ///
   /// - Parameters:
   ///   - code: the exit code; 1 in place of 0.
-  ///   - grace: how long to wait first, so that the other ranks can report which rank they miss.
+  ///   - grace: the time to wait first, so that the other ranks can report the rank that they miss.
   func abort(code: Int32, after grace: Duration) -> Never
 }
 
@@ -29,21 +31,23 @@ extension Communicator {
   public var rank: Int { group.rank }
   /// The number of ranks.
   public var size: Int { group.members.count }
+  /// The host of each rank. Hosts are numbered from 0, in the order of their first ranks.
+  public var hosts: [Int] { group.hosts }
   /// The number of this group's ranks on the host of this rank.
   package var ranksOnThisHost: Int { group.hosts.count { $0 == group.hosts[rank] } }
   /// The place of this rank among the group's ranks on its host, from 0.
   package var rankOnThisHost: Int { group.hosts[..<rank].count { $0 == group.hosts[rank] } }
   /// Whether data travels over a network between hosts, while the processors compute, rather than being copied by them.
   package var transfersBesideComputation: Bool { Set(group.hosts).count > 1 }
-  /// How long an operation waits for other ranks before it throws; 60 s unless set. A request keeps the value that was set
-  /// when it was started.
+  /// The time that an operation waits for other ranks before it throws; 60 s unless set. A request keeps the value that
+  /// was set when it was started.
   public var timeout: Duration {
     get { group.timeout }
     set { group.timeout = newValue }
   }
 
-  /// How long an operation still waits for other ranks after the job was told to end; 0 s unless set. It holds for all groups
-  /// of the rank. `mpirun` leaves about a second to ranks that outlive another rank.
+  /// The time that an operation still waits for other ranks after the job was told to end; 0 s unless set. It holds for
+  /// all groups of the rank. `mpirun` leaves about a second to ranks that outlive another rank.
   package var grace: Duration {
     get { group.engine.grace }
     set { group.engine.grace = newValue }
@@ -52,14 +56,15 @@ extension Communicator {
   /// Whether the job was told to end from outside, as `mpirun` does at Ctrl-C or when a rank has died.
   package var isEnding: Bool { group.engine.transport.isEnding }
 
-  /// How long this rank has waited for requests so far, in all groups.
+  /// The time that this rank has waited for requests so far, in all groups.
   package var waitingTime: Duration { group.engine.waitingTime }
 
-  /// Makes progress with all requests of this rank, without waiting; to be called several times per millisecond from a
-  /// computation beside them. A failure is thrown by the next operation or wait.
+  /// Makes progress with all requests of this rank, without waiting. A computation that runs beside the requests should
+  /// call it several times per millisecond. The next operation or wait throws a failure.
   public func poll() { group.engine.progress() }
 
-  /// Returns this rank's share of the threads of an execution, at least one: the ranks on one host share its processors.
+  /// Returns this rank's share of the threads of an execution, at least one: the ranks on one host share its
+  /// processors.
   ///
   /// - Parameter execution: an execution with the threads of the whole host, such as `Execution.automatic()`.
   public func share(of execution: Execution) throws(MoEError) -> Execution {
@@ -68,7 +73,8 @@ extension Communicator {
       threadCount: group.engine.transport.threadShare(of: execution.threadCount))
   }
 
-  /// Ends the whole job with an exit code other than 0 after a second, so that all ranks can report which rank they miss.
+  /// Ends the whole job with an exit code other than 0 after a second, so that all ranks can report the rank that they
+  /// miss.
   public func abort(code: Int32) -> Never { abort(code: code, after: .seconds(1)) }
 
   /// Divides the ranks into groups, as for expert × data × tensor parallelism.
@@ -93,7 +99,7 @@ extension Communicator {
       [{ plan.exchange(0, from: buffer, .same(row, for: size), into: all, blocks) }]
     }.wait()
     let rows = all.elements(of: Int.self)
-    // One number serves all new groups, as no rank is in two of them. No rank has used it yet.
+    // All new groups share one number, because no rank is in two of them. No rank has used this number yet.
     let context = (0..<size).map { rows[3 * $0 + 2] }.max()!
     group.engine.nextContext = context + 1
     guard let color else { return nil }

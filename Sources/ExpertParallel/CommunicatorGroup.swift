@@ -9,7 +9,7 @@ public final class CommunicatorGroup {
   package let rank: Int
   /// The host of each rank, by rank in the group. Hosts are numbered from 0 in the order of their first ranks.
   package let hosts: [Int]
-  /// How long operations wait for other ranks.
+  /// The time that operations wait for other ranks.
   package var timeout: Duration
   let engine: ProgressEngine
   private let context: Int
@@ -41,13 +41,14 @@ public final class CommunicatorGroup {
 
   /// Starts the next operation of the group.
   ///
-  /// All ranks start the same operations in the same order. So each rank counts them and gets the same number, which is the
-  /// operation's place; the exchanges of one operation differ in their stage.
+  /// All ranks start the same operations in the same order. So each rank counts them and gets the same number, which is
+  /// the operation's place; the exchanges of one operation differ in their stage.
   ///
   /// - Parameters:
   ///   - operation: the kind of operation.
   ///   - activity: what the caller is doing, which errors name.
-  ///   - place: one of ``reserve(_:)``, for an operation that each rank starts in an order of its own; nil for the next.
+  ///   - place: a place from ``reserve(_:)``, for an operation that each rank starts in its own order; nil for the next
+  ///     place.
   ///   - stages: makes the stages of the operation.
   func request(
     _ operation: String, during activity: String, at place: Int? = nil, _ stages: (Plan) -> [Request.Stage]
@@ -59,7 +60,7 @@ public final class CommunicatorGroup {
       operation: operation, during: activity, timeout: timeout, engine: engine, stages: stages(plan))
   }
 
-  /// Reserves the places of the next `count` operations, which each rank may then start in an order of its own.
+  /// Reserves the places of the next `count` operations, which each rank may then start in its own order.
   ///
   /// - Returns: the first of the places.
   func reserve(_ count: Int) -> Int {
@@ -68,12 +69,12 @@ public final class CommunicatorGroup {
     return sequence
   }
 
-  /// Makes a group of some of the ranks, which takes the places of this group's next `operations` operations, so that no
-  /// exchange is needed. All ranks of this group call it.
+  /// Makes a group of some of the ranks, which takes the places of this group's next `operations` operations, so that
+  /// no exchange is needed. All ranks of this group call it.
   ///
   /// - Parameters:
   ///   - ranks: the ranks of the new group, in its order.
-  ///   - operations: the operations that the new group may start.
+  ///   - operations: the number of operations that the new group may start.
   /// - Returns: the new group; nil on ranks that are not in it.
   func group(of ranks: [Int], operations: Int) -> CommunicatorGroup? {
     let first = reserve(operations)
@@ -108,7 +109,7 @@ public final class CommunicatorGroup {
     ///   - sent: the block for each rank.
     ///   - destination: the memory that is received into.
     ///   - received: where the block of each rank goes.
-    ///   - isPeer: whether this rank exchanges with another, on which both have to agree. Only the blocks of peers travel.
+    ///   - isPeer: whether this rank exchanges with another rank. Both must agree. Only the blocks of peers travel.
     func exchange(
       _ stage: Int, from source: MessageBuffer, _ sent: BlockLayout, into destination: MessageBuffer,
       _ received: BlockLayout, with isPeer: (Int) -> Bool = { _ in true }

@@ -10,7 +10,7 @@ internal import MoE
   let base: UnsafeMutableRawPointer
   private let owner: AnyObject?
 
-  /// Makes bytes of value 0.
+  /// Makes a buffer of zeros.
   ///
   /// - Precondition: `byteCount` is at least 0.
   public init(byteCount: Int) {

@@ -1,18 +1,19 @@
 /// An operation under way.
 ///
 /// It proceeds when this or any other request of the same rank is tested or waited for, and when
-/// ``Communicator/poll()`` is called. The caller need not keep it: the rank holds it and its buffers until it has completed.
+/// ``Communicator/poll()`` is called. The caller need not keep it: the rank holds it and its buffers until it has
+/// completed.
 public final class Request {
   /// A part of an operation: computes with the blocks of the exchange before it, and returns the next exchange, if any.
   typealias Stage = () -> Exchange?
 
   /// The kind of operation, such as "all-to-all".
   package let operation: String
-  /// What the caller is doing, such as "layer 3, forward".
+  /// The caller's activity, such as "layer 3, forward".
   package let activity: String
-  /// Whether the operation was found to have completed. Asking makes no progress.
+  /// Whether the operation was found to have completed. Reading it makes no progress.
   public var isComplete: Bool { completion != nil }
-  /// When the operation was found to have completed.
+  /// The time at which the operation was found to have completed.
   private(set) var completion: ContinuousClock.Instant?
 
   private let engine: ProgressEngine
@@ -48,7 +49,7 @@ public final class Request {
 
   /// Waits until the operation has completed.
   ///
-  /// - Parameter timeout: how long to wait from now; nil for the communicator's.
+  /// - Parameter timeout: the time to wait from now; nil for the communicator's timeout.
   /// - Throws: `CommunicationError`; `.deadline` if the time has passed.
   public func wait(timeout: Duration? = nil) throws(CommunicationError) {
     let timeout = timeout ?? self.timeout

@@ -1,8 +1,8 @@
 package import MoECore
 
-/// The capacity that a policy gives each expert for a batch of a shape.
+/// The capacity that a policy gives each expert for a batch of a given shape.
 package struct CapacityInForce {
-  /// The most rows of an expert in one scope; nil where nothing is dropped.
+  /// The largest number of rows per expert in one scope; nil if nothing is dropped.
   package let capacity: Int?
   /// The order in which choices claim rows.
   package let priority: RoutingPolicy.Capacity.Priority

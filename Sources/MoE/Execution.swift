@@ -7,7 +7,7 @@ public import MoECore
   internal import Darwin
 #endif
 
-/// A set of vector instructions the kernels are compiled for, worst to best.
+/// A set of vector instructions that the kernels are compiled for. The cases are in order from worst to best.
 public enum InstructionSet: String, Sendable, CaseIterable, CustomStringConvertible {
   /// Any CPU.
   case scalar
@@ -18,20 +18,20 @@ public enum InstructionSet: String, Sendable, CaseIterable, CustomStringConverti
   /// AVX-512 with BF16 dot products.
   case avx512bf16
 
-  /// The name `MOE_ISA` and `--isa` use.
+  /// The name that `MOE_ISA` and `--isa` use.
   public var description: String { rawValue }
 
-  /// Whether this CPU runs it.
+  /// Whether this CPU supports the instruction set.
   public var isSupported: Bool { moe_isa_supported(cValue) }
 
-  /// Those this CPU runs, worst to best.
+  /// The instruction sets that this CPU supports, from worst to best.
   public static var supported: [InstructionSet] { allCases.filter(\.isSupported) }
 
   package var cValue: moe_isa { moe_isa(rawValue: UInt32(InstructionSet.allCases.firstIndex(of: self)!)) }
 }
 
-/// How a layer is computed: the instruction set and the number of threads. What is computed is said by
-/// `MoEConfiguration`; the result has the same bits for any number of threads.
+/// The way in which a layer is computed: the instruction set and the number of threads. `MoEConfiguration` says what
+/// the layer computes. The result has the same bits for any number of threads.
 public struct Execution: Sendable, Equatable {
   /// The instruction set.
   public let instructionSet: InstructionSet
@@ -41,12 +41,14 @@ public struct Execution: Sendable, Equatable {
   /// Chooses how to compute.
   ///
   /// - Parameters:
-  ///   - instructionSet: nil for the best of this CPU, lowered by the environment variable `MOE_ISA`.
-  ///   - threadCount: nil for the first number of `OMP_NUM_THREADS`, or for the processors that affinity and control
-  ///     groups leave to this process; either is lowered to `OMP_THREAD_LIMIT`.
+  ///   - instructionSet: the instruction set; nil for the best one of this CPU, lowered by the environment variable
+  ///     `MOE_ISA`.
+  ///   - threadCount: the number of threads; nil for the first number of `OMP_NUM_THREADS` or, without that variable,
+  ///     the number of processors that affinity and control groups leave to this process. `OMP_THREAD_LIMIT` lowers
+  ///     both defaults.
   /// - Throws: `MoEError.unsupported` for an instruction set that this CPU lacks and for an unknown name, and
   ///   `MoEError.invalidConfiguration` for fewer than 1 or more than 1024 threads, for more threads than
-  ///   `OMP_THREAD_LIMIT`, and for a variable of OpenMP that cannot be used.
+  ///   `OMP_THREAD_LIMIT`, and for an environment variable of OpenMP that cannot be used.
   public init(instructionSet: InstructionSet? = nil, threadCount: Int? = nil) throws(MoEError) {
     let chosen =
       if let instructionSet { instructionSet } else { try Execution.preferredInstructionSet() }
@@ -58,7 +60,7 @@ public struct Execution: Sendable, Equatable {
     guard (1...1024).contains(threads) else {
       throw .invalidConfiguration("the number of threads is \(threads), expected 1 to 1024")
     }
-    // Only a number that was asked for can be larger: the OpenMP runtime would start fewer threads and only warn.
+    // Only a requested number can exceed the limit. The OpenMP runtime would start fewer threads and only warn.
     let limit = Int(moe_thread_limit())
     guard threads <= limit else {
       throw .invalidConfiguration(
@@ -69,14 +71,14 @@ public struct Execution: Sendable, Equatable {
     self.threadCount = threads
   }
 
-  /// The best of this CPU as lowered by `MOE_ISA`, with all threads; found once.
+  /// The best instruction set of this CPU, lowered by `MOE_ISA`, with all threads. It is determined once.
   ///
-  /// - Throws: `MoEError.unsupported` where `MOE_ISA` names what this CPU lacks.
+  /// - Throws: `MoEError.unsupported` if `MOE_ISA` names an instruction set that this CPU lacks.
   public static func automatic() throws(MoEError) -> Execution { try found.get() }
 
   private static let found = Result<Execution, MoEError> { () throws(MoEError) in try Execution() }
 
-  /// Throws the first variable of OpenMP that cannot be used.
+  /// Throws an error that names the first environment variable of OpenMP that cannot be used.
   private static func requireUsableEnvironment(readsThreadCount: Bool) throws(MoEError) {
     var fault = unsafe moe_variable()
     guard unsafe moe_environment_fault(readsThreadCount, &fault) else { return }
@@ -84,7 +86,7 @@ public struct Execution: Sendable, Equatable {
     throw unsafe .invalidConfiguration("\(name) is “\(value)”, expected \(String(cString: fault.expected))")
   }
 
-  /// Reads `MOE_ISA`; an empty one counts as none.
+  /// Reads `MOE_ISA`; an empty value counts as unset.
   private static func preferredInstructionSet() throws(MoEError) -> InstructionSet {
     guard let name = unsafe getenv("MOE_ISA"), unsafe name.pointee != 0 else {
       return InstructionSet.supported.last!

@@ -1,10 +1,10 @@
 internal import MoECore
 
 extension FeedForwardWeights {
-  /// Checks that no parameter is NaN or infinite once it is stored, so that none reaches an output.
+  /// Checks that no stored parameter is NaN or infinite, so that no such value reaches an output.
   ///
   /// - Parameters:
-  ///   - matrices: whether packing found all elements of the matrices finite; they are searched only where not.
+  ///   - matrices: whether packing found all elements of the matrices finite; if so, they are not searched.
   ///   - precision: the format in which the matrices are stored. Biases are stored in fp32.
   ///   - owner: the network, as the error names it.
   /// - Throws: `MoEError.invalidConfiguration` naming the parameter, the place and the value.
@@ -26,7 +26,7 @@ extension FeedForwardWeights {
 }
 
 extension Matrix {
-  /// Throws `MoEError.invalidConfiguration` naming the first element that is not finite as `precision` stores it.
+  /// Throws `MoEError.invalidConfiguration` naming the first element that is not finite when stored in `precision`.
   func requireFinite(_ what: String, storedAs precision: Precision) throws(MoEError) {
     for row in 0..<rows {
       for column in 0..<columns {
@@ -44,6 +44,6 @@ extension Matrix {
 }
 
 private enum BFloat16 {
-  /// Whether a finite value is finite once rounded to nearest even.
+  /// Whether a finite value stays finite when rounded to bfloat16 (to nearest, ties to even).
   static func isFinite(_ value: Float) -> Bool { value.magnitude.bitPattern < 0x7F7F_8000 }
 }

@@ -13,7 +13,7 @@ struct Combination {
   let expertsPerToken: Int
   let hiddenSize: Int
 
-  /// The combination as the kernels take it; valid as long as its memory is.
+  /// The combination in the kernels' C type; valid as long as its memory is.
   fileprivate var cValue: moe_choices {
     unsafe moe_choices(
       T: Int64(tokenCount), K: Int64(expertsPerToken), D: Int64(hiddenSize), y: rows.base,
@@ -22,7 +22,7 @@ struct Combination {
 }
 
 extension Kernels {
-  /// Adds up each token's rows in slot order, and the rows `branch` [T, D] of a dense branch, times its gates if any.
+  /// Adds up each token's rows in slot order, and the rows `branch` [T, D] of a dense branch times its gates, if any.
   static func combine(
     _ sum: Combination, branch: MemoryView<Float>?, gates: BranchGates?, into output: MemoryView<Float>,
     execution: Execution
@@ -33,7 +33,8 @@ extension Kernels {
     unsafe moe_combine(execution.cValue, &choices, &dense, output.base)
   }
 
-  /// dL/dweights [T, K]: the product of each token's `gradient` [T, D] with the row of each of its choices.
+  /// Computes dL/dweights [T, K]: the dot product of each token's `gradient` [T, D] with the row of each of its
+  /// choices.
   static func combineBackward(
     _ sum: Combination, gradient: MemoryView<Float>, into weightGradients: MemoryView<Float>,
     execution: Execution

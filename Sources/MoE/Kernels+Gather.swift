@@ -2,12 +2,12 @@ internal import CKernels
 internal import MoECore
 
 extension RowGroups {
-  /// The groups as the kernels take them; valid as long as their memory is.
+  /// The groups in the kernels' C type; valid as long as their memory is.
   var cValue: moe_groups { unsafe moe_groups(E: Int64(groupCount), offsets: offsets.base) }
 }
 
 extension RowTiles {
-  /// The tiles as the kernels take them; valid as long as their memory is.
+  /// The tiles in the kernels' C type; valid as long as their memory is.
   var cValue: moe_tiles { unsafe moe_tiles(data: memory.base, columns: Int64(width)) }
   /// The tiles with their padding: the columns of whole pairs of panels.
   var cPadded: moe_tiles {
@@ -29,7 +29,7 @@ extension Kernels {
     return tiles
   }
 
-  /// Room for the tiles of `groups`.
+  /// Reserves memory for the tiles of `groups`.
   static func reserveTiles(
     _ groups: RowGroups, width: Int, precision: Precision, _ execution: Execution,
     in scratch: inout Scratch

@@ -2,7 +2,7 @@ internal import CKernels
 internal import MoECore
 
 extension ActivationFunction {
-  /// The C name, and alpha and limit of the clamped form.
+  /// The activation's C value, and alpha and limit of the clamped form.
   var cValue: (moe_activation, alpha: Float, limit: Float) {
     switch self {
     case .relu: (MOE_RELU, 0, 0)
@@ -17,7 +17,7 @@ extension ActivationFunction {
 }
 
 extension PackedExperts {
-  /// The networks as the kernels take them; valid as long as the experts are.
+  /// The networks in the kernels' C type; valid as long as the experts are.
   var cValue: moe_networks {
     let (function, alpha, limit) = activation.cValue
     return unsafe moe_networks(
@@ -28,9 +28,9 @@ extension PackedExperts {
 }
 
 extension Kernels {
-  /// The first product of a set of networks, with bias and activation.
+  /// Computes the first product of a set of networks, with bias and activation.
   ///
-  /// - Parameter isRecorded: whether gate and up are kept from before the activation, where a backward pass starts.
+  /// - Parameter isRecorded: whether the values of gate and up before the activation are kept for a backward pass.
   static func groupedGEMMUp(
     _ experts: PackedExperts, _ input: RowTiles, isRecorded: Bool, execution: Execution,
     tiles: inout TileScratch, scratch: inout CallScratch
@@ -51,7 +51,7 @@ extension Kernels {
     return (preactivation, hidden)
   }
 
-  /// The second product of a set of networks, with bias: rows [M, D].
+  /// Computes the second product of a set of networks, with bias: rows [M, D].
   static func groupedGEMMDown(
     _ experts: PackedExperts, _ hidden: RowTiles, execution: Execution, into rows: inout Scratch,
     scratch: inout CallScratch

@@ -2,7 +2,7 @@ internal import CKernels
 internal import MoECore
 
 extension Kernels {
-  /// Back through the second product and the activation of a set of networks: from dL/doutput to dL/d(gate, up).
+  /// Computes dL/d(gate, up) from dL/doutput: the backward pass of the networks' second product and activation.
   static func groupedGEMMDownBackward(
     _ experts: PackedExperts, _ output: RowTiles, preactivation: RowTiles, execution: Execution,
     into tiles: inout Scratch, scratch: inout CallScratch
@@ -18,7 +18,7 @@ extension Kernels {
     return gradients
   }
 
-  /// Back through a product: dL/drows [M, k] of `gradients` times `weights`, written to `rows` or added to them.
+  /// Computes dL/drows [M, k] as `gradients` times `weights`, and writes it to `rows` or adds it to them.
   static func groupedGEMMBackward(
     _ gradients: RowTiles, _ weights: Panels, adding: Bool, into rows: MemoryView<Float>,
     execution: Execution, scratch: inout CallScratch
@@ -29,7 +29,8 @@ extension Kernels {
       weights.memory.base, Int64(weights.depth), adding, rows.base, kernel.base)
   }
 
-  /// Adds to the fp32 panels `sums` of a product's weights the products of its rows and their gradients, row after row.
+  /// Adds the gradients of a product's weights to the fp32 panels `sums`: the products of its rows and their gradients,
+  /// row after row.
   ///
   /// - Parameter isIncluded: the groups whose sums are added; nil for all.
   static func groupedGEMMWeights(
@@ -51,7 +52,8 @@ extension Kernels {
   ///
   /// - Parameters:
   ///   - isIncluded: the groups whose rows are added; nil for all.
-  ///   - sums: floats `[groups, columns]` for each of the matrices whose panels alternate; nil where a matrix has no bias.
+  ///   - sums: the bias gradients `[groups, columns]` of each of the matrices whose panels alternate; nil for a matrix
+  ///     without a bias.
   static func groupSums(
     _ gradients: RowTiles, only isIncluded: [Bool]?, to sums: [Memory?], execution: Execution
   ) {

@@ -2,22 +2,22 @@ internal import CKernels
 internal import MoECore
 
 extension Kernels {
-  /// D and F as the kernels reduce over them: multiples of 32.
+  /// Returns D or F padded to the multiple of 32 that the kernels reduce over.
   static func padded(_ size: Int) -> Int {
     (size + MOE_K_MULTIPLE - 1) / MOE_K_MULTIPLE * MOE_K_MULTIPLE
   }
 
-  /// Panels of 16 columns that cover `columns`.
+  /// Returns the number of panels of 16 columns that cover `columns`.
   static func panels(_ columns: Int) -> Int {
     (columns + MOE_PANEL - 1) / MOE_PANEL
   }
 
-  /// Bytes of `panels` panels over `depth` values of k.
+  /// Returns the size in bytes of `panels` panels over `depth` values of k.
   static func panelBytes(_ precision: Precision, panels: Int, depth: Int) -> Int {
     moe_panels_bytes(precision.cValue, Int64(panels), Int64(depth))
   }
 
-  /// Packs `matrix` [N, K] into panels of `memory` from panel `first` on, every `stride`-th.
+  /// Packs `matrix` [N, K] into every `stride`-th panel of `memory`, from panel `first` on.
   ///
   /// - Returns: whether all packed values are finite.
   @discardableResult static func pack(

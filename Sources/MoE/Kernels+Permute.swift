@@ -12,7 +12,7 @@ extension RoutingPolicy.Capacity.Priority {
 }
 
 extension Kernels {
-  /// Orders the choices of T tokens by expert, and sets the weights of those that the capacity drops to 0.
+  /// Orders the choices of T tokens by expert, and sets the weights of the choices that the capacity drops to 0.
   static func permute(
     _ choices: RouterChoices, _ capacity: CapacityInForce, execution: Execution,
     results: inout OrderScratch, scratch: inout CallScratch

@@ -32,7 +32,7 @@ extension RoutingPolicy {
     return rule
   }
 
-  /// The rule of a training pass where there is noise.
+  /// Returns the kernels' rule; with `noise`, the rule of a training pass.
   func cRule(_ noise: RouterNoise?) -> moe_router_rule {
     var rule = cRule
     guard let noise else { return rule }
@@ -49,11 +49,11 @@ extension RouterNoise {
 
 /// The tokens or logits that a router chooses from, and the rule that it follows.
 struct RouterInput {
-  /// Where logits come from.
+  /// The source of the logits.
   enum Source {
-    /// Tokens [T, D] times the router's weights.
+    /// The tokens [T, D], to be multiplied by the router's weights.
     case tokens(MemoryView<Float>, PackedRouter)
-    /// Logits [T, E].
+    /// The logits [T, E].
     case logits(MemoryView<Float>)
   }
 
@@ -65,7 +65,7 @@ struct RouterInput {
   let selectionBias: Memory?
   let noise: RouterNoise?
 
-  /// Tokens [T, D], which `router` routes by its own rule.
+  /// Makes an input of tokens [T, D], which `router` routes by its own rule.
   init(_ tokens: MemoryView<Float>, _ router: PackedRouter, noise: RouterNoise?) {
     source = .tokens(tokens, router)
     tokenCount = tokens.count / router.hiddenSize
@@ -76,7 +76,7 @@ struct RouterInput {
     self.noise = noise
   }
 
-  /// Logits [T, E].
+  /// The logits [T, E].
   init(
     logits: Matrix, expertsPerToken: Int, policy: RoutingPolicy, selectionBias: Memory?, noise: RouterNoise?
   ) {
@@ -91,7 +91,7 @@ struct RouterInput {
 }
 
 extension RouterInput {
-  /// The input as the kernel takes it; valid as long as its memory is.
+  /// Returns the input in the kernel's C type; valid as long as its memory is.
   fileprivate func cValue(mask: MemoryView<UInt8>?) -> moe_router_input {
     var input = unsafe moe_router_input()
     unsafe input.T = Int64(tokenCount)
@@ -154,7 +154,7 @@ extension Kernels {
     return BranchGates(choices: choices, values: values)
   }
 
-  /// Room for the choices of a router.
+  /// Reserves memory for the choices of a router.
   private static func reserveChoices(
     _ input: RouterInput, isRecorded: Bool, in results: inout RouterScratch
   ) throws(MoEError) -> RouterChoices {
@@ -168,9 +168,9 @@ extension Kernels {
       noise: input.noise)
   }
 
-  /// Writes choices and what else `output` points to.
+  /// Writes the choices and the other values that `output` points to.
   ///
-  /// - Returns: the first token that cannot be routed; −1 where there is none.
+  /// - Returns: the first token that cannot be routed, or −1.
   private static func run(
     _ input: RouterInput, mask: [Bool]?, _ choices: RouterChoices, _ output: inout moe_router_output,
     execution: Execution, scratch: inout CallScratch
@@ -191,7 +191,7 @@ extension Kernels {
     return unsafe Int(moe_router(execution.cValue, &rule, &cInput, &output, kernel.base))
   }
 
-  /// Multiplies each column of tokens [T, D] by its noise: the router's copy of its input in training.
+  /// Multiplies each column of tokens [T, D] by its noise. In training, the router reads this copy of its input.
   ///
   /// - Parameter adding: whether the products are added to `output`.
   static func jitter(

@@ -2,7 +2,7 @@ internal import CKernels
 internal import MoECore
 
 extension RouterChoices {
-  /// Recorded choices as the kernels take them; valid as long as their memory is.
+  /// The recorded choices in the kernels' C type; valid as long as their memory is.
   var cValue: moe_routes {
     unsafe moe_routes(
       T: Int64(tokenCount), E: Int64(expertCount), K: Int64(expertsPerToken), logits: logits!.base,
@@ -35,7 +35,7 @@ extension Kernels {
 }
 
 extension RouterLossGradients {
-  /// The gradients of probabilities as the kernel takes them, copied side by side into `scratch`.
+  /// Copies the gradients of the probabilities side by side into `scratch`, and returns them in the kernel's C type.
   fileprivate func probabilityGradients(
     in scratch: inout Scratch
   ) throws(MoEError) -> [moe_probability_gradients] {

@@ -2,7 +2,7 @@ internal import CKernels
 internal import MoECore
 
 extension Kernels {
-  /// The sums of each group of the T tokens of a recorded pass.
+  /// Computes the sums over each group of the T tokens of a recorded pass.
   static func statistics(
     of choices: RouterChoices, by grouping: TokenGrouping, policy: RoutingPolicy, execution: Execution,
     scratch: inout CallScratch

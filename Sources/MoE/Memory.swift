@@ -3,11 +3,12 @@ package import MoECore
 
 /// Memory of the kernels' alignment, in large pages where the system has them.
 ///
-/// `@unchecked Sendable`: the compiler does not check who writes these bytes. These owners do, and no others write:
+/// `@unchecked Sendable`: the compiler does not check who writes these bytes. Only these owners write them:
 /// - ``PackedExperts`` and ``PackedRouter`` write parameters while they are made. Later only the one task that trains
 ///   a layer writes them (its optimizer, ``MoELayer/narrow(into:execution:)`` and ``MoELayer/selectionBias``), and only
 ///   between passes of the layers that share them.
-/// - ``Workspace`` and ``Recording`` own the memory of their passes. They are not copyable, so one task writes at a time.
+/// - ``Workspace`` and ``Recording`` own the memory of their passes. They are not copyable, so one task writes at a
+///   time.
 /// - ``MoEGradients`` and ``Parameter`` own sums of gradients. They are not `Sendable`.
 @safe package final class Memory: @unchecked Sendable {
   package let base: UnsafeMutableRawPointer
@@ -21,7 +22,7 @@ package import MoECore
     self.byteCount = byteCount
   }
 
-  /// Floats, followed by zeros up to `count`.
+  /// Makes memory of `values`, followed by zeros up to `count`.
   convenience init(_ values: [Float], paddedTo count: Int) throws(MoEError) {
     try self.init(byteCount: max(count, values.count) * MemoryLayout<Float>.stride)
     let floats = unsafe self.floats
@@ -42,29 +43,29 @@ extension Memory {
 
   package func zero() { unsafe base.initializeMemory(as: UInt8.self, repeating: 0, count: byteCount) }
 
-  /// Floats from a place on, copied.
+  /// Returns a copy of `count` floats from the float `start` on.
   func floats(at start: Int, count: Int) -> [Float] {
     unsafe Array(UnsafeBufferPointer(start: floats + start, count: count))
   }
 }
 
-/// Memory that grows when more is asked for than ever before and is otherwise reused.
+/// Memory that is reused, and grows only when a request is larger than every earlier one.
 ///
-/// Scratch owns memory and means nothing: a stage that writes to it returns a view of what it wrote, and the stage
-/// that reads takes that view. The next stage that reserves from the same scratch overwrites it.
+/// Scratch gives its contents no meaning. A stage that writes to it returns a view of the result, and a later stage
+/// that reads the result takes that view. The next stage that reserves from the same scratch overwrites it.
 package struct Scratch {
   private var memory: Memory?
 
   package init() {}
 
-  /// `count` elements without a defined content.
+  /// Reserves `count` elements with undefined contents.
   package mutating func reserve<Element: BitwiseCopyable>(
     _ count: Int, of type: Element.Type
   ) throws(MoEError) -> MemoryView<Element> {
     MemoryView(try reserve(bytes: count * MemoryLayout<Element>.stride), count: count)
   }
 
-  /// At least `bytes` bytes without a defined content.
+  /// Reserves at least `bytes` bytes with undefined contents.
   package mutating func reserve(bytes: Int) throws(MoEError) -> Memory {
     if let memory, memory.byteCount >= bytes { return memory }
     memory = nil

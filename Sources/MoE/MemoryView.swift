@@ -2,21 +2,21 @@ package import MoECore
 
 /// Elements that one stage of a pass writes and the next one reads, in memory that the view keeps alive.
 ///
-/// A view is a place, not a copy: it shows what was written there last. Views of an activation's matrix live no longer
-/// than the call that was given the matrix.
+/// A view is a place, not a copy: it shows the values that were last written there. Views of an activation's matrix
+/// live no longer than the call that was given the matrix.
 @safe package struct MemoryView<Element: BitwiseCopyable> {
   package let base: UnsafeMutablePointer<Element>
   package let count: Int
   private let owner: AnyObject
 
-  /// Elements at `base`, which `owner` keeps alive.
+  /// Makes a view of the elements at `base`, which `owner` keeps alive.
   @unsafe package init(_ base: UnsafeMutablePointer<Element>, count: Int, of owner: AnyObject) {
     unsafe self.base = unsafe base
     self.count = count
     self.owner = owner
   }
 
-  /// The first `count` elements of `memory`.
+  /// Makes a view of the first `count` elements of `memory`.
   init(_ memory: Memory, count: Int) {
     precondition(
       count * MemoryLayout<Element>.stride <= memory.byteCount,
@@ -35,16 +35,16 @@ package import MoECore
     }
   }
 
-  /// The elements, to be read.
+  /// The elements, for reading.
   package var buffer: UnsafeBufferPointer<Element> { unsafe UnsafeBufferPointer(start: base, count: count) }
 
-  /// The elements, copied.
+  /// A copy of the elements.
   package var elements: [Element] { unsafe Array(buffer) }
 
-  /// Copies the elements to `array`, into the array's own storage where that is large enough.
+  /// Copies the elements to `array`, into the array's own storage if that is large enough.
   func copy(to array: inout [Element]) { copy(0..<count, to: &array) }
 
-  /// Copies some elements to `array`, into the array's own storage where that is large enough.
+  /// Copies the elements in `range` to `array`, into the array's own storage if that is large enough.
   func copy(_ range: Range<Int>, to array: inout [Element]) {
     precondition(range.lowerBound >= 0 && range.upperBound <= count, "\(range) is outside 0..<\(count)")
     array.removeAll(keepingCapacity: true)
@@ -56,7 +56,7 @@ extension MemoryView {
   /// Sets every element to `value`.
   func fill(_ value: Element) { unsafe base.update(repeating: value, count: count) }
 
-  /// A copy of the elements of an array.
+  /// Makes a view of a copy of the elements of an array.
   package init(copying array: [Element]) throws(MoEError) {
     self.init(try Memory(byteCount: array.count * MemoryLayout<Element>.stride), count: array.count)
     update(from: array)
@@ -72,14 +72,14 @@ extension MemoryView {
 }
 
 extension MemoryView<Float> {
-  /// The elements of a matrix, to be read.
+  /// Makes a view of the elements of a matrix, for reading.
   package init(_ matrix: Matrix) {
     unsafe self = matrix.withUnsafeBufferPointer {
       unsafe MemoryView(UnsafeMutablePointer(mutating: $0.baseAddress!), count: $0.count, of: matrix.owner)
     }
   }
 
-  /// The elements of a matrix, to be written.
+  /// Makes a view of the elements of a matrix, for writing.
   package init(writing matrix: inout Matrix) {
     let base = unsafe matrix.withUnsafeMutableBufferPointer { $0.baseAddress! }
     unsafe self.init(base, count: matrix.count, of: matrix.owner)

@@ -3,8 +3,8 @@ public import MoECore
 
 /// Sums of the gradients of a layer's parameters, in fp32 whatever the layer's precision.
 ///
-/// A backward pass adds to them, one row after another in the order of the tokens, so a batch in parts gives
-/// the bits of the whole batch.
+/// A backward pass adds to them, one row after another in the order of the tokens, so a batch that is split into parts
+/// gives the same bits as the whole batch.
 public final class MoEGradients {
   package let configuration: MoEConfiguration
   package let router: RouterGradients
@@ -12,7 +12,7 @@ public final class MoEGradients {
   package let branch: NetworkGradients?
   package let branchGate: RouterGradients?
 
-  /// Zeros for the parameters of `layer`.
+  /// Makes sums of zero for the parameters of `layer`.
   ///
   /// - Throws: `MoEError.outOfMemory`.
   public init(for layer: MoELayer) throws(MoEError) {
@@ -31,7 +31,7 @@ public final class MoEGradients {
     branchGate?.reset()
   }
 
-  /// The sums in the shapes of the parameters; biases where the layer has them.
+  /// Returns the sums in the shapes of the parameters, with biases if the layer has them.
   public func weights(of layer: MoELayer) -> MoEWeights {
     let gate = branchGate?.weights(layer.branchGate!)
     return MoEWeights(
@@ -72,12 +72,12 @@ package struct NetworkGradients {
   package let expertCount: Int
   package let up: Memory
   package let down: Memory
-  /// `[E, F]` where the networks have the bias, each expert's part padded as the bias itself is; otherwise nil.
+  /// `[E, F]`, each expert's part padded as the bias itself is; nil if the networks have no such bias.
   package let gateBias: Memory?
   package let upBias: Memory?
-  /// `[E, D]` where the networks have the bias, each expert's part padded to whole panels; otherwise nil.
+  /// `[E, D]`, each expert's part padded to whole panels; nil if the networks have no such bias.
   package let downBias: Memory?
-  /// Panels of the second product's gradient: whole pairs, as row tiles are.
+  /// The number of panels of the second product's gradient. It is even, as for row tiles.
   let downPanelCount: Int
 
   init(_ experts: PackedExperts) throws(MoEError) {
@@ -100,10 +100,10 @@ package struct NetworkGradients {
 
   /// All sums.
   package var memories: [Memory] { [up, down] + [gateBias, upBias, downBias].compactMap(\.self) }
-  /// The largest number of ``memories``, the same on all ranks whatever biases the parts of their networks have.
+  /// The largest possible number of ``memories``. It is the same on all ranks, whichever biases their networks have.
   package static let memoryLimit = 5
 
-  /// The sums of one network: where in which memory they are.
+  /// Returns the places of one network's sums: each memory and the range of bytes in it.
   package func parts(of index: Int) -> [(memory: Memory, bytes: Range<Int>)] {
     memories.map { memory in
       let size = memory.byteCount / expertCount
@@ -123,11 +123,11 @@ package struct NetworkGradients {
 }
 
 extension PackedExperts {
-  /// One network in the shapes of its parameters, out of fp32 memory with the layout of these.
+  /// Returns one network in the shapes of its parameters, from fp32 memory with the layout of these gradients.
   ///
   /// - Parameters:
-  ///   - downPanelCount: panels of one network in `down`, which may have more than the weights.
-  ///   - gateBias: the memory of the gates' biases, as the other two nil where there is none.
+  ///   - downPanelCount: the number of panels per network in `down`, which may exceed that of the weights.
+  ///   - gateBias: the memory of the gates' biases; nil, as the other two, if the networks have no such bias.
   func network(
     _ index: Int, up: Memory, down: Memory, downPanelCount: Int, gateBias: Memory?, upBias: Memory?,
     downBias: Memory?

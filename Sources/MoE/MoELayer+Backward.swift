@@ -1,22 +1,23 @@
 public import MoECore
 
 extension MoELayer {
-  /// Adds the gradients of a recorded pass to `gradients` and gives that of its input.
+  /// Adds the gradients of a recorded pass's parameters to `gradients`, and writes the gradient of its input to
+  /// `inputGradient`.
   ///
   /// The chosen experts, the dropped choices and the masked tokens are held fixed.
   ///
   /// - Parameters:
   ///   - outputGradient: dL/doutput in the shape of the output.
   ///   - input: the input of the recorded pass.
-  ///   - recording: of that pass; it may be used once.
-  ///   - losses: the contribution of the routers' losses.
+  ///   - recording: the recording of that pass; it may be used once.
+  ///   - losses: the contribution of the router losses.
   ///   - inputGradient: activations of the input's shape, overwritten with dL/dinput.
-  ///   - gradients: added to.
-  ///   - workspace: scratch, the forward pass's or another.
-  ///   - execution: as of the forward pass.
-  /// - Throws: `MoEError.shapeMismatch`, and `MoEError.invalidConfiguration` for a recording without a pass of this
-  ///   layer's configuration, precision and instruction set over the input's number of tokens, or for gradients of
-  ///   another configuration.
+  ///   - gradients: the sums that the gradients are added to.
+  ///   - workspace: scratch; it need not be the workspace of the forward pass.
+  ///   - execution: the execution of the forward pass.
+  /// - Throws: `MoEError.shapeMismatch`, and `MoEError.invalidConfiguration` for a recording whose pass differs in the
+  ///   layer's configuration, precision, instruction set or number of tokens, for a recording without a pass, and for
+  ///   gradients of another configuration.
   public func backward(
     _ outputGradient: Activations, input: Activations, recording: inout Recording,
     losses: RouterLossGradients = RouterLossGradients(), into inputGradient: inout Activations,
@@ -29,8 +30,8 @@ extension MoELayer {
 
   /// Computes a backward pass, or a part of it.
   ///
-  /// A call for `.parameters` follows one for `.input` of the same pass. Nothing else computes in the workspace between
-  /// them, for the values of the first call stay in its memory.
+  /// A call for `.parameters` follows one for `.input` of the same pass. No other pass may use the workspace between
+  /// them, because the values of the first call stay in its memory.
   package func backward(
     _ part: BackwardPart, _ outputGradient: Activations, input: Activations, recording: inout Recording,
     losses: RouterLossGradients, into inputGradient: inout Activations, gradients: MoEGradients,
@@ -60,8 +61,8 @@ extension MoELayer {
     try addSharedGradients(backward.shared, to: gradients, execution: execution, workspace: &workspace)
   }
 
-  /// The way back to the input, of checked arguments: combine, experts, dense branch, gather, and what the router and
-  /// the gate add.
+  /// Computes the gradient of the input from checked arguments: through combine, experts, dense branch and gather, and
+  /// then the contributions of the router and the gate.
   private func run(
     _ output: MemoryView<Float>, of pass: RecordedPass, tokens: MemoryView<Float>,
     losses: RouterLossGradients, into inputGradient: MemoryView<Float>, execution: Execution,
@@ -98,7 +99,7 @@ extension MoELayer {
     return BackwardPass(experts: experts, shared: SharedGradientTiles(routers: routers, branch: branch))
   }
 
-  /// Computes the activations of a pass again whose routing was kept.
+  /// Recomputes the activations of a pass from its recorded routing.
   private func recompute(
     _ tokens: MemoryView<Float>, of pass: RecordedPass, execution: Execution, workspace: inout Workspace
   ) throws(MoEError) -> LayerTiles {
@@ -141,7 +142,7 @@ extension MoELayer {
     try check(outputGradient.shape, input.shape, "the output gradient")
   }
 
-  /// Whether the backward pass reads the rows that the experts made: gradients of weights and gates are products with
-  /// the rows that these multiplied.
+  /// Whether the backward pass reads the experts' output rows. The gradient of a weight or gate is a product with the
+  /// rows that it multiplied.
   package var backwardReadsRows: Bool { !weighsInput || branchGate.map { $0.expertCount == 2 } ?? false }
 }

@@ -1,23 +1,23 @@
 package import MoECore
 
-/// The gradients that the way back through combine gives, and the factors of the rows.
+/// The gradients that combine's backward pass computes, and the factors of the rows.
 package struct CombineGradients {
-  /// `[T, K]`: dL/dweights; nil where weights multiplied the experts' input.
+  /// `[T, K]`: dL/dweights; nil if the weights multiplied the experts' input.
   package let weightGradients: MemoryView<Float>?
-  /// `[T, columns]`: dL/dgates in the order of the gate's choices; nil where there is no gate.
+  /// `[T, columns]`: dL/dgates in the order of the gate's choices; nil without a gate.
   package let gateGradients: MemoryView<Float>?
   /// `[M]`: the factor that each row's output was multiplied by.
   package let rowWeights: MemoryView<Float>
 }
 
-/// The stages of a backward pass, of checked arguments: a layer in one piece and one whose experts are spread over ranks
-/// share them.
+/// The stages of a backward pass. Their arguments are checked. A layer on one rank and a layer whose experts are spread
+/// over ranks share them.
 extension MoELayer {
-  /// Goes back through combine, from dL/doutput [T, D].
+  /// Computes the backward pass of combine, from dL/doutput [T, D].
   ///
   /// - Parameters:
-  ///   - rows: `[M, D]`, as they were combined; read only where ``backwardReadsRows``.
-  ///   - branch: the dense branch's pass.
+  ///   - rows: the rows `[M, D]` that were combined; read only if ``backwardReadsRows``.
+  ///   - branch: the values of the dense branch's forward pass.
   package func combineBackward(
     _ output: MemoryView<Float>, rows: MemoryView<Float>?, _ choices: ChoiceRows, _ routes: Routes,
     branch: NetworkTiles?, gates: BranchGates?, execution: Execution, workspace: inout Workspace
@@ -38,7 +38,8 @@ extension MoELayer {
           branch: branch, gates: gates, execution: execution, workspace: &workspace)
       } else { nil }
 
-    // A row's output was multiplied by its weight, unless its input was, and by the gate's first column.
+    // A row's output was multiplied by its weight, unless the weight multiplied its input, and by the gate's first
+    // column.
     let rowWeights = try workspace.backward.rowWeights.reserve(choices.rowCount, of: Float.self)
     for choice in 0..<choices.rows.count where choices.rows[choice] >= 0 {
       let gate = gates?.ofExperts(choice / chosen) ?? 1
@@ -49,9 +50,9 @@ extension MoELayer {
       weightGradients: weightGradients, gateGradients: gateGradients, rowWeights: rowWeights)
   }
 
-  /// Computes dL/dweights [T, K] where weights multiplied the experts' input.
+  /// Computes dL/dweights [T, K] for weights that multiplied the experts' input.
   ///
-  /// - Parameter rows: `[M, D]`, the gradients of the rows that the experts took in.
+  /// - Parameter rows: the gradients `[M, D]` of the experts' input rows.
   package func inputWeightGradients(
     _ tokens: MemoryView<Float>, rows: MemoryView<Float>, _ choices: ChoiceRows, _ routes: Routes,
     execution: Execution, workspace: inout Workspace
@@ -62,9 +63,10 @@ extension MoELayer {
     return gradients
   }
 
-  /// Adds up each token's gradients, of its rows in slot order and of the dense branch, to dL/dinput [T, D].
+  /// Adds up each token's gradients to dL/dinput [T, D]: those of its rows in slot order, then that of the dense
+  /// branch.
   ///
-  /// - Parameter rows: `[M, D]`, the gradients of the rows that the experts took in.
+  /// - Parameter rows: the gradients `[M, D]` of the experts' input rows.
   package func gatherBackward(
     _ rows: MemoryView<Float>, _ choices: ChoiceRows, _ routes: Routes, branch: NetworkGradientTiles?,
     into inputGradient: MemoryView<Float>, execution: Execution
@@ -74,7 +76,7 @@ extension MoELayer {
       branch: branch?.rows, gates: nil, into: inputGradient, execution: execution)
   }
 
-  /// Goes back through the dense branch's network; nil where there is no branch.
+  /// Computes the backward pass of the dense branch's network; returns nil without a branch.
   package func branchBackward(
     _ output: MemoryView<Float>, forward: NetworkTiles?, gates: BranchGates?, execution: Execution,
     workspace: inout Workspace
@@ -91,7 +93,8 @@ extension MoELayer {
       scratch: &workspace.call)
   }
 
-  /// Goes back through the router and the branch's gate, and adds the gradients of the tokens to `inputGradient` [T, D].
+  /// Computes the backward pass of the router and the branch's gate, and adds the gradients of the tokens to
+  /// `inputGradient` [T, D].
   ///
   /// - Parameters:
   ///   - weightGradients: dL/dweights [T, K].
@@ -113,7 +116,7 @@ extension MoELayer {
     return (ofRouter, ofGate)
   }
 
-  /// Adds the gradients of the parameters that every token meets: of the router, the dense branch and its gate.
+  /// Adds the gradients of the parameters that every token uses: those of the router, the dense branch and its gate.
   ///
   /// Each is a chain of multiply-adds over the tokens that starts from the sums in `gradients`.
   package func addSharedGradients(
@@ -129,10 +132,10 @@ extension MoELayer {
     }
   }
 
-  /// Computes dL/dgates [T, columns] in the order of the gate's own choices: products of the output's gradient with the
-  /// branch's output and, for two columns, with the experts' sum.
+  /// Computes dL/dgates [T, columns] in the order of the gate's own choices: dot products of the output's gradient with
+  /// the branch's output and, for two columns, with the experts' sum.
   ///
-  /// - Parameter rows: the rows that the experts' sum adds up; nil where no gate multiplies it.
+  /// - Parameter rows: the rows that the experts' sum adds up; nil if no gate multiplies that sum.
   private func gateBackward(
     _ output: MemoryView<Float>, rows: Combination?, branch: NetworkTiles, gates: BranchGates,
     execution: Execution, workspace: inout Workspace

@@ -1,9 +1,10 @@
 package import MoECore
 
 extension MoELayer {
-  /// The layer with its networks rounded to bfloat16: what computes where this one keeps fp32 master weights.
+  /// Returns a copy of the layer with its networks rounded to bfloat16. The copy computes; this layer keeps the fp32
+  /// master weights.
   ///
-  /// Router, gate and biases are shared, in fp32.
+  /// Both layers share router, gate and biases, in fp32.
   ///
   /// - Throws: `MoEError.outOfMemory`.
   package func narrowed(execution: Execution) throws(MoEError) -> MoELayer {
@@ -14,9 +15,9 @@ extension MoELayer {
     return copy
   }
 
-  /// Rounds the networks again, after they changed.
+  /// Rounds the networks into `copy` again, after they changed.
   ///
-  /// - Parameter copy: what ``narrowed(execution:)`` gave.
+  /// - Parameter copy: the layer that ``narrowed(execution:)`` returned.
   package func narrow(into copy: MoELayer, execution: Execution) {
     experts.narrow(into: copy.experts, execution: execution)
     if let branch, let other = copy.branch { branch.narrow(into: other, execution: execution) }
@@ -24,7 +25,7 @@ extension MoELayer {
 }
 
 extension PackedExperts {
-  /// Room for a bfloat16 copy.
+  /// Reserves memory for a bfloat16 copy.
   fileprivate init(narrowing master: PackedExperts) throws(MoEError) {
     precondition(master.precision == .float32, "only fp32 weights are narrowed")
     hiddenSize = master.hiddenSize

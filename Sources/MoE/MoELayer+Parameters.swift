@@ -2,16 +2,17 @@ internal import CKernels
 package import MoECore
 
 extension MoELayer {
-  /// Returns the parameters of a layer that is trained, in the memory it computes from: changing their values changes the
-  /// layer, which therefore belongs to one owner meanwhile.
+  /// Returns the parameters of a layer that is trained, in the memory that it computes from. Changing their values
+  /// changes the layer, so the layer must have one owner during training.
   ///
   /// A bias is a parameter of its own that does not decay.
   ///
   /// - Parameters:
-  ///   - prefix: goes before every name, with a dot between; empty for none.
+  ///   - prefix: the prefix of every name, followed by a dot; empty for none.
   ///   - gradients: the sums that ``backward(_:input:recording:losses:into:gradients:execution:)`` adds to.
-  ///   - experts: the numbers of the layer's experts, where it holds some of a larger layer's; nil for all in order.
-  /// - Throws: `MoEError.unsupported` for sizes that are not multiples of 32, where weights and gradients are padded
+  ///   - experts: the numbers of the layer's experts within a larger layer, if it holds only some of them; nil for all
+  ///     in order.
+  /// - Throws: `MoEError.unsupported` for sizes that are not multiples of 32: weights and gradients would be padded
   ///   differently.
   package func parameters(
     prefix: String, gradients: MoEGradients, experts ids: [Int]? = nil
@@ -38,7 +39,7 @@ extension MoELayer {
     return parameters
   }
 
-  /// A copy of the parameters in their shapes; the experts are those that the layer holds.
+  /// A copy of the parameters in their shapes, with the experts that the layer holds.
   ///
   /// - Precondition: the layer is in fp32.
   package var weights: MoEWeights {
@@ -51,7 +52,8 @@ extension MoELayer {
       denseGate: branchGate.map { BranchGateWeights(weight: $0.weight, bias: $0.biasValues) })
   }
 
-  /// The same parameters, in the same memory, under another configuration: other capacities for evaluation.
+  /// Returns a layer of the same parameters, in the same memory, under another configuration, for example with other
+  /// capacities for evaluation.
   ///
   /// - Precondition: both configurations have the same sizes.
   package func with(_ configuration: MoEConfiguration) -> MoELayer {
@@ -67,7 +69,7 @@ extension MoELayer {
       branchGate: branchGate)
   }
 
-  /// The bias of the router's selection, changed between passes; nil where the layer has none.
+  /// The bias of the router's selection, which may change between passes; nil if the layer has none.
   package var selectionBias: [Float]? {
     get { router.selectionBias?.floats(at: 0, count: configuration.expertCount) }
     nonmutating set {
@@ -77,7 +79,7 @@ extension MoELayer {
     }
   }
 
-  /// Those of a router or of a branch's gate: its weight and, where it has one, its bias.
+  /// Returns the parameters of a router or of a branch's gate: its weight and its bias, if any.
   private static func parameters(
     _ name: String, _ router: PackedRouter, _ gradients: RouterGradients
   ) -> [Parameter] {
@@ -99,7 +101,7 @@ extension MoELayer {
     ]
   }
 
-  /// Those of a set of networks: one parameter for each product's weights, and one for each kind of bias.
+  /// Returns the parameters of a set of networks: one for each product's weights, and one for each kind of bias.
   private static func parameters(
     _ networks: PackedExperts, _ gradients: NetworkGradients, group: Parameter.Group, name: (Int) -> String,
     owner: String, experts: [Int] = []
@@ -148,14 +150,14 @@ extension MoELayer {
 }
 
 extension PackedRouter {
-  /// `[E, D]`, copied.
+  /// A copy of the weight, `[E, D]`.
   fileprivate var weight: Matrix { panels.matrix(PanelPlace(), rows: expertCount, columns: hiddenSize) }
-  /// `[E]`, copied; nil where there is none.
+  /// A copy of the bias, `[E]`; nil if there is none.
   fileprivate var biasValues: [Float]? { bias?.floats(at: 0, count: expertCount) }
 }
 
 extension PackedExperts {
-  /// One of the networks, copied out of fp32 panels.
+  /// Returns a copy of one of the networks from fp32 panels.
   fileprivate func network(_ index: Int) -> FeedForwardWeights {
     network(
       index, up: up, down: down, downPanelCount: downPanelCount, gateBias: gateBias, upBias: upBias,

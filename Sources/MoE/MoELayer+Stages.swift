@@ -1,13 +1,14 @@
 package import MoECore
 
-/// The stages of a forward pass, of checked arguments: a layer in one piece and one whose experts are spread over ranks
-/// share them. Each takes the values that it reads, and writes to memory of the workspace that it alone uses.
+/// The stages of a forward pass. Their arguments are checked. A layer on one rank and a layer whose experts are spread
+/// over ranks share them. Each stage takes the values that it reads, and writes to memory of the workspace that no
+/// other stage writes.
 extension MoELayer {
-  /// Routes tokens [T, D]: chooses the experts of each, and their weights.
+  /// Routes tokens [T, D]: chooses the experts and weights of each token.
   ///
   /// - Parameters:
   ///   - mask: one value per token, false for padding.
-  ///   - noise: of the router in training; nil at evaluation.
+  ///   - noise: the router's noise in training; nil at evaluation.
   package func route(
     _ tokens: MemoryView<Float>, mask: [Bool]?, noise: RouterNoise?, isRecorded: Bool, execution: Execution,
     workspace: inout Workspace
@@ -35,7 +36,7 @@ extension MoELayer {
 
   /// Applies the experts to their rows of tokens [T, D].
   ///
-  /// - Parameter needsRows: false where the second product is not wanted.
+  /// - Parameter needsRows: false if the second product is not needed.
   func applyExperts(
     _ tokens: MemoryView<Float>, _ order: RowOrder, isRecorded: Bool, needsRows: Bool = true,
     execution: Execution, workspace: inout Workspace
@@ -45,9 +46,9 @@ extension MoELayer {
       needsRows: needsRows, execution: execution, tiles: &workspace.experts, scratch: &workspace.call)
   }
 
-  /// Applies the dense branch to all tokens [T, D]; nil where there is none.
+  /// Applies the dense branch to all tokens [T, D]; returns nil without a branch.
   ///
-  /// - Parameter needsRows: false where the second product is not wanted.
+  /// - Parameter needsRows: false if the second product is not needed.
   package func applyBranch(
     _ tokens: MemoryView<Float>, isRecorded: Bool, needsRows: Bool = true, execution: Execution,
     workspace: inout Workspace
@@ -60,7 +61,7 @@ extension MoELayer {
       tiles: &workspace.branch, scratch: &workspace.call)
   }
 
-  /// Computes the gates of the dense branch from tokens [T, D]; nil where it has none.
+  /// Computes the gates of the dense branch from tokens [T, D]; returns nil if it has no gate.
   package func gateBranch(
     _ tokens: MemoryView<Float>, isRecorded: Bool, execution: Execution, workspace: inout Workspace
   ) throws(MoEError) -> BranchGates? {
@@ -70,12 +71,12 @@ extension MoELayer {
       results: &workspace.routing.branchGate, scratch: &workspace.call)
   }
 
-  /// Adds up each token's rows in slot order, times their weights, and the dense branch.
+  /// Adds up each token's rows in slot order, times their weights, and adds the dense branch.
   ///
   /// - Parameters:
   ///   - rows: `[M, D]`.
-  ///   - choices: the row of each choice among them.
-  ///   - areWeighted: whether the rows were multiplied by their weights before.
+  ///   - choices: the row of each choice in `rows`.
+  ///   - areWeighted: whether the rows are already multiplied by their weights.
   ///   - output: `[T, D]`, overwritten.
   package func combine(
     _ rows: MemoryView<Float>, _ choices: ChoiceRows, _ routes: Routes, areWeighted: Bool = false,
@@ -90,7 +91,7 @@ extension MoELayer {
   /// Whether the weight of a choice multiplies the expert's input, not its output.
   package var weighsInput: Bool { configuration.routing.weightPlacement == .input }
 
-  /// Each token's rows, as combine and its way back read them.
+  /// Returns each token's rows as combine and its backward pass read them.
   func combination(
     of rows: MemoryView<Float>, _ choices: ChoiceRows, _ routes: Routes, weights: MemoryView<Float>? = nil
   ) -> Combination {

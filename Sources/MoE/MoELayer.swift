@@ -2,11 +2,11 @@ public import MoECore
 
 /// A Mixture-of-Experts layer: any routing policy, any activation, with or without a dense branch.
 ///
-/// The layer is a value that may be shared between tasks; each task passes a `Workspace` of its own. To read
-/// on into the kernels: this file → `Kernels+GroupedGEMM.swift` → `CKernels/grouped_gemm.c` and its inner loop
+/// The layer is a value that may be shared between tasks; each task passes a `Workspace` of its own. To follow a pass
+/// into the kernels, read this file → `Kernels+GroupedGEMM.swift` → `CKernels/grouped_gemm.c` and its inner loop
 /// `gemm_tile.inc.h`.
 public struct MoELayer: Sendable {
-  /// What the layer computes.
+  /// The sizes, the activation and the routing of the layer.
   public let configuration: MoEConfiguration
   /// The router's parameters.
   public let router: PackedRouter
@@ -18,10 +18,10 @@ public struct MoELayer: Sendable {
   /// Packs the parameters of `source`, one expert at a time.
   ///
   /// - Parameters:
-  ///   - configuration: what the layer computes.
+  ///   - configuration: the sizes, the activation and the routing of the layer.
   ///   - source: `MoEWeights`, or a layer of a checkpoint.
-  ///   - precision: what the experts' weights are stored in.
-  ///   - execution: the threads that pack; nil for ``Execution/automatic()``.
+  ///   - precision: the format in which the experts' weights are stored.
+  ///   - execution: the execution whose threads pack; nil for ``Execution/automatic()``.
   /// - Throws: what `source` throws, and `MoEError` for parameters that do not fit the configuration.
   public init(
     _ configuration: MoEConfiguration, weights source: some MoEWeightSource,
@@ -32,9 +32,9 @@ public struct MoELayer: Sendable {
       execution: execution)
   }
 
-  /// A layer with some of its experts alone, whose stages a rank computes.
+  /// Makes a layer with only some of its experts, whose stages one rank computes.
   ///
-  /// - Parameter experts: which ones, in the order in which they are packed.
+  /// - Parameter experts: the numbers of these experts, in the order in which they are packed.
   package init(
     _ configuration: MoEConfiguration, weights source: some MoEWeightSource, experts: [Int],
     precision: Precision, execution: Execution?
@@ -81,9 +81,9 @@ public struct MoELayer: Sendable {
   ///
   /// - Parameters:
   ///   - input: the activations; `shape[-2]` is the length of a sequence, for capacities per sequence.
-  ///   - mask: one value a token, false for padding: no expert computes it and nothing counts it.
+  ///   - mask: one value per token, false for padding. No expert computes a padding token, and no count includes it.
   ///   - execution: nil for ``Execution/automatic()``.
-  /// - Returns: the output in the shape of the input, and what happened to the tokens.
+  /// - Returns: the output in the shape of the input, and the record of the routing.
   /// - Throws: `MoEError.shapeMismatch` for another hidden size or mask length,
   ///   `MoEError.notFinite` for a token that cannot be routed.
   public func callAsFunction(
@@ -97,13 +97,14 @@ public struct MoELayer: Sendable {
     return (output, record)
   }
 
-  /// Applies the layer into storage of the caller's: a pass no larger than an earlier one allocates nothing.
+  /// Applies the layer and writes to storage of the caller. A pass that is no larger than an earlier one allocates
+  /// nothing.
   ///
   /// - Parameters:
   ///   - input: the activations.
   ///   - mask: one value per token, false for padding.
   ///   - output: activations of the input's shape, overwritten.
-  ///   - record: overwritten.
+  ///   - record: the record of the routing, overwritten.
   ///   - workspace: scratch.
   ///   - execution: nil for ``Execution/automatic()``.
   /// - Throws: as ``callAsFunction(_:mask:execution:)``; the output then has no meaning.
@@ -124,10 +125,10 @@ public struct MoELayer: Sendable {
   /// - Parameters:
   ///   - input: the activations.
   ///   - mask: one value per token, false for padding.
-  ///   - noise: of the router in training; nil routes as at evaluation.
-  ///   - recording: overwritten.
+  ///   - noise: the router's noise in training; nil routes as at evaluation.
+  ///   - recording: the recording of the pass, overwritten.
   ///   - output: activations of the input's shape, overwritten.
-  ///   - workspace: scratch; nothing of the recording stays in it.
+  ///   - workspace: scratch; it keeps no part of the recording.
   ///   - execution: nil for ``Execution/automatic()``; the backward pass has to use the same instruction set.
   /// - Throws: as ``callAsFunction(_:mask:execution:)``.
   public func forward(
@@ -148,7 +149,7 @@ public struct MoELayer: Sendable {
       activations: recording.extent == .full ? pass.activations : nil)
   }
 
-  /// The pass itself, of checked arguments: route, permute, apply the experts and the dense branch, combine.
+  /// Computes the pass from checked arguments: route, permute, apply the experts and the dense branch, combine.
   private func run(
     _ input: Activations, mask: [Bool]?, noise: RouterNoise?, records: Recording.Extent?,
     into output: inout Activations, record: inout RoutingRecord, workspace: inout Workspace,
@@ -179,7 +180,7 @@ public struct MoELayer: Sendable {
       routes: routes, order: order, gates: gates, activations: LayerTiles(experts: rows, branch: branch))
   }
 
-  /// Checks what a caller passes against the configuration.
+  /// Checks a caller's arguments against the configuration.
   package func validate(_ input: Activations, mask: [Bool]?, output: Activations) throws(MoEError) {
     guard input.tokens.columns == configuration.hiddenSize else {
       throw .shapeMismatch(

@@ -2,12 +2,13 @@ package import MoECore
 
 /// The passes of a set of networks over rows of tokens.
 extension PackedExperts {
-  /// Applies the networks to rows of `tokens` [T, D]: gathers them, then up with the activation, then down.
+  /// Applies the networks to rows of `tokens` [T, D]: gathers the rows, then computes the up projection with the
+  /// activation, then the down projection.
   ///
   /// - Parameters:
   ///   - weights: the factor of each row [M]; nil for 1.
-  ///   - isRecorded: whether a backward pass follows.
-  ///   - needsRows: false where the second product is not wanted.
+  ///   - isRecorded: whether to keep the values that a backward pass reads.
+  ///   - needsRows: false if the second product is not needed.
   package func forward(
     _ tokens: MemoryView<Float>, _ groups: RowGroups, weights: MemoryView<Float>?, isRecorded: Bool,
     needsRows: Bool, execution: Execution, tiles: inout TileScratch, scratch: inout CallScratch
@@ -24,12 +25,12 @@ extension PackedExperts {
     return NetworkTiles(input: input, preactivation: preactivation, hidden: hidden, rows: rows)
   }
 
-  /// Computes the gradients of the rows that the networks took in.
+  /// Computes the gradients of the networks' input rows.
   ///
   /// - Parameters:
-  ///   - output: dL/doutput of the tokens [T, D].
-  ///   - rowWeights: the factor that each row's output was multiplied by [M]; nil for 1.
-  ///   - forward: a recorded pass.
+  ///   - output: the tokens' dL/doutput [T, D].
+  ///   - rowWeights: the factor [M] that each row's output was multiplied by; nil for 1.
+  ///   - forward: the values of a recorded pass.
   package func backward(
     _ output: MemoryView<Float>, rowWeights: MemoryView<Float>?, forward: NetworkTiles, execution: Execution,
     tiles: inout GradientTileScratch, scratch: inout CallScratch
@@ -68,11 +69,11 @@ extension PackedExperts {
 }
 
 extension NetworkTiles {
-  /// The product of each row [M, D] that the networks put out with the gradient `output` [T, D] of its token.
+  /// Returns the dot product of each output row of the networks [M, D] with the gradient `output` [T, D] of its token.
   package func products(with output: MemoryView<Float>, execution: Execution) throws(MoEError) -> [Float] {
     let products = MemoryView<Float>(
       try Memory(byteCount: groups.rowCount * MemoryLayout<Float>.stride), count: groups.rowCount)
-    // Rows take the part of tokens with one choice each.
+    // Each row is passed as a token with one choice.
     Kernels.combineBackward(
       Combination(
         rows: output, choiceRow: groups.tokens!, tokenCount: groups.rowCount, expertsPerToken: 1,

@@ -3,8 +3,8 @@ public import MoECore
 
 /// The feed-forward networks of a layer, packed into the panels that the grouped GEMM reads.
 ///
-/// Copies share the panels. Nothing writes them after packing, unless the layer is trained inside this package: then
-/// its optimizer changes them between passes, in the one task that owns the layer.
+/// Copies share the panels. They stay unchanged after packing, unless this package trains the layer. Then its optimizer
+/// changes them between passes, in the one task that owns the layer.
 ///
 /// The layout is the same for every instruction set: `[expert][panel of 16 columns][k][16]`, where the panels
 /// of gate and up projections alternate.
@@ -15,9 +15,9 @@ public struct PackedExperts: Sendable {
   public let feedForwardSize: Int
   /// E.
   public let expertCount: Int
-  /// What lies between the two products.
+  /// The activation function between the two products.
   public let activation: ActivationFunction
-  /// What the weights are stored in.
+  /// The format in which the weights are stored.
   public let precision: Precision
   let up: Memory
   let down: Memory
@@ -25,19 +25,19 @@ public struct PackedExperts: Sendable {
   let upBias: Memory?
   let downBias: Memory?
 
-  /// Panels of the first product of one expert: of up, or of gate and up in turn.
+  /// The number of panels of one expert's first product: those of up, or of gate and up in turn.
   var upPanelCount: Int { Kernels.panels(Kernels.padded(feedForwardSize)) * (activation.isGated ? 2 : 1) }
-  /// Panels of the second product of one expert.
+  /// The number of panels of one expert's second product.
   var downPanelCount: Int { Kernels.panels(hiddenSize) }
   /// The weights of the first product.
   var upPanels: Panels {
     Panels(memory: up, depth: hiddenSize, precision: precision)
   }
 
-  /// The bytes the weights take.
+  /// The size of the weights in bytes.
   public var byteCount: Int { up.byteCount + down.byteCount }
 
-  /// Packs `expertCount` networks, asking for them one at a time.
+  /// Packs `expertCount` networks, which it requests one at a time.
   ///
   /// - Throws: what `expert` throws, `MoEError.shapeMismatch` for a parameter of
   ///   another shape, `MoEError.invalidConfiguration` where only some experts have a bias.
@@ -52,7 +52,7 @@ public struct PackedExperts: Sendable {
       name: { expertCount == 1 ? owner : "\(owner) \($0)" })
   }
 
-  /// The same with a name for each network, for errors.
+  /// Packs networks that have a name each, for errors.
   init(
     hiddenSize: Int, feedForwardSize: Int, expertCount: Int, activation: ActivationFunction,
     precision: Precision, execution: Execution, expert: (Int) throws -> FeedForwardWeights,
@@ -118,7 +118,7 @@ extension Kernels {
   }
 }
 
-/// One kind of bias over all experts: all have it or none.
+/// One kind of bias of all experts. Either all experts have it, or none.
 private struct BiasTable {
   let name: String
   let width: Int

@@ -1,12 +1,12 @@
 internal import MoECore
 
-/// The way back through a router, or through a dense branch's gate.
+/// The backward pass of a router or of a dense branch's gate.
 extension PackedRouter {
   /// Adds the gradients of the tokens to `inputGradient` [T, D].
   ///
   /// - Parameters:
   ///   - tokens: the router's input in the forward pass [T, D].
-  ///   - choices: those of a recorded pass.
+  ///   - choices: the choices of a recorded pass.
   ///   - weightGradients: dL/dweights [T, K].
   ///   - losses: the contribution of the router's losses.
   /// - Returns: the factors of the parameters' gradients.
@@ -30,7 +30,7 @@ extension PackedRouter {
         logitTiles, weightPanels, adding: true, into: inputGradient, execution: execution, scratch: &scratch)
       return RouterGradientTiles(logits: logitTiles, tokens: tokenTiles)
     }
-    // With jitter the router read a copy of the input, whose gradient passes the same factors.
+    // With jitter the router read a copy of the input; the copy's gradient is multiplied by the same factors.
     let copy = try memory.jitteredTokens.reserve(tokens.count, of: Float.self)
     Kernels.jitter(
       tokens, hiddenSize: hiddenSize, noise: noise, into: copy, adding: false, execution: execution)
@@ -54,7 +54,7 @@ extension PackedRouter {
     Kernels.groupSums(pass.logits, only: nil, to: [sums.bias], execution: execution)
   }
 
-  /// The weights as a product's.
+  /// The weights in the type of a grouped product's weights.
   private var weightPanels: Panels {
     Panels(memory: panels, depth: hiddenSize, precision: .float32)
   }

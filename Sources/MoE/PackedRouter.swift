@@ -16,8 +16,8 @@ public struct PackedRouter: Sendable {
 
   /// Packs `weights` for a policy.
   ///
-  /// - Throws: `MoEError.shapeMismatch` for a parameter of another shape than
-  ///   `[E, D]` or `[E]`, and `MoEError.invalidConfiguration` for a weight or bias that is NaN or infinite.
+  /// - Throws: `MoEError.shapeMismatch` for a parameter whose shape is not `[E, D]` or `[E]`, and
+  ///   `MoEError.invalidConfiguration` for a weight or bias that is NaN or infinite.
   public init(
     _ weights: RouterWeights, hiddenSize: Int, expertCount: Int, expertsPerToken: Int, policy: RoutingPolicy,
     execution: Execution
@@ -51,7 +51,7 @@ public struct PackedRouter: Sendable {
       if let bias = weights.selectionBias { try Memory(bias, paddedTo: expertCount) } else { nil }
   }
 
-  /// The same parameters under another policy, which was checked for these sizes.
+  /// Returns a router with the same parameters under another policy, which was checked for these sizes.
   func with(_ policy: RoutingPolicy) -> PackedRouter { PackedRouter(copying: self, policy: policy) }
 
   private init(copying other: PackedRouter, policy: RoutingPolicy) {

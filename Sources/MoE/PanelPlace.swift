@@ -1,9 +1,9 @@
 internal import CKernels
 package import MoECore
 
-/// Where a matrix [N, K] lies among panels of 16 rows: element (n, k) of panel n/16 is at k·16 + n%16.
+/// The place of a matrix [N, K] among panels of 16 rows: element (n, k) is in panel n/16, at k·16 + n%16.
 package struct PanelPlace: Sendable, Equatable {
-  /// Its first panel, and the distance from one of its panels to the next.
+  /// The matrix's first panel, and the distance from one of its panels to the next.
   package var firstPanel: Int
   package var step: Int
 
@@ -12,14 +12,14 @@ package struct PanelPlace: Sendable, Equatable {
     self.step = step
   }
 
-  /// The element (0, column) of each panel begins here; row r of the panel is r floats on.
+  /// Returns the offset in floats of element (row, 0). Element (row, k) is k·16 floats further on.
   package func offset(row: Int, columns: Int) -> Int {
     (firstPanel + row / MOE_PANEL * step) * Kernels.padded(columns) * MOE_PANEL + row % MOE_PANEL
   }
 }
 
 extension Memory {
-  /// The matrix [rows, columns] at `place`, copied.
+  /// Returns a copy of the matrix [rows, columns] at `place`.
   package func matrix(_ place: PanelPlace, rows: Int, columns: Int) -> Matrix {
     var matrix = Matrix(rows: rows, columns: columns)
     let source = unsafe floats

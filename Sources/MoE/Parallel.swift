@@ -1,13 +1,12 @@
 internal import CKernels
 
-/// Threads for what is computed in Swift: the same team the kernels use.
+/// Threads for computations in Swift, from the same team that the kernels use.
 package enum Parallel {
   private typealias Task = (Int) -> Void
 
   /// Calls `body` once for every task in 0..<`count`, on up to as many threads as `execution` has.
   ///
-  /// Which thread runs a task is left open: for the same bits with any number of threads a task may depend on
-  /// its number alone.
+  /// Any thread may run a task. To get the same bits with any number of threads, a task may depend only on its number.
   package static func forEach(_ count: Int, _ execution: Execution, _ body: (Int) -> Void) {
     withoutActuallyEscaping(body) { body in
       unsafe withUnsafePointer(to: body as Task) { task in
@@ -21,9 +20,10 @@ package enum Parallel {
 
   private typealias Poll = () -> Void
 
-  /// Runs `body`, and calls `poll` from this thread about every tenth of a millisecond while it computes in parallel.
+  /// Runs `body`, and calls `poll` from this thread about every tenth of a millisecond while `body` computes in
+  /// parallel.
   ///
-  /// - Parameter poll: must not compute in parallel itself.
+  /// - Parameter poll: the function to call; it must not compute in parallel itself.
   package static func polling<Result>(_ poll: () -> Void, during body: () throws -> Result) rethrows -> Result
   {
     try withoutActuallyEscaping(poll) { poll in

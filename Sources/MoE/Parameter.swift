@@ -1,30 +1,31 @@
 internal import CKernels
 public import MoECore
 
-/// One trainable tensor, or those of one kind of all experts of a layer, with the sum of its gradients.
+/// One trainable tensor, or all tensors of one kind of a layer's experts, with the sum of the gradients.
 ///
-/// Values, gradients and whatever an optimizer keeps beside them have the same layout, that of the kernels, so an
-/// optimizer walks them element by element. Padding is zero and stays zero under a rule that keeps zeros with
-/// zero gradients.
+/// Values, gradients and the optimizer's state have the same layout, that of the kernels, so an optimizer updates them
+/// element by element. Padding is zero. It stays zero under an update rule that keeps a zero value whose gradient is
+/// zero.
 public final class Parameter {
-  /// What a parameter belongs to: experts see a part of the tokens and are clipped and counted apart.
+  /// The group of a parameter. Experts see only a part of the tokens, so their parameters are clipped and counted
+  /// separately.
   public enum Group: String, Sendable, CaseIterable {
     /// Parameters of the routed experts.
     case expert
-    /// All others.
+    /// All other parameters.
     case other
   }
 
-  /// A matrix of the parameter, as a checkpoint names it.
+  /// A matrix of the parameter, with its name in a checkpoint.
   public struct Tensor: Sendable {
     /// Its name in a checkpoint.
     public let name: String
     /// `[rows, columns]`; a bias or a gain is one row.
     public let shape: [Int]
-    /// Where its elements are among the floats of the parameter.
+    /// The place of its elements among the floats of the parameter.
     package let layout: Layout
 
-    /// How a matrix lies in memory.
+    /// The layout of a matrix in memory.
     package enum Layout: Sendable, Equatable {
       /// Row after row without gaps, from the float `offset` on.
       case rows(offset: Int = 0)
@@ -41,7 +42,7 @@ public final class Parameter {
       self.layout = layout
     }
 
-    /// The float at which a row begins.
+    /// Returns the index of the float at which a row begins.
     package func offset(ofRow row: Int) -> Int {
       switch layout {
       case .rows(let offset): offset + row * columns
@@ -49,7 +50,7 @@ public final class Parameter {
       }
     }
 
-    /// The floats from one element of a row to the next.
+    /// The distance in floats from one element of a row to the next.
     package var columnStep: Int {
       switch layout {
       case .rows: 1
@@ -58,17 +59,18 @@ public final class Parameter {
     }
   }
 
-  /// What errors and metrics call it.
+  /// The parameter's name in errors and metrics.
   public let name: String
-  /// What it belongs to.
+  /// The parameter's group.
   public let group: Group
-  /// Whether weight decay applies: to weights, not to gains and biases.
+  /// Whether weight decay applies: true for weights, false for gains and biases.
   public let decays: Bool
-  /// The matrices it holds.
+  /// The matrices that the parameter holds.
   public let tensors: [Tensor]
-  /// The floats it takes, padding included.
+  /// The number of floats of the parameter, padding included.
   public let count: Int
-  /// The layer's experts whose matrices it holds, each in an equal part of its memory; empty where it is of none.
+  /// The layer's experts whose matrices the parameter holds, each in an equal part of its memory; empty if it holds no
+  /// expert's.
   package let experts: [Int]
   package let values: Memory
   package let gradient: Memory
@@ -102,7 +104,7 @@ public final class Parameter {
       gradient: try Memory(zeroed: matrix.count * MemoryLayout<Float>.stride))
   }
 
-  /// The elements without padding.
+  /// The number of elements without padding.
   public var elementCount: Int { tensors.reduce(0) { $0 + $1.rows * $1.columns } }
 
   /// Sets the gradients to zero.
@@ -111,10 +113,10 @@ public final class Parameter {
   /// Returns a copy of the values of one of its ``tensors``.
   public func values(of tensor: Tensor) -> Matrix { matrix(tensor, in: values) }
 
-  /// Returns a copy of the gradient of one of its ``tensors``: the sum since it was last set to zero.
+  /// Returns a copy of the gradient of one of its ``tensors``: the sum since the gradient was last set to zero.
   public func gradient(of tensor: Tensor) -> Matrix { matrix(tensor, in: gradient) }
 
-  /// Returns a matrix out of memory of this parameter's layout: its values, its gradients, or an optimizer's.
+  /// Returns a matrix from memory in this parameter's layout: its values, its gradients or an optimizer's state.
   package func matrix(_ tensor: Tensor, in memory: Memory) -> Matrix {
     var matrix = Matrix(rows: tensor.rows, columns: tensor.columns)
     let (source, step) = unsafe (memory.floats, tensor.columnStep)
@@ -129,7 +131,7 @@ public final class Parameter {
     return matrix
   }
 
-  /// Overwrites a matrix in memory of this parameter's layout; the padding around it stays.
+  /// Overwrites a matrix in memory in this parameter's layout; the padding stays unchanged.
   package func set(_ matrix: Matrix, _ tensor: Tensor, in memory: Memory) {
     precondition(matrix.shape == tensor.shape, "\(tensor.name) has shape \(tensor.shape)")
     let (target, step) = unsafe (memory.floats, tensor.columnStep)

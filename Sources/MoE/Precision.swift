@@ -1,14 +1,14 @@
 internal import CKernels
 
-/// What the experts' weights are stored in, and their inputs rounded to; sums are fp32 throughout, and the
-/// router is fp32 always.
+/// The format in which the experts' weights are stored and to which their inputs are rounded. All sums are in fp32, and
+/// the router is always in fp32.
 public enum Precision: String, Sendable, CaseIterable, CustomStringConvertible {
   /// fp32 weights, fp32 rows.
   case float32 = "f32"
   /// bfloat16 weights; rows are rounded to bfloat16 before each product.
   case bfloat16 = "bf16"
 
-  /// The name `--dtype` uses.
+  /// The name that `--dtype` uses.
   public var description: String { rawValue }
 
   /// The kernels' number format.

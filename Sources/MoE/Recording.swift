@@ -2,28 +2,28 @@ public import MoECore
 
 /// The values that a recorded forward pass leaves for its backward pass, in storage reused from pass to pass.
 ///
-/// It is not copyable; one recording belongs to one pass at a time. Any number of them, for layers or for parts of
-/// a batch, can wait for their backward passes beside one ``Workspace``.
+/// It is not copyable; one recording belongs to one pass at a time. Any number of recordings, for layers or for parts
+/// of a batch, can wait for their backward passes while they share one ``Workspace``.
 public struct Recording: ~Copyable {
-  /// How much of a pass is kept.
+  /// The part of a pass that is kept.
   public enum Extent: Sendable {
-    /// Every activation the backward pass reads: for M rows M·(2·D + 3·F) values with a gated activation, M·(2·D + 2·F)
-    /// without, and the dense branch's.
+    /// Every activation that the backward pass reads: for M rows M·(2·D + 3·F) values with a gated activation, M·(2·D +
+    /// 2·F) values without, and those of the dense branch.
     case full
-    /// The routing alone, O(T·(K + E)) values; the backward pass computes the activations again, to the same bits
-    /// (Chen et al. 2016, *Training Deep Nets with Sublinear Memory Cost*, §3).
+    /// Only the routing, O(T·(K + E)) values. The backward pass recomputes the activations, with the same bits (Chen et
+    /// al. 2016, *Training Deep Nets with Sublinear Memory Cost*, §3).
     case recompute
   }
 
-  /// How much of a pass is kept.
+  /// The part of a pass that is kept.
   public let extent: Extent
-  /// What happened to the tokens of the recorded pass.
+  /// The record of the recorded pass's routing.
   public package(set) var record = RoutingRecord()
-  /// The pass that was recorded and waits for its backward pass; nil where there is none.
+  /// The recorded pass that waits for its backward pass; nil if there is none.
   var pass: RecordedPass?
-  /// The way back through the pass, where its gradients of parameters have not been added yet.
+  /// The values of the pass's backward pass, until its parameter gradients have been added.
   var backward: BackwardPass?
-  /// The memory of these values, as far as it is not the workspace's.
+  /// The part of these values' memory that does not belong to the workspace.
   package var routing = RoutingScratch()
   package var experts = TileScratch()
   package var branch = TileScratch()
@@ -32,14 +32,14 @@ public struct Recording: ~Copyable {
   /// ``MoELayer/forward(_:mask:noise:recording:into:workspace:execution:)``.
   public init(_ extent: Extent = .full) { self.extent = extent }
 
-  /// Lets go of a pass, whose memory another one is about to overwrite.
+  /// Forgets the recorded pass, before another pass overwrites its memory.
   package mutating func forget() {
     pass = nil
     backward = nil
   }
 }
 
-/// The properties of a pass that its backward pass has to share.
+/// The properties that a backward pass must share with its forward pass.
 package struct PassIdentity: Equatable {
   var configuration: MoEConfiguration
   var precision: Precision
@@ -58,7 +58,7 @@ struct ForwardPass {
 /// The activations of a layer's networks.
 struct LayerTiles {
   let experts: NetworkTiles
-  /// nil where there is no dense branch.
+  /// The dense branch's activations; nil without a dense branch.
   let branch: NetworkTiles?
 }
 
@@ -68,7 +68,7 @@ struct RecordedPass {
   let routes: Routes
   let order: RowOrder
   let gates: BranchGates?
-  /// nil where the backward pass computes them again.
+  /// The activations; nil if the backward pass recomputes them.
   let activations: LayerTiles?
 }
 
@@ -95,13 +95,13 @@ package struct SharedGradientTiles {
 
 /// The gradients that a backward pass computes in one call.
 ///
-/// Ranks that add gradients of parameters one after another compute the gradient of the input first, all at once.
-/// Then each in its turn adds those of the parameters.
+/// Ranks that add parameter gradients one after another first compute the gradient of the input, all at the same time.
+/// Then each rank in turn adds the gradients of the parameters.
 package enum BackwardPart: Sendable {
-  /// The gradient of the input, and those of the parameters.
+  /// The gradient of the input and the gradients of the parameters.
   case all
-  /// The gradient of the input alone; the rest may follow.
+  /// Only the gradient of the input; a call for the parameters may follow.
   case input
-  /// The gradients of the parameters, from the values of a call for the input.
+  /// Only the gradients of the parameters, from the values of the call for the input.
   case parameters
 }

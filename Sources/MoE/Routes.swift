@@ -9,16 +9,17 @@ package struct RouterChoices {
   package let expertIDs: MemoryView<Int32>
   /// `[T, K]`: their weights. The permutation sets those of dropped choices to 0.
   package let weights: MemoryView<Float>
-  /// `[T, E]`: the logits with their bias, from which a backward pass and statistics start; nil where not recorded.
+  /// `[T, E]`: the logits with their bias, from which the backward pass and the statistics are computed; nil if not
+  /// recorded.
   package let logits: MemoryView<Float>?
   /// The noise that the router applied; nil at evaluation.
   package let noise: RouterNoise?
 }
 
-/// The choices of a layer's router, and what it measured on the way.
+/// The choices of a layer's router, and the measures of its scores.
 package struct Routes {
   package let choices: RouterChoices
-  /// `[T]`: the selection score of the last chosen expert less that of the best one not chosen.
+  /// `[T]`: the selection score of the last chosen expert minus that of the best expert that was not chosen.
   let margins: MemoryView<Float>
   /// `[T]`: ln Σ exp(logit).
   let logSumExp: MemoryView<Float>
@@ -30,13 +31,14 @@ package struct Routes {
 package struct BranchGates {
   /// The gate as a router that chooses all of its columns.
   package let choices: RouterChoices
-  /// `[T, columns]`: the gates. One column multiplies the branch; of two, the first multiplies the experts' sum.
+  /// `[T, columns]`: the gates. A single column multiplies the branch. With two columns, the first multiplies the
+  /// experts' sum, the second the branch.
   package let values: MemoryView<Float>
 
   package var columns: Int { choices.expertCount }
 
-  /// The factor of the experts' sum of a token.
+  /// Returns the factor of a token's experts' sum.
   func ofExperts(_ token: Int) -> Float { columns == 2 ? values[token * 2] : 1 }
-  /// The factor of the branch's output of a token.
+  /// Returns the factor of the branch's output for a token.
   func ofBranch(_ token: Int) -> Float { values[token * columns + columns - 1] }
 }

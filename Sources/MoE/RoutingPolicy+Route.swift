@@ -1,18 +1,18 @@
 public import MoECore
 
 extension RoutingPolicy {
-  /// Applies the policy to logits `[T, E]` alone: routes, counts, drops; computes no expert.
+  /// Applies the policy to logits `[T, E]` alone: routes, counts and drops, but computes no expert.
   ///
   /// - Parameters:
-  ///   - logits: `[T, E]`; −∞ rules an expert out.
+  ///   - logits: `[T, E]`; −∞ excludes an expert.
   ///   - expertsPerToken: K.
   ///   - selectionBias: `[E]`, added to the scores for selection only.
-  ///   - mask: one value a token, false for padding.
-  ///   - sequenceLength: tokens of a sequence, for capacities per sequence; nil for one sequence.
-  ///   - noise: of a training pass; logits have no input that could be jittered.
+  ///   - mask: one value per token, false for padding.
+  ///   - sequenceLength: the number of tokens per sequence, for capacities per sequence; nil for one sequence.
+  ///   - noise: the noise of a training pass. Logits have no input, so jitter cannot apply.
   ///   - execution: nil for ``Execution/automatic()``.
-  /// - Throws: `MoEError.invalidConfiguration` for a policy these logits cannot follow, and
-  ///   `MoEError.notFinite` for a token with a NaN or +∞ logit, or all −∞.
+  /// - Throws: `MoEError.invalidConfiguration` for a policy that does not fit these logits, and `MoEError.notFinite`
+  ///   for a token with a NaN or +∞ logit, or all −∞.
   public func route(
     logits: Matrix, expertsPerToken: Int, selectionBias: [Float]? = nil, mask: [Bool]? = nil,
     sequenceLength: Int? = nil, noise: RouterNoise? = nil, execution: Execution? = nil

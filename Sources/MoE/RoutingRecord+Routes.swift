@@ -1,7 +1,7 @@
 package import MoECore
 
 extension RoutingRecord {
-  /// Copies the values of a pass, into the arrays' own storage where that is large enough.
+  /// Copies the values of a pass, into the arrays' own storage if that is large enough.
   ///
   /// - Parameters:
   ///   - choices: the rows that the permutation gave the choices of `routes`.

@@ -1,10 +1,10 @@
 /// M rows of tokens in ragged groups, one group for each network of a set.
 package struct RowGroups {
-  /// `[groups + 1]`: the first row of each group, and M.
+  /// `[groups + 1]`: the first row of each group, followed by M.
   package let offsets: MemoryView<Int64>
-  /// `[M]`: the token of each row; nil where row m is token m.
+  /// `[M]`: the token of each row; nil if row m is token m.
   package let tokens: MemoryView<Int32>?
-  /// M.
+  /// The number of rows, M.
   package let rowCount: Int
 
   package var groupCount: Int { offsets.count - 1 }
@@ -15,7 +15,7 @@ package struct RowGroups {
     self.rowCount = rowCount
   }
 
-  /// One group of all tokens in their order.
+  /// Makes one group of all tokens in their order.
   init(allOf tokenCount: Int, in scratch: inout Scratch) throws(MoEError) {
     let offsets = try scratch.reserve(2, of: Int64.self)
     offsets[0] = 0
@@ -26,15 +26,16 @@ package struct RowGroups {
 
 /// The row of each choice of T tokens among M rows.
 package struct ChoiceRows {
-  /// `[T, K]`: the row of each choice; −1 where it was dropped or its token masked.
+  /// `[T, K]`: the row of each choice; −1 if the choice was dropped or its token is masked.
   package let rows: MemoryView<Int32>
-  /// `[T, K]`: a choice's position among those of its expert and scope; −1 where dropped or masked.
+  /// `[T, K]`: a choice's position among those of its expert and scope; −1 if the choice was dropped or its token is
+  /// masked.
   package let slots: MemoryView<Int32>
-  /// `[E]`: choices that were dropped.
+  /// `[E]`: the number of dropped choices of each expert.
   package let dropped: MemoryView<Int64>
-  /// M.
+  /// The number of rows, M.
   package let rowCount: Int
-  /// The most rows of an expert in one scope; nil where nothing is dropped.
+  /// The largest number of rows per expert in one scope; nil if nothing is dropped.
   package let capacity: Int?
 
   package init(

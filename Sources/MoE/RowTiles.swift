@@ -16,19 +16,19 @@ struct Panels {
 
 /// The values of a pass through a set of networks, in the order in which it computes them.
 package struct NetworkTiles {
-  /// `[M, D]`: the rows that the networks take in.
+  /// `[M, D]`: the input rows of the networks.
   let input: RowTiles
-  /// `[M, columns of the first product]`: gate and up before the activation, in fp32; nil where not recorded.
+  /// `[M, columns of the first product]`: gate and up before the activation, in fp32; nil if not recorded.
   let preactivation: RowTiles?
   /// `[M, F]`: the rows between the two products.
   let hidden: RowTiles
-  /// `[M, D]`: the rows that the networks put out; nil where they were not wanted.
+  /// `[M, D]`: the output rows of the networks; nil if they were not requested.
   package let rows: MemoryView<Float>?
 
   package var groups: RowGroups { input.groups }
 }
 
-/// The gradients of a pass through a set of networks, in the order in which the way back computes them.
+/// The gradients of a pass through a set of networks, in the order in which the backward pass computes them.
 package struct NetworkGradientTiles {
   /// The recorded pass.
   let forward: NetworkTiles

@@ -1,9 +1,9 @@
 public import MoECore
 
-/// The layer of Switch Transformer (Fedus et al. 2021, §2): one expert a token, ReLU, no biases; the weight is
-/// the router's probability, and with a capacity the latest tokens of a full expert are dropped.
+/// The layer of Switch Transformer (Fedus et al. 2021, §2): one expert per token, ReLU, no biases. The weight is the
+/// router's probability. With a capacity, the latest tokens of a full expert are dropped.
 public struct SwitchLayer: Sendable {
-  /// The general layer this one specialises.
+  /// The general layer that this one specialises.
   public let layer: MoELayer
 
   /// Makes a layer.
@@ -12,9 +12,10 @@ public struct SwitchLayer: Sendable {
   ///   - hiddenSize: D.
   ///   - feedForwardSize: F.
   ///   - expertCount: E.
-  ///   - capacity: nil for dropless; the paper trains with `.meshTensorFlow(factor: 1.25)`.
-  ///   - weights: nil for random ones of `seed`.
-  ///   - seed: of the random weights.
+  ///   - capacity: the capacity of the experts, nil for dropless; the paper trains with
+  ///     `.meshTensorFlow(factor: 1.25)`.
+  ///   - weights: the parameters; nil for random ones from `seed`.
+  ///   - seed: the seed of the random weights.
   /// - Throws: `MoEError` for sizes or parameters that do not fit.
   public init(
     hiddenSize: Int, feedForwardSize: Int, expertCount: Int, capacity: CapacityRule? = nil,

@@ -1,9 +1,9 @@
 public import MoECore
 
-/// The layer of GShard (Lepikhin et al. 2020, Algorithm 1) and GLaM (Du et al. 2022, §3): two experts a token,
+/// The layer of GShard (Lepikhin et al. 2020, Algorithm 1) and GLaM (Du et al. 2022, §3): two experts per token,
 /// weighted by their probabilities divided by the sum of the two.
 public struct Top2Layer: Sendable {
-  /// The general layer this one specialises.
+  /// The general layer that this one specialises.
   public let layer: MoELayer
 
   /// Makes a layer.
@@ -12,10 +12,10 @@ public struct Top2Layer: Sendable {
   ///   - hiddenSize: D.
   ///   - feedForwardSize: F.
   ///   - expertCount: E.
-  ///   - activation: ReLU as in GShard; GLaM's is `.geGLU`.
-  ///   - capacity: nil for dropless; GShard's is `.lingvo(factor: 2)`.
-  ///   - weights: nil for random ones of `seed`.
-  ///   - seed: of the random weights.
+  ///   - activation: the activation function, ReLU as in GShard; GLaM's is `.geGLU`.
+  ///   - capacity: the capacity of the experts, nil for dropless; GShard's is `.lingvo(factor: 2)`.
+  ///   - weights: the parameters; nil for random ones from `seed`.
+  ///   - seed: the seed of the random weights.
   /// - Throws: `MoEError` for sizes or parameters that do not fit.
   public init(
     hiddenSize: Int, feedForwardSize: Int, expertCount: Int, activation: ActivationFunction = .relu,

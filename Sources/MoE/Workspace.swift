@@ -1,4 +1,4 @@
-/// Memory of a router's choices and measures: see ``Routes``.
+/// The memory of a router's choices and measures: see ``Routes``.
 package struct RouterScratch {
   package var expertIDs = Scratch()
   package var weights = Scratch()
@@ -20,7 +20,7 @@ package struct OrderScratch {
   package var dropped = Scratch()
 }
 
-/// Memory of all decisions of a pass about its tokens, O(T·(K + E)): a backward pass cannot make them again.
+/// The memory of all routing decisions of a pass, O(T·(K + E)). A backward pass cannot recompute them.
 package struct RoutingScratch {
   package var router = RouterScratch()
   package var order = OrderScratch()
@@ -48,7 +48,7 @@ package struct GradientTileScratch {
   package init() {}
 }
 
-/// Memory of the way back through a router: see ``RouterGradientTiles``.
+/// The memory of a router's backward pass: see ``RouterGradientTiles``.
 package struct RouterGradientScratch {
   package var logitGradients = Scratch()
   package var logitTiles = Scratch()
@@ -72,13 +72,13 @@ package struct BackwardScratch {
   package var branch = GradientTileScratch()
 }
 
-/// Memory of one call of a kernel: the next call overwrites it.
+/// Memory for one call of a kernel; the next call overwrites it.
 package struct CallScratch {
   /// The scratch that the kernel itself asks for.
   package var kernel = Scratch()
   /// The token mask as the router's kernel reads it.
   package var mask = Scratch()
-  /// The router's copy of the tokens, where its input is jittered.
+  /// The router's copy of the tokens, used if its input is jittered.
   package var jitteredTokens = Scratch()
 }
 
@@ -96,7 +96,7 @@ public struct Workspace: ~Copyable {
   /// Makes an empty workspace; the first pass fills it.
   public init() {}
 
-  /// Exchanges the memory that a recording keeps with this one's: a pass then writes to the recording's.
+  /// Exchanges the routing memory with that of a recording, so that a pass writes to the recording's memory.
   package mutating func exchange(with recording: inout Recording) {
     swap(&routing, &recording.routing)
     guard recording.extent == .full else { return }

@@ -23,7 +23,7 @@ extension CheckpointLayer {
     to file: ActivationFile, name: String, _ precision: Precision, _ execution: Execution
   ) throws -> AppliedLayer {
     let input = try file.activations()
-    let layer = try packed(precision, execution)
+    let layer = try naming(name) { try packed(precision, execution) }
     let start = Date()
     do {
       let (output, record) = try layer(input, execution: execution)
@@ -33,6 +33,11 @@ extension CheckpointLayer {
     } catch {
       throw file.error("cannot pass \(name): \(error)")
     }
+  }
+
+  /// Runs `body`. An error about the layer's parameters then names the layer and its checkpoint.
+  private func naming<Layer>(_ name: String, _ body: () throws -> Layer) throws -> Layer {
+    do { return try body() } catch let error as MoEError { throw CheckpointError(name, "\(error)") }
   }
 
   /// Applies the block over ranks, each of which reads its part of the tokens and of the experts. A collective; the time is
@@ -47,8 +52,10 @@ extension CheckpointLayer {
     let cuts = (0...size).map { $0 * file.tokenCount / size }
     let tokens = try file.tokens(cuts[rank]..<cuts[rank + 1])
     try requireFinite(tokens, of: file, cuts: cuts, communicator)
-    let layer = try ExpertParallelLayer(
-      configuration, weights: self, over: communicator, precision: precision, execution: execution)
+    let layer = try naming(name) {
+      try ExpertParallelLayer(
+        configuration, weights: self, over: communicator, precision: precision, execution: execution)
+    }
     let input = try Activations(shape: [tokens.rows, tokens.columns], tokens: tokens)
     let sequenceLength = file.shape.count >= 2 ? file.shape[file.shape.count - 2] : file.tokenCount
     try communicator.barrier(during: "packing")

@@ -1,6 +1,6 @@
-/// What an expert applies between its two matrix products.
+/// The function that an expert applies between its two matrix products.
 ///
-/// With g = x·Wgateᵀ and u = x·Wupᵀ, plus their biases; a form without a gate has u alone.
+/// In the formulas, g = x·Wgateᵀ and u = x·Wupᵀ, plus their biases. A function without a gate uses only u.
 public enum ActivationFunction: Sendable, Equatable {
   /// max(u, 0), as in Switch Transformer.
   case relu

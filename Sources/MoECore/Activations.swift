@@ -1,8 +1,9 @@
-/// Activations of shape `[…, D]` as the matrix `[T, D]` of their tokens, T being the product of the rest.
+/// Activations of shape `[…, D]`, stored as the matrix `[T, D]` of their tokens. T is the product of all extents
+/// before D.
 public struct Activations: Sendable, Equatable {
   /// The shape, such as `[batch, sequence, hidden]`; the last extent is the hidden size.
   public let shape: [Int]
-  /// One row a token, in the order of the flattened leading extents.
+  /// One row per token, in the order of the flattened leading extents.
   public var tokens: Matrix
 
   /// Gives `tokens` a shape.
@@ -18,7 +19,7 @@ public struct Activations: Sendable, Equatable {
     self.tokens = tokens
   }
 
-  /// Standard-normal activations, the same for the same seed on every machine.
+  /// Returns nearly standard-normal activations. One seed gives the same activations on every machine.
   ///
   /// - Precondition: `shape` has at least one extent and none is negative.
   public static func random(_ shape: [Int], seed: UInt64) -> Activations {
@@ -33,7 +34,7 @@ public struct Activations: Sendable, Equatable {
   /// The number of tokens T.
   public var tokenCount: Int { tokens.rows }
 
-  /// The extent before the hidden size, or all tokens where there is none: the tokens of one sequence.
+  /// The number of tokens of one sequence: the extent before the hidden size, or T if the shape has no other extent.
   public var sequenceLength: Int { shape.count >= 2 ? shape[shape.count - 2] : tokens.rows }
 
   private init(uncheckedShape: [Int], tokens: Matrix) {

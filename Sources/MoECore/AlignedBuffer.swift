@@ -1,4 +1,4 @@
-/// Storage of floats aligned to a cache line, zero-filled when made.
+/// Storage for floats, aligned to a cache line and filled with zeros at first.
 ///
 /// `@unchecked Sendable`: the storage is written only through a `Matrix` that holds the one reference to it.
 @safe final class AlignedBuffer: @unchecked Sendable {

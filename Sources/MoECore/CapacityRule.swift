@@ -1,12 +1,12 @@
-/// How many rows an expert accepts from S tokens: the formulas of the systems, which differ.
+/// The formula for the number of rows that an expert accepts from S tokens. Each published system has its own.
 public enum CapacityRule: Sendable, Equatable {
-  /// This many, whatever S is (`expert_capacity` of Switch Transformers on the hub).
+  /// A constant number that does not depend on S (`expert_capacity` of Switch Transformers on the hub).
   case fixed(Int)
-  /// ⌈k·S·numerator/(E·denominator)⌉ in integers, at least `minimum`: nothing is rounded twice.
+  /// ⌈k·S·numerator/(E·denominator)⌉ in integer arithmetic, at least `minimum`; it rounds only once.
   case exact(numerator: Int, denominator: Int, minimum: Int)
   /// max(min(S, ⌊S·factor/E⌋), minimum): Switch Transformer in mesh-tensorflow.
   case meshTensorFlow(factor: Double, minimum: Int = 4)
-  /// ⌊S·factor/E⌋, `minimum` where that is zero, rounded up to a multiple of 4: GShard and GLaM in lingvo.
+  /// ⌊S·factor/E⌋, or `minimum` if that is zero, then rounded up to a multiple of 4: GShard and GLaM in lingvo.
   case lingvo(factor: Double, minimum: Int = 4)
   /// max(S·factor/E rounded half to even, 4): flaxformer.
   case flaxformer(factor: Double)
@@ -15,13 +15,13 @@ public enum CapacityRule: Sendable, Equatable {
   /// ⌈(S·k/E)·factor⌉ in double precision: Megatron-Core.
   case megatron(factor: Double)
 
-  /// The capacity of one expert.
+  /// Returns the capacity of one expert.
   ///
   /// - Parameters:
-  ///   - tokenCount: S, the tokens that compete.
-  ///   - expertCount: E.
-  ///   - expertsPerToken: k.
-  /// - Returns: at most 2^31, which no batch exceeds.
+  ///   - tokenCount: S, the number of tokens that compete.
+  ///   - expertCount: E, the number of experts.
+  ///   - expertsPerToken: k, the number of experts per token.
+  /// - Returns: the number of rows, at most 2^31, which no batch exceeds.
   public func capacity(tokenCount: Int, expertCount: Int, expertsPerToken: Int) -> Int {
     min(
       rows(tokenCount: tokenCount, expertCount: expertCount, expertsPerToken: expertsPerToken), Self.limit)
@@ -53,14 +53,14 @@ public enum CapacityRule: Sendable, Equatable {
     }
   }
 
-  /// A batch has fewer rows than this, so that a capacity beyond it says nothing more.
+  /// The largest capacity returned. Every batch has fewer rows, so a larger capacity would have the same effect.
   private static let limit = 1 << 31
 
-  /// Returns the whole part of a number that may be too large for an integer, and 0 for NaN: no token times an
-  /// infinite factor.
+  /// Returns the integer part of `value`, at most ``limit``. Returns 0 for NaN, which is zero tokens times an infinite
+  /// factor.
   private static func whole(_ value: Double) -> Int { value > 0 ? Int(min(value, Double(limit))) : 0 }
 
-  /// ⌈a·b/c⌉ whatever the size of the product, at most ``limit``.
+  /// Returns ⌈a·b/c⌉, at most ``limit``; the product a·b may be larger than an integer holds.
   private static func ceiling(of a: UInt, times b: UInt, over c: UInt) -> Int {
     let product = a.multipliedFullWidth(by: b)
     guard product.high < c else { return limit }
@@ -68,7 +68,7 @@ public enum CapacityRule: Sendable, Equatable {
     return Int(min(quotient, UInt(limit) - 1)) + (remainder > 0 ? 1 : 0)
   }
 
-  /// The sentence about a number that the rule cannot have; nil where there is none.
+  /// The error message about an invalid number in the rule; nil if all its numbers are valid.
   var complaint: String? {
     switch self {
     case .fixed(let capacity):

@@ -39,7 +39,7 @@ public struct Matrix: Sendable {
   /// The elements in row-major order, copied.
   public var elements: [Float] { unsafe Array(UnsafeBufferPointer(start: storage.base, count: count)) }
 
-  /// One element.
+  /// The element in the given row and column.
   public subscript(row: Int, column: Int) -> Float {
     get {
       precondition(
@@ -69,15 +69,16 @@ public struct Matrix: Sendable {
     return try unsafe body(UnsafeMutableBufferPointer(start: storage.base, count: count))
   }
 
-  /// Where the elements are, for the one owner of a matrix that is never copied: a copy would share them.
+  /// The address of the first element. Only the one owner of a matrix that is never copied may use it, since a copy
+  /// shares the elements.
   package var uniqueBase: UnsafeMutablePointer<Float> { unsafe storage.base }
 
   /// The object that keeps the elements alive, for a view of them that outlives a closure.
   package var owner: AnyObject { storage }
 
-  /// Some rows, copied.
+  /// Returns a copy of the rows in `range`.
   ///
-  /// - Precondition: they exist.
+  /// - Precondition: `range` lies within the rows of the matrix.
   package func rows(_ range: Range<Int>) -> Matrix {
     precondition(range.lowerBound >= 0 && range.upperBound <= rows, "rows \(range) are outside \(shape)")
     let part = Matrix(rows: range.count, columns: columns)
@@ -91,7 +92,7 @@ public struct Matrix: Sendable {
 }
 
 extension Matrix: Equatable {
-  /// Whether both have the same shape and bits, so that NaN equals itself and −0 differs from 0.
+  /// Returns whether both matrices have the same shape and the same bits: NaN equals itself, and −0 differs from 0.
   public static func == (left: Matrix, right: Matrix) -> Bool {
     guard left.shape == right.shape else { return false }
     for index in 0..<left.count

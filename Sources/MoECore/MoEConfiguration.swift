@@ -1,22 +1,22 @@
-/// What a Mixture-of-Experts layer computes; how it is computed is said by `Execution`.
+/// The definition of what a Mixture-of-Experts layer computes. `Execution` defines how it is computed.
 public struct MoEConfiguration: Sendable, Equatable {
   /// A dense feed-forward network beside the experts, which every token passes.
   public enum DenseBranch: Sendable, Equatable {
-    /// Added to the experts' sum (DeepSeek's shared experts, concatenated).
+    /// The branch is added to the experts' sum (DeepSeek's shared experts, concatenated).
     case shared(feedForwardSize: Int)
-    /// Added after multiplication by σ(x·wᵀ) (Qwen2-MoE's shared expert).
+    /// The branch is multiplied by σ(x·wᵀ) and then added to the experts' sum (Qwen2-MoE's shared expert).
     case gatedShared(feedForwardSize: Int)
     /// output = c₀·experts + c₁·dense with c = softmax(x·Wᵀ + b) (DeepSpeed-MoE §4.1, PR-MoE).
     case residual(feedForwardSize: Int)
 
-    /// F of the branch.
+    /// The feed-forward size F of the branch.
     public var feedForwardSize: Int {
       switch self {
       case .shared(let size), .gatedShared(let size), .residual(let size): size
       }
     }
 
-    /// How many rows the branch's gate has: none, one (sigmoid) or two (softmax).
+    /// The number of rows of the branch's gate: none, one (sigmoid) or two (softmax).
     public var gateRows: Int {
       switch self {
       case .shared: 0
@@ -26,22 +26,22 @@ public struct MoEConfiguration: Sendable, Equatable {
     }
   }
 
-  /// D, the width of a token.
+  /// D, the number of elements of a token.
   public let hiddenSize: Int
-  /// F, the width inside an expert.
+  /// F, the number of hidden elements inside an expert.
   public let feedForwardSize: Int
   /// E, the number of experts.
   public let expertCount: Int
-  /// K, the experts each token passes.
+  /// K, the number of experts per token.
   public let expertsPerToken: Int
-  /// What an expert applies between its matrix products.
+  /// The function that an expert applies between its matrix products.
   public let activation: ActivationFunction
-  /// How tokens find their experts.
+  /// The policy that chooses the experts of each token.
   public let routing: RoutingPolicy
   /// The dense network beside the experts, if any.
   public let denseBranch: DenseBranch?
 
-  /// Checks the sizes once; every layer built from the value may rely on them.
+  /// Checks the sizes once, so that a layer made from this value need not check them again.
   ///
   /// - Throws: ``MoEError/invalidConfiguration(_:)`` naming the value that cannot be honoured.
   public init(

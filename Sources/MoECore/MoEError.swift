@@ -1,21 +1,21 @@
-/// What can go wrong with data or a configuration that a caller supplied.
+/// The errors of a layer, mostly about data or a configuration that the caller supplied.
 ///
-/// Every message names the offending value and what was expected.
+/// Every message names the wrong value and what was expected.
 public enum MoEError: Error, Sendable, Equatable, CustomStringConvertible {
   /// A configuration that no layer can honour, such as more experts per token than experts.
   case invalidConfiguration(String)
-  /// A value whose shape differs from what the configuration asks for.
+  /// A value whose shape differs from the one that the configuration requires.
   case shapeMismatch(what: String, expected: [Int], actual: [Int])
-  /// A NaN or infinity where a route has to be chosen; `token` is the row in the flattened batch.
+  /// A NaN or an infinity in a value from which experts are chosen; `token` is the row in the flattened batch.
   case notFinite(what: String, token: Int)
-  /// A training step whose numbers left the finite ones.
+  /// A training step that produced a number that is not finite.
   case diverged(String)
   /// An instruction set or option that this machine or build does not have.
   case unsupported(String)
-  /// Memory that could not be had.
+  /// Memory that could not be allocated.
   case outOfMemory(bytes: Int)
 
-  /// One plain sentence without a full stop.
+  /// The message: one plain sentence without a full stop.
   public var description: String {
     switch self {
     case .invalidConfiguration(let message): message

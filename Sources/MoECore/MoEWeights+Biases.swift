@@ -1,8 +1,8 @@
 extension MoEWeights {
-  /// Returns the parameters with a bias of zeros wherever there is none: of the router, of each projection of experts and
-  /// dense branch, and of the branch's gate.
+  /// Returns the parameters with every missing bias replaced by zeros: the biases of the router, of each projection of
+  /// the experts and of the dense branch, and of the branch's gate.
   ///
-  /// The layer computes the same; in training the biases are then learned.
+  /// The layer's output stays the same, but training then learns the biases.
   public func withBiases() -> MoEWeights {
     func zeros(_ bias: [Float]?, like weight: Matrix) -> [Float] {
       bias ?? Array(repeating: 0, count: weight.rows)

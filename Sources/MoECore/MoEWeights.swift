@@ -15,9 +15,9 @@ public struct RouterWeights: Sendable, Equatable {
   }
 }
 
-/// One feed-forward network: y = act(x·gateᵀ, x·upᵀ)·downᵀ, plus biases where there are any.
+/// One feed-forward network: y = act(x·gateᵀ, x·upᵀ)·downᵀ, with a bias added to each product that has one.
 public struct FeedForwardWeights: Sendable, Equatable {
-  /// `[F, D]`; nil where the activation has no gate.
+  /// `[F, D]`; nil if the activation has no gate.
   public var gate: Matrix?
   /// `[F, D]`.
   public var up: Matrix
@@ -45,7 +45,8 @@ public struct FeedForwardWeights: Sendable, Equatable {
 
   /// Checks every shape.
   ///
-  /// - Throws: ``MoEError/shapeMismatch(what:expected:actual:)`` naming the parameter of `owner`.
+  /// - Throws: ``MoEError/shapeMismatch(what:expected:actual:)``, which names the parameter of `owner`, or
+  ///   ``MoEError/invalidConfiguration(_:)`` if the gate is missing or superfluous.
   public func validate(
     hiddenSize: Int, feedForwardSize: Int, isGated: Bool, owner: String
   ) throws(MoEError) {
@@ -68,7 +69,7 @@ public struct FeedForwardWeights: Sendable, Equatable {
 public struct BranchGateWeights: Sendable, Equatable {
   /// `[1, D]` for a sigmoid gate, `[2, D]` for PR-MoE's softmax.
   public var weight: Matrix
-  /// One value a row.
+  /// One value per row of `weight`.
   public var bias: [Float]?
 
   /// Makes gate parameters.
@@ -78,16 +79,16 @@ public struct BranchGateWeights: Sendable, Equatable {
   }
 }
 
-/// Where a layer takes its parameters from, one expert at a time, so that a checkpoint larger than memory
-/// in fp32 can still be packed.
+/// A source from which a layer reads its parameters. It gives one expert at a time, so that a checkpoint can be
+/// packed even if all its parameters in fp32 do not fit in memory.
 public protocol MoEWeightSource {
-  /// The router's parameters.
+  /// Returns the router's parameters.
   func router() throws -> RouterWeights
-  /// The parameters of expert `index`.
+  /// Returns the parameters of expert `index`.
   func expert(_ index: Int) throws -> FeedForwardWeights
-  /// The dense branch's network; called only where the configuration has one.
+  /// Returns the dense branch's network; called only if the configuration has a dense branch.
   func denseBranch() throws -> FeedForwardWeights
-  /// The dense branch's gate; called only where the branch has one.
+  /// Returns the dense branch's gate; called only if the branch has a gate.
   func denseBranchGate() throws -> BranchGateWeights
 }
 
@@ -95,14 +96,14 @@ public protocol MoEWeightSource {
 public struct MoEWeights: Sendable, Equatable {
   /// The router's parameters.
   public var routerWeights: RouterWeights
-  /// One network an expert.
+  /// One network per expert.
   public var experts: [FeedForwardWeights]
-  /// The network of the dense branch.
+  /// The network of the dense branch, if any.
   public var dense: FeedForwardWeights?
-  /// The gate of the dense branch.
+  /// The gate of the dense branch, if any.
   public var denseGate: BranchGateWeights?
 
-  /// Collects parameters; shapes are checked where they meet a configuration.
+  /// Collects parameters without checking their shapes. A layer checks them against its configuration.
   public init(
     router: RouterWeights, experts: [FeedForwardWeights], dense: FeedForwardWeights? = nil,
     denseGate: BranchGateWeights? = nil
@@ -113,7 +114,7 @@ public struct MoEWeights: Sendable, Equatable {
     self.denseGate = denseGate
   }
 
-  /// Reads everything a source has for `configuration`.
+  /// Reads from `source` all parameters that `configuration` needs.
   public init(reading source: some MoEWeightSource, for configuration: MoEConfiguration) throws {
     routerWeights = try source.router()
     experts = try (0..<configuration.expertCount).map { try source.expert($0) }
@@ -123,7 +124,8 @@ public struct MoEWeights: Sendable, Equatable {
     }
   }
 
-  /// Random parameters scaled so that outputs have the size of inputs, the same for the same seed.
+  /// Returns random parameters, scaled so that outputs are about as large as inputs. One seed gives the same
+  /// parameters on every machine.
   public static func random(for configuration: MoEConfiguration, seed: UInt64) -> MoEWeights {
     var generator = SeededGenerator(seed: seed)
     let hidden = configuration.hiddenSize
@@ -153,12 +155,12 @@ public struct MoEWeights: Sendable, Equatable {
 }
 
 extension MoEWeights: MoEWeightSource {
-  /// The router's parameters.
+  /// Returns the router's parameters.
   public func router() -> RouterWeights { routerWeights }
 
-  /// The parameters of expert `index`.
+  /// Returns the parameters of expert `index`.
   ///
-  /// - Throws: ``MoEError/invalidConfiguration(_:)`` where there are fewer experts.
+  /// - Throws: ``MoEError/invalidConfiguration(_:)`` if no expert has this index.
   public func expert(_ index: Int) throws -> FeedForwardWeights {
     guard experts.indices.contains(index) else {
       throw MoEError.invalidConfiguration(
@@ -167,17 +169,17 @@ extension MoEWeights: MoEWeightSource {
     return experts[index]
   }
 
-  /// The dense branch's network.
+  /// Returns the dense branch's network.
   ///
-  /// - Throws: ``MoEError/invalidConfiguration(_:)`` where there is none.
+  /// - Throws: ``MoEError/invalidConfiguration(_:)`` if the weights have no dense branch.
   public func denseBranch() throws -> FeedForwardWeights {
     guard let dense else { throw MoEError.invalidConfiguration("the weights have no dense branch") }
     return dense
   }
 
-  /// The dense branch's gate.
+  /// Returns the dense branch's gate.
   ///
-  /// - Throws: ``MoEError/invalidConfiguration(_:)`` where there is none.
+  /// - Throws: ``MoEError/invalidConfiguration(_:)`` if the weights have no gate for the dense branch.
   public func denseBranchGate() throws -> BranchGateWeights {
     guard let denseGate else {
       throw MoEError.invalidConfiguration("the weights have no gate for the dense branch")

@@ -1,10 +1,10 @@
-/// Returns the product of sizes that were read or given.
+/// Returns the product of sizes that come from a file or from the caller.
 ///
 /// - Parameters:
 ///   - factors: the sizes, each at least 0.
 ///   - limit: the largest product accepted.
-///   - complaint: the sentence of the error, to which the limit is added.
-/// - Throws: ``MoEError/invalidConfiguration(_:)`` where the product is larger than `limit`, also where it overflows.
+///   - complaint: the error message, to which the limit is appended.
+/// - Throws: ``MoEError/invalidConfiguration(_:)`` if the product is larger than `limit` or overflows.
 package func product(
   of factors: [Int], atMost limit: Int, _ complaint: @autoclosure () -> String
 ) throws(MoEError) -> Int {

@@ -1,23 +1,25 @@
 /// Noise of the router in training.
 ///
-/// Each draw depends on the seed, the token's index in the whole batch and the place within the token alone, so that
-/// neither the number of threads nor the split into micro-batches changes it. Every training step takes a new seed.
+/// Each random number depends only on the seed, the token's index in the whole batch and the number's index within the
+/// token. So neither the number of threads nor the split into micro-batches changes it. Every training step uses a new
+/// seed.
 ///
-/// - SparseMixer (`RoutingPolicy.Scoring.sparseMixer`) samples: of the experts that share a choice, the one whose logit
-///   plus Gumbel noise is largest, so that each is sampled with its softmax share. The weight is that share, times 1/3
-///   with probability 3/4 unless the sampled expert is also the best. Backward, the gradient of the weight goes to the
-///   logits by the Jacobian of the shares and passes over the factor: Heun's third-order estimator (Liu et al. 2023,
-///   "Sparse Backpropagation for MoE Training"; in this form the router that Phi-3.5-MoE publishes, with 1/3 exact).
-///   Not reproduced: the mid-point estimator of that paper, and the source's own stream of random numbers.
+/// - SparseMixer (`RoutingPolicy.Scoring.sparseMixer`) samples each choice. It takes the expert whose logit plus Gumbel
+///   noise is largest among the experts that compete for the choice, so each expert is sampled with the probability
+///   of its softmax share. The weight is that share. Unless the sampled expert is also the best, the weight is
+///   multiplied by 1/3 with probability 3/4. The backward pass multiplies the gradient of the weight by the Jacobian
+///   of the shares and ignores the factor 1/3: Heun's third-order estimator (Liu et al. 2023, "Sparse Backpropagation
+///   for MoE Training"; in the form of the router that Phi-3.5-MoE publishes, with 1/3 exact). Not reproduced: the
+///   mid-point estimator of that paper, and the random numbers of the published source.
 /// - Any other scoring has no noise of its own.
-/// - ``inputJitter`` is for every scoring.
+/// - ``inputJitter`` applies to every scoring.
 public struct RouterNoise: Sendable, Equatable {
-  /// Of the step.
+  /// The seed of the training step.
   public var seed: UInt64
   /// The index of a micro-batch's first token in the whole batch.
   public var firstToken: Int
-  /// ε: each column of the router's copy of a token is multiplied by a uniform of [1 − ε, 1 + ε] (Switch Transformer
-  /// §2.2, ε = 10⁻²). The experts and the dense branch see the token itself. 0 is none.
+  /// ε: each element of the router's copy of a token is multiplied by a random number that is uniform in [1 − ε, 1 + ε]
+  /// (Switch Transformer §2.2, ε = 10⁻²). The experts and the dense branch get the unchanged token. 0 means no jitter.
   public var inputJitter: Float
 
   /// Makes noise.

@@ -1,28 +1,30 @@
 extension RoutingPolicy {
-  /// Switch Transformer (Fedus et al. 2021, §2.1): the softmax probability of the best expert is its weight;
-  /// the tokens that come latest are dropped.
+  /// Returns the policy of Switch Transformer (Fedus et al. 2021, §2.1). Each token takes its best expert, with the
+  /// softmax probability as weight. If an expert gets too many tokens, the last ones are dropped.
   public static func switchTransformer(capacity: CapacityRule? = nil) -> RoutingPolicy {
     RoutingPolicy(
       scoring: .softmax, capacity: capacity.map { Capacity(rule: $0) }, loadBalance: .firstChoice)
   }
 
-  /// GShard top-2 (Lepikhin et al. 2020, Algorithm 1), also GLaM: the two probabilities divided by their sum
-  /// before dropping; all first choices outrank all second choices.
+  /// Returns the top-2 policy of GShard (Lepikhin et al. 2020, Algorithm 1) and GLaM. The two probabilities are divided
+  /// by their sum before dropping. All first choices have priority over all second choices.
   public static func gshardTop2(capacity: CapacityRule? = nil) -> RoutingPolicy {
     RoutingPolicy(
       scoring: .softmax, normalization: .sum(plus: 1e-9), capacity: capacity.map { Capacity(rule: $0) },
       loadBalance: .firstChoice)
   }
 
-  /// Softmax over all experts, then top-k (Mixtral, Qwen, OLMoE with `normalized` as their configuration says).
+  /// Returns the policy of softmax over all experts, then top-k (Mixtral, Qwen, OLMoE; their configuration files give
+  /// `normalized`).
   public static func softmaxTopK(normalized: Bool) -> RoutingPolicy {
     RoutingPolicy(scoring: .softmax, normalization: normalized ? .sum(plus: 0) : .none)
   }
 
-  /// Top-k on the logits, then softmax over the selected (gpt-oss, Granite).
+  /// The policy of top-k by logits, then softmax over the selected experts (gpt-oss, Granite).
   public static let topKSoftmax = RoutingPolicy(scoring: .softmaxOverSelected)
 
-  /// DeepSeek-V3 (§2.1.2): sigmoid scores, biased for selection only, groups ranked by their two best.
+  /// Returns the policy of DeepSeek-V3 (§2.1.2): sigmoid scores, a bias for the selection only, and groups ranked by
+  /// the sum of their two best scores.
   public static func deepseekV3(groups: Int, selectedGroups: Int, normalized: Bool, scale: Float)
     -> RoutingPolicy
   {
@@ -31,6 +33,6 @@ extension RoutingPolicy {
       groups: GroupLimit(count: groups, selected: selectedGroups, score: .topTwoSum, mask: .negativeInfinity))
   }
 
-  /// Llama 4: one expert, the sigmoid of its logit multiplies its input.
+  /// The policy of Llama 4: one expert, whose input is multiplied by the sigmoid of its logit.
   public static let llama4 = RoutingPolicy(scoring: .sigmoidOfSelected, weightPlacement: .input)
 }

@@ -1,38 +1,39 @@
-/// How a token's logits become its experts and their weights.
+/// The rules that turn the logits of each token into its experts and their weights.
 ///
-/// The steps, in order: score, add the selection bias, limit to groups, take the k best (score descending,
-/// then expert index ascending), weigh by the unbiased scores, normalise, scale, and drop what exceeds the
-/// capacity. The presets in `RoutingPolicy+Presets.swift` name the systems they reproduce.
+/// The steps, in order: compute the scores, add the selection bias, limit to groups, take the k best (score
+/// descending, then expert index ascending), take their unbiased scores as weights, normalise, scale, and drop the
+/// choices that exceed the capacity. The presets in `RoutingPolicy+Presets.swift` name the systems they reproduce.
 public struct RoutingPolicy: Sendable, Equatable {
-  /// What the experts are compared by, and what their weights are made of.
+  /// The scores by which experts are compared and from which their weights are computed.
   public enum Scoring: Sendable, Equatable {
-    /// Softmax over all experts, then selection.
+    /// The softmax over all experts, then the selection.
     case softmax
-    /// Sigmoid of each logit, then selection.
+    /// The sigmoid of each logit, then the selection.
     case sigmoid
-    /// Selection on the logits, then softmax over the selected.
+    /// The selection by logits, then the softmax over the selected experts.
     case softmaxOverSelected
-    /// Selection on the logits, then the sigmoid of each selected: unlike `sigmoid`, logits so large that
-    /// their sigmoids round to the same number still differ.
+    /// The selection by logits, then the sigmoid of each selected logit. Unlike `sigmoid`, it still tells apart large
+    /// logits whose sigmoids round to the same number.
     case sigmoidOfSelected
-    /// SparseMixer at evaluation (Liu et al. 2023; Phi-3.5-MoE): choice by choice, softmax over the experts
-    /// whose logit is within 2·`jitter` of the best, relative to the larger of |logit| and the best.
+    /// SparseMixer at evaluation (Liu et al. 2023; Phi-3.5-MoE): for one choice after another, the softmax over the
+    /// experts whose logit is within 2·`jitter` of the best logit, relative to the larger of |logit| and the best
+    /// logit.
     case sparseMixer(jitter: Float)
   }
 
-  /// What the selected weights are divided by.
+  /// The divisor of the selected weights.
   public enum Normalization: Sendable, Equatable {
-    /// Nothing.
+    /// No division.
     case none
-    /// Their sum plus this.
+    /// Their sum plus this number.
     case sum(plus: Float)
-    /// Their sum, or this where the sum is smaller.
+    /// Their sum, or this number if the sum is smaller.
     case sumAtLeast(Float)
   }
 
   /// Selection limited to the best groups of consecutive experts (DeepSeek-V2 §2.1.2, DeepSeek-V3 §2.1.2).
   public struct GroupLimit: Sendable, Equatable {
-    /// What the groups are compared by.
+    /// The score by which groups are compared.
     public enum Score: Sendable, Equatable {
       /// The best expert's score.
       case maximum
@@ -40,21 +41,21 @@ public struct RoutingPolicy: Sendable, Equatable {
       case topTwoSum
     }
 
-    /// What an expert outside the selected groups scores.
+    /// The score of an expert outside the selected groups.
     public enum Mask: Sendable, Equatable {
-      /// Zero, which a negative biased score inside the selected groups loses to.
+      /// Zero: such an expert still wins against a negative biased score inside the selected groups.
       case zero
-      /// −∞, so that it is never selected.
+      /// −∞: such an expert is never selected.
       case negativeInfinity
     }
 
-    /// The number of groups; divides the number of experts.
+    /// The number of groups, which must divide the number of experts.
     public var count: Int
-    /// How many groups a token may use.
+    /// The number of groups from which each token may choose experts.
     public var selected: Int
-    /// What the groups are compared by.
+    /// The score by which groups are compared.
     public var score: Score
-    /// What an expert outside the selected groups scores.
+    /// The score of an expert outside the selected groups.
     public var mask: Mask
 
     /// Makes a limit.
@@ -66,11 +67,11 @@ public struct RoutingPolicy: Sendable, Equatable {
     }
   }
 
-  /// Where an expert's weight is applied.
+  /// The place where an expert's weight is applied.
   public enum WeightPlacement: Sendable, Equatable {
-    /// To the expert's output.
+    /// The weight multiplies the expert's output.
     case output
-    /// To the expert's input (Llama 4).
+    /// The weight multiplies the expert's input (Llama 4).
     case input
   }
 
@@ -80,17 +81,17 @@ public struct RoutingPolicy: Sendable, Equatable {
     public enum Priority: Sendable, Equatable {
       /// All first choices in token order, then all second choices, and so on (GShard).
       case choiceThenToken
-      /// Token by token, all its choices at once.
+      /// All choices of the first token, then all choices of the second token, and so on.
       case tokenThenChoice
-      /// The larger weight first, then token order.
+      /// By weight, the largest first; choices of equal weight in token order.
       case weight
     }
 
-    /// Which tokens compete for one expert's rows.
+    /// The set of tokens that compete for one expert's rows.
     public enum Scope: Sendable, Equatable {
       /// All tokens of the batch.
       case batch
-      /// The tokens of each sequence, `shape[-2]` of the activations.
+      /// The tokens of each sequence, whose length is `shape[-2]` of the activations.
       case sequence
     }
 
@@ -98,7 +99,7 @@ public struct RoutingPolicy: Sendable, Equatable {
     public var rule: CapacityRule
     /// The order in which choices claim rows.
     public var priority: Priority
-    /// Which tokens compete.
+    /// The set of tokens that compete.
     public var scope: Scope
 
     /// Makes a rule for dropping.
@@ -109,27 +110,27 @@ public struct RoutingPolicy: Sendable, Equatable {
     }
   }
 
-  /// Which assignments the load-balance loss counts as f.
+  /// The choices that the load-balance loss counts for f.
   public enum LoadBalance: Sendable, Equatable {
-    /// The first choice only: E·Σ f·P (Switch §2.2; GShard §2.2, which writes it E²·mean).
+    /// Only first choices: E·Σ f·P (Switch §2.2; GShard §2.2, which writes it as E²·mean).
     case firstChoice
     /// All k choices, divided by k, so that the minimum is 1 (DeepSpeed top-k, Megatron-Core).
     case allChoices
   }
 
-  /// What the experts are compared by.
+  /// The scores by which experts are compared.
   public var scoring: Scoring
-  /// What the selected weights are divided by.
+  /// The divisor of the selected weights.
   public var normalization: Normalization
-  /// What the normalised weights are multiplied by (`routed_scaling_factor`).
+  /// The factor of the normalised weights (`routed_scaling_factor`).
   public var scale: Float
   /// The limit to groups, if any.
   public var groups: GroupLimit?
-  /// Where weights are applied.
+  /// The place where weights are applied.
   public var weightPlacement: WeightPlacement
-  /// Dropping; without it, which is the default, every choice is computed.
+  /// The rule for dropping choices. By default it is nil, and every choice is computed.
   public var capacity: Capacity?
-  /// Which assignments the load-balance loss counts.
+  /// The choices that the load-balance loss counts.
   public var loadBalance: LoadBalance
 
   /// Makes a policy.
@@ -147,7 +148,7 @@ public struct RoutingPolicy: Sendable, Equatable {
     self.loadBalance = loadBalance
   }
 
-  /// Checks the policy for E experts of which k are chosen.
+  /// Checks the policy for `expertCount` experts, of which each token chooses `expertsPerToken`.
   ///
   /// - Throws: ``MoEError/invalidConfiguration(_:)`` naming the value that cannot be honoured.
   public func validate(expertCount: Int, expertsPerToken: Int) throws(MoEError) {

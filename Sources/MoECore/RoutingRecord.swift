@@ -1,47 +1,47 @@
-/// What happened to the tokens of one forward pass: where each went, what was dropped and how near the
-/// choice was.
+/// The record of one forward pass: the experts of each token, the dropped choices and the margin of each choice.
 ///
-/// The arrays are reused from pass to pass when the record is, so that a steady-state pass allocates nothing.
+/// If the caller passes the same record to every pass, its arrays are reused and a steady-state pass allocates nothing.
 public struct RoutingRecord: Sendable, Equatable {
-  /// T.
+  /// T, the number of tokens.
   public package(set) var tokenCount = 0
-  /// E.
+  /// E, the number of experts.
   public package(set) var expertCount = 0
-  /// K.
+  /// K, the number of experts per token.
   public package(set) var expertsPerToken = 0
   /// `[T, K]`: each token's experts, best first; −1 for a masked token.
   public package(set) var expertIDs: [Int32] = []
-  /// `[T, K]`: the weights as applied; 0 where dropped or masked.
+  /// `[T, K]`: the weights as applied; 0 for a dropped choice and for a masked token.
   public package(set) var expertWeights: [Float] = []
-  /// `[T, K]`: the row of its expert that a choice got within its capacity scope; −1 where dropped or masked.
+  /// `[T, K]`: the slot of each choice, which is its row in its expert within its capacity scope; −1 for a dropped
+  /// choice and for a masked token.
   public package(set) var slots: [Int32] = []
-  /// `[T]`: the selection score of the last chosen expert less that of the best one not chosen; +∞ where all
-  /// experts are chosen. A margin within rounding means that another machine may route otherwise.
+  /// `[T]`: the selection score of the last chosen expert minus that of the best expert not chosen; +∞ if all
+  /// experts are chosen. If a margin is as small as rounding errors, another machine may choose other experts.
   public package(set) var margins: [Float] = []
   /// `[T]`: ln Σ exp(logit).
   public package(set) var logSumExp: [Float] = []
-  /// `[E]`: choices of each expert before dropping.
+  /// `[E]`: the number of choices of each expert, before dropping.
   public package(set) var counts: [Int64] = []
-  /// `[E]`: first choices of each expert before dropping.
+  /// `[E]`: the number of first choices of each expert, before dropping.
   public package(set) var firstChoiceCounts: [Int64] = []
-  /// `[E]`: choices of each expert that were dropped.
+  /// `[E]`: the number of dropped choices of each expert.
   public package(set) var droppedCounts: [Int64] = []
-  /// `[E]`: Σ over tokens of each expert's probability in units of 2⁻³⁰. Integers, so that the sum has the
-  /// same bits in any order; each token's part is exact to 2⁻³¹.
+  /// `[E]`: Σ over tokens of each expert's probability, in units of 2⁻³⁰. The sums are integers, so they have the
+  /// same bits in any order of the tokens. The term of each token is exact to 2⁻³¹.
   public package(set) var probabilitySums: [Int64] = []
-  /// Tokens that took part: T less the masked.
+  /// The number of tokens that took part: T minus the number of masked tokens.
   public package(set) var routedTokenCount = 0
-  /// The capacity of one expert in one scope; nil where nothing can be dropped.
+  /// The capacity of one expert in one scope; nil if the policy drops no choices.
   public package(set) var capacity: Int?
-  /// Which assignments ``loadBalanceLoss`` counts.
+  /// The choices that ``loadBalanceLoss`` counts.
   public package(set) var loadBalance = RoutingPolicy.LoadBalance.allChoices
 
   /// Makes an empty record to pass to a layer.
   public init() {}
 
-  /// The record of these tokens and those of a next part of the same batch: lists follow one another, sums are added.
+  /// Returns the record of this part of a batch and of the part that follows it: appends the lists and adds the sums.
   ///
-  /// - Precondition: both are of the same layer.
+  /// - Precondition: both records come from the same layer.
   public func followed(by next: RoutingRecord) -> RoutingRecord {
     precondition(
       next.expertCount == expertCount && next.expertsPerToken == expertsPerToken,
@@ -60,16 +60,17 @@ public struct RoutingRecord: Sendable, Equatable {
     return both
   }
 
-  /// The number of choices dropped over all experts.
+  /// The number of dropped choices of all experts together.
   public var droppedCount: Int { Int(droppedCounts.reduce(0, +)) }
 
-  /// P: the mean probability of one expert over the routed tokens.
+  /// Returns P, the mean probability of one expert over the routed tokens.
   public func meanProbability(_ expert: Int) -> Double {
     routedTokenCount == 0 ? 0 : Double(probabilitySums[expert]) * 0x1p-30 / Double(routedTokenCount)
   }
 
-  /// E·Σ f·P with f the share of assignments before dropping: 1 when balanced, E when one expert takes all.
-  /// The caller multiplies it by its coefficient (α = 0.01 in Switch Transformer §2.2).
+  /// E·Σ f·P, with f the share of choices that each expert gets before dropping. It is 1 if the load is balanced, and
+  /// E if one expert gets all choices. The caller multiplies it by its coefficient (α = 0.01 in Switch
+  /// Transformer §2.2).
   public var loadBalanceLoss: Float {
     guard routedTokenCount > 0 else { return 0 }
     let assigned = loadBalance == .firstChoice ? firstChoiceCounts : counts

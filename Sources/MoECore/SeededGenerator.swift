@@ -1,12 +1,12 @@
-/// SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014): the same
-/// sequence for the same seed on every machine.
+/// The generator SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014). One seed
+/// gives the same sequence on every machine.
 public struct SeededGenerator: RandomNumberGenerator, Sendable {
   private var state: UInt64
 
   /// Starts the sequence of `seed`.
   public init(seed: UInt64) { state = seed }
 
-  /// The next 64 bits.
+  /// Returns the next 64 random bits.
   public mutating func next() -> UInt64 {
     state &+= 0x9E37_79B9_7F4A_7C15
     var z = state
@@ -15,11 +15,11 @@ public struct SeededGenerator: RandomNumberGenerator, Sendable {
     return z ^ (z >> 31)
   }
 
-  /// A float in [0, 1) with 24 random bits.
+  /// Returns a float in [0, 1) with 24 random bits.
   public mutating func uniform() -> Float { Float(next() >> 40) * 0x1p-24 }
 
-  /// A nearly standard-normal float: the sum of twelve uniforms less six (Irwin–Hall), which needs no
-  /// transcendental function and so has the same bits everywhere.
+  /// Returns a nearly standard-normal float: the sum of twelve uniform numbers minus six (Irwin–Hall). This needs no
+  /// transcendental function, so it has the same bits on every machine.
   public mutating func normal() -> Float {
     var sum: UInt64 = 0
     for _ in 0..<3 {
@@ -31,7 +31,7 @@ public struct SeededGenerator: RandomNumberGenerator, Sendable {
 }
 
 extension Matrix {
-  /// A matrix of nearly normal values of mean 0.
+  /// Returns a matrix of nearly normal values with mean 0.
   public static func normal(
     rows: Int, columns: Int, deviation: Float, using generator: inout SeededGenerator
   ) -> Matrix {

@@ -6,8 +6,8 @@ public import MoECore
   import Glibc
 #endif
 extension Reference {
-  /// What an expert applies between its products, at one element: u of the up projection and, for a gated
-  /// form, g of the gate projection. The formulas are those of `ActivationFunction`.
+  /// Returns the activation of one element, from u of the up projection and, for a gated function, g of the gate
+  /// projection. The formulas are those of `ActivationFunction`.
   public static func activation(_ function: ActivationFunction, gate g: Double, up u: Double) -> Double {
     switch function {
     case .relu: return max(u, 0)
@@ -23,11 +23,11 @@ extension Reference {
     }
   }
 
-  /// x·Φ(x) with Φ(x) = ½·erfc(−x/√2), which keeps its digits where Φ is small (Hendrycks and Gimpel 2016).
+  /// Returns x·Φ(x) with Φ(x) = ½·erfc(−x/√2), which stays accurate for small Φ (Hendrycks and Gimpel 2016).
   private static func gelu(_ x: Double) -> Double { x * 0.5 * erfc(-x / 2.0.squareRoot()) }
 
-  /// ½·x·(1 + tanh v) with v = √(2/π)·(x + 0.044715·x³). Written as x/(1 + e^−2v), which is the same and keeps
-  /// its digits where tanh v is nearly −1.
+  /// Returns ½·x·(1 + tanh v) with v = √(2/π)·(x + 0.044715·x³). The code computes the equal x/(1 + e^−2v), which
+  /// stays accurate if tanh v is nearly −1.
   private static func geluTanh(_ x: Double) -> Double {
     let v = (2 / Double.pi).squareRoot() * (x + 0.044715 * x * x * x)
     return x / (1 + exp(-2 * v))

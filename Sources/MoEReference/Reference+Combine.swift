@@ -1,16 +1,17 @@
 public import MoECore
 
 extension Reference {
-  /// out[t] = Σₛ w[t, s]·y[row of (t, s)] over the kept choices in slot order; zero where none is kept.
+  /// Returns out[t] = Σₛ w[t, s]·y[row of (t, s)] over the kept choices s of each token, in order; zero if none is
+  /// kept.
   ///
-  /// A dropped choice adds nothing and the others are not made larger for it (Switch Transformer §2.2).
+  /// A dropped choice adds nothing, and the weights of the other choices do not grow (Switch Transformer §2.2).
   /// Weights that multiplied the input are not applied again.
   ///
   /// - Parameters:
-  ///   - outputs: y `[M, D]`.
+  ///   - outputs: the experts' outputs y `[M, D]`.
   ///   - permutation: the rows of the kept choices.
-  ///   - weights: `[T, K]`.
-  ///   - hiddenSize: D.
+  ///   - weights: the routing weights `[T, K]`.
+  ///   - hiddenSize: the hidden size D.
   ///   - placement: whether weights multiply the input or the output of an expert.
   public static func combine(
     _ outputs: [[Double]], permutation: Permutation, weights: [[Double]], hiddenSize: Int,

@@ -1,9 +1,9 @@
 public import MoECore
 
 extension Reference {
-  /// The dense branch on one row x `[D]`, and what it and the experts' sum are multiplied by.
+  /// Returns the output of the dense branch for one row x `[D]`, and the factors of the experts' sum and of the branch.
   ///
-  /// Every token passes it, masked and dropped ones too.
+  /// Every token passes the branch, also masked tokens and tokens with dropped choices. The factors are:
   ///
   /// - `shared`: 1 and 1 (DeepSeekMoE §3.2).
   /// - `gatedShared`: 1 for the experts, σ(x·w + b) for the branch (Qwen2-MoE).

@@ -1,7 +1,7 @@
 public import MoECore
 
 extension Reference {
-  /// One feed-forward network on one row: y = act(x·gateᵀ + b_g, x·upᵀ + b_u)·downᵀ + b_d.
+  /// Returns the output of one feed-forward network for one row: y = act(x·gateᵀ + b_g, x·upᵀ + b_u)·downᵀ + b_d.
   ///
   /// x `[D]`, gate and up `[F, D]`, down `[D, F]`, y `[D]`.
   public static func feedForward(
@@ -14,14 +14,14 @@ extension Reference {
     return linear(h, weights.down, bias: weights.downBias, precision: precision)
   }
 
-  /// The input of each kept row: z `[M, D]` in the rows' order, the row of x of its token.
+  /// Returns the experts' inputs z `[M, D]`: for each kept row, the row of x that belongs to its token.
   ///
-  /// Where the policy places weights on the input, it is multiplied by its weight (Llama 4).
+  /// If the policy places weights on the input, each row is multiplied by its weight (Llama 4).
   ///
   /// - Parameters:
-  ///   - x: `[T, D]`.
+  ///   - x: the tokens `[T, D]`.
   ///   - permutation: the rows of the kept choices.
-  ///   - weights: `[T, K]`.
+  ///   - weights: the routing weights `[T, K]`.
   ///   - placement: whether weights multiply the input or the output of an expert.
   public static func gather(
     _ x: [[Double]], permutation: Permutation, weights: [[Double]],
@@ -37,12 +37,12 @@ extension Reference {
     return gathered
   }
 
-  /// Each kept row through its expert: y `[M, D]` in the rows' order.
+  /// Applies to each kept row its expert; returns the outputs y `[M, D]` in the order of the rows.
   ///
   /// - Parameters:
-  ///   - x: `[T, D]`.
+  ///   - x: the tokens `[T, D]`.
   ///   - permutation: the rows of the kept choices.
-  ///   - routingWeights: `[T, K]`.
+  ///   - routingWeights: the routing weights `[T, K]`.
   ///   - experts: the parameters of each expert.
   ///   - activation: the activation between the products.
   ///   - placement: whether weights multiply the input or the output of an expert.

@@ -1,18 +1,18 @@
 public import MoECore
 
 extension Reference {
-  /// What a layer computes and how it came to it.
+  /// The output of a layer, with the routing and the permutation from which it was computed.
   public struct LayerOutput: Sendable, Equatable {
-    /// `[T, D]`.
+    /// The output `[T, D]`.
     public var output: [[Double]]
-    /// Before dropping.
+    /// The routing before dropping.
     public var routing: Routing
-    /// After dropping.
+    /// The permutation after dropping.
     public var permutation: Permutation
-    /// The rows of one expert for one scope; nil where nothing can be dropped.
+    /// The capacity of one expert in one scope; nil if the policy drops no choices.
     public var capacity: Int?
 
-    /// `[T, K]`: the weights as applied: 0 where dropped or masked.
+    /// `[T, K]`: the weights as applied; 0 for a dropped choice and for a masked token.
     public var appliedWeights: [[Double]] {
       zip(routing.weights, permutation.slots).map { weights, slots in
         zip(weights, slots).map { weight, slot in slot < 0 ? 0 : weight }
@@ -20,18 +20,20 @@ extension Reference {
     }
   }
 
-  /// A Mixture-of-Experts layer: route, permute, apply the experts, combine, add the dense branch.
+  /// Computes a Mixture-of-Experts layer: routes, permutes, applies the experts, combines, and adds the dense branch.
   ///
   /// - Parameters:
-  ///   - x: `[…, D]`; the extent before D is the sequence, a scope of capacity.
+  ///   - x: the activations `[…, D]`. The extent before D is the length of a sequence, which can be a scope of
+  ///     capacity.
   ///   - weights: the layer's parameters.
   ///   - configuration: the layer's configuration.
-  ///   - mask: `[T]`, false for a token that takes no part: it gets the dense branch alone. It still counts
-  ///     among the tokens that the capacity is computed from, so that padding does not change the capacity.
+  ///   - mask: the mask `[T]`, false for a masked token, which takes no part and gets only the dense branch. Masked
+  ///     tokens still count among the tokens from which the capacity is computed, so masking does not change the
+  ///     capacity.
   ///   - precision: the precision that is reproduced.
-  /// - Throws: `MoEError.notFinite(what:token:)` as
-  ///   ``route(logits:policy:selectionBias:expertsPerToken:expertCount:mask:noise:)`` says, and
-  ///   `MoEError.invalidConfiguration(_:)` where parameters are missing.
+  /// - Throws: `MoEError.notFinite(what:token:)` in the cases of
+  ///   ``route(logits:policy:selectionBias:expertsPerToken:expertCount:mask:noise:)``, and
+  ///   `MoEError.invalidConfiguration(_:)` if parameters are missing.
   public static func layer(
     _ x: Activations, weights: MoEWeights, configuration: MoEConfiguration, mask: [Bool]? = nil,
     precision: Precision = .exact
@@ -45,8 +47,8 @@ extension Reference {
       x, weights: weights, configuration: configuration, routing: routing, precision: precision)
   }
 
-  /// The layer after its router, for a routing that something else has decided: with the routing of a
-  /// kernel, near ties that the kernel rounds otherwise do not change what the experts are judged on.
+  /// Computes the layer without its router, for a given routing. Tests give the routing of a kernel: if the kernel
+  /// rounds nearly equal scores differently and so chooses other experts, the experts' outputs can still be compared.
   public static func layer(
     _ x: Activations, weights: MoEWeights, configuration: MoEConfiguration, routing: Routing,
     precision: Precision = .exact
@@ -65,7 +67,7 @@ extension Reference {
     return LayerOutput(output: output, routing: routing, permutation: permutation, capacity: capacity)
   }
 
-  /// The layer after its permutation, `[T, D]`, for choices and drops that something else has decided.
+  /// Computes the layer's output `[T, D]` for a given routing and permutation, which decide all choices and drops.
   public static func layer(
     _ x: Activations, weights: MoEWeights, configuration: MoEConfiguration, routing: Routing,
     permutation: Permutation, precision: Precision = .exact

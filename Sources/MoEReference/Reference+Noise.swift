@@ -7,7 +7,8 @@ public import MoECore
 #endif
 
 extension Reference {
-  /// (2n + 1)/2²⁴, n the upper 23 bits of two rounds of SplitMix64: of seed and token, then of place. In (0, 1).
+  /// Returns a uniform number in (0, 1): (2n + 1)/2²⁴ with n the upper 23 bits of two rounds of SplitMix64. The first
+  /// round mixes the seed and the token, the second adds `place`, the number's index within the token.
   static func uniform(_ noise: RouterNoise, token: Int, place: Int) -> Double {
     func draw(_ state: UInt64, _ index: Int) -> UInt64 {
       var generator = SeededGenerator(
@@ -18,15 +19,15 @@ extension Reference {
     return Double(2 * (bits >> 41) + 1) * 0x1p-24
   }
 
-  /// What SparseMixer compares in training for one choice: logit plus Gumbel noise of the experts that share the choice,
-  /// −∞ for the others. The largest is the sample.
+  /// Returns the values `[E]` by which SparseMixer samples one choice in training: logit plus Gumbel noise for the
+  /// experts that compete for the choice, −∞ for the others. The expert with the largest value is sampled.
   ///
   /// - Parameters:
-  ///   - logits: `[E]`, of one token.
-  ///   - chosen: the experts of this token's earlier choices, which share no more.
+  ///   - logits: the logits `[E]` of one token.
+  ///   - chosen: the experts of this token's earlier choices, which do not compete any more.
   ///   - jitter: the strength of SparseMixer's jitter.
-  ///   - noise: the seed of the pass.
-  ///   - token: its index in the pass.
+  ///   - noise: the noise of the training pass.
+  ///   - token: the token's index in the pass.
   public static func sparseMixerNoisyLogits(
     _ logits: [Double], after chosen: [Int], jitter: Double, noise: RouterNoise, token: Int
   ) -> [Double] {
@@ -37,7 +38,8 @@ extension Reference {
     }
   }
 
-  /// What the weight of a sampled choice is multiplied by: 1 where it is the best, otherwise 1/3 with probability 3/4.
+  /// Returns the factor of a sampled choice's weight: 1 if the sampled expert is the best; otherwise 1/3 with
+  /// probability 3/4, and 1 in the other cases.
   static func heunFactor(
     _ logits: [Double], chosen: [Int], choice: Int, noise: RouterNoise, token: Int
   ) -> Double {
@@ -47,14 +49,14 @@ extension Reference {
     return best == chosen[choice] || uniform(noise, token: token, place: place) > 0.75 ? 1 : 1.0 / 3
   }
 
-  /// `[D]`: what the columns of the router's copy of a token are multiplied by.
+  /// Returns the factors `[D]` of the elements of the router's copy of a token.
   static func inputFactors(_ noise: RouterNoise, token: Int, count: Int) -> [Double] {
     (0..<count).map { column in
       1 + Double(noise.inputJitter) * (2 * uniform(noise, token: token, place: -1 - column) - 1)
     }
   }
 
-  /// `[T, E]`: the logits of a training pass, of the jittered copy of x.
+  /// Returns the logits `[T, E]` of a training pass, computed from the jittered copy of x.
   public static func logits(_ x: Matrix, _ router: RouterWeights, noise: RouterNoise?) -> [[Double]] {
     guard let noise, noise.inputJitter > 0 else { return logits(x, router) }
     return rows(x).enumerated().map { token, row in

@@ -3,40 +3,41 @@ public import MoECore
 extension Reference {
   /// The kept choices as rows ordered by expert, then by scope, then by slot.
   public struct Permutation: Sendable, Equatable {
-    /// `[T, K]`: a choice's position in its expert within its scope; −1 where dropped or masked.
+    /// `[T, K]`: the slot of each choice, which is its position in its expert within its scope; −1 for a dropped choice
+    /// and for a masked token.
     public var slots: [[Int]]
     /// `[E + 1]`: expert e has the rows `offsets[e]..<offsets[e + 1]`.
     public var offsets: [Int]
     /// `[M]`: the token of each row.
     public var rowToken: [Int]
-    /// `[T, K]`: the row of each choice; −1 where dropped or masked.
+    /// `[T, K]`: the row of each choice; −1 for a dropped choice and for a masked token.
     public var slotRow: [[Int]]
-    /// `[E]`: choices of each expert before dropping.
+    /// `[E]`: the number of choices of each expert, before dropping.
     public var counts: [Int]
-    /// `[E]`: choices of each expert that were dropped.
+    /// `[E]`: the number of dropped choices of each expert.
     public var droppedCounts: [Int]
   }
 
-  /// One choice of one token, as it competes for a row of its expert.
+  /// One choice of one token, which competes for a row of its expert.
   private struct Claim {
     let token: Int
     let choice: Int
     let weight: Double
   }
 
-  /// Gives the choices rows of their experts.
+  /// Assigns to each choice a row of its expert, or drops the choice.
   ///
-  /// Scopes are runs of `scopeLength` consecutive tokens; the claims on one expert compete within one scope.
-  /// The first `capacity` claims in the order of `priority` are kept and get slots in that order, except
-  /// that claims kept by weight get theirs token by token.
+  /// A scope is a run of `scopeLength` consecutive tokens. Each choice of an expert is a claim on one of its rows, and
+  /// the claims on one expert compete within one scope. The first `capacity` claims in the order of `priority` are kept
+  /// and get slots in that order. For the priority `weight`, the kept claims get slots in token order.
   ///
   /// - Parameters:
-  ///   - expertIDs: `[T, K]`; −1 claims nothing.
-  ///   - weights: `[T, K]`, compared by the priority `RoutingPolicy.Capacity.Priority.weight` alone.
-  ///   - expertCount: E.
-  ///   - capacity: the rows of one expert for one scope; nil drops nothing.
+  ///   - expertIDs: the chosen experts `[T, K]`; a choice of −1 claims no row.
+  ///   - weights: the routing weights `[T, K]`, used only by the priority `RoutingPolicy.Capacity.Priority.weight`.
+  ///   - expertCount: E, the number of experts.
+  ///   - capacity: the number of rows of one expert for one scope; nil if no choice is dropped.
   ///   - priority: the order in which claims are kept.
-  ///   - scopeLength: the tokens of a scope.
+  ///   - scopeLength: the number of tokens of a scope.
   public static func permutation(
     expertIDs: [[Int]], weights: [[Double]], expertCount: Int, capacity: Int?,
     priority: RoutingPolicy.Capacity.Priority = .choiceThenToken, scopeLength: Int
@@ -70,7 +71,7 @@ extension Reference {
     return result
   }
 
-  /// The claims that get a row, in the order of their slots. `claims` come token by token.
+  /// Returns the claims that get a row, in the order of their slots.
   private static func accepted(
     _ claims: [Claim], capacity: Int, priority: RoutingPolicy.Capacity.Priority
   ) -> [Claim] {

@@ -1,17 +1,17 @@
 public import MoECore
 
 extension Reference {
-  /// What a kernel decided in a recorded pass, as the oracle's stages take it: its choices, weighed by these logits,
-  /// and the rows of those it kept.
+  /// Converts a kernel's record of a pass into a routing and a permutation for the oracle's stages. The routing has the
+  /// kernel's choices with weights from `logits`; the permutation has the rows of the choices that the kernel kept.
   ///
-  /// A dropped choice claims no row, but keeps its part in the sum that its token's weights were divided by.
+  /// A dropped choice has no row, but its score stays in the sum by which its token's weights are divided.
   ///
   /// - Parameters:
-  ///   - record: of the pass.
-  ///   - logits: `[T, E]`.
-  ///   - policy: of the layer.
-  ///   - selectionBias: `[E]`; enters the margins alone.
-  ///   - noise: of a training pass.
+  ///   - record: the record of the pass.
+  ///   - logits: the logits `[T, E]`.
+  ///   - policy: the routing policy of the layer.
+  ///   - selectionBias: the selection bias `[E]`, which affects only selection scores and margins.
+  ///   - noise: the noise of the pass, if it is a training pass with noise.
   public static func decisions(
     of record: RoutingRecord, logits: [[Double]], policy: RoutingPolicy, selectionBias: [Float]? = nil,
     noise: RouterNoise? = nil

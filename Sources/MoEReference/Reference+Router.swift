@@ -1,52 +1,53 @@
 public import MoECore
 
 extension Reference {
-  /// Where each token goes and how much of each expert it takes, before anything is dropped.
+  /// The experts of each token and their weights, before any choice is dropped.
   public struct Routing: Sendable, Equatable {
-    /// E.
+    /// E, the number of experts.
     public var expertCount: Int
-    /// `[T, K]`: each token's experts by selection score descending, then index ascending; −1 where masked.
+    /// `[T, K]`: each token's experts by selection score descending, then index ascending; −1 for a masked token.
     public var expertIDs: [[Int]]
-    /// `[T, K]`: normalised and scaled; 0 where masked.
+    /// `[T, K]`: the normalised and scaled weights; 0 for a masked token.
     public var weights: [[Double]]
-    /// `[T, E]`: the probabilities of the losses: sigmoid scores over their sum plus 1e−20 for sigmoid
-    /// scoring, the softmax over all experts for any other; 0 where masked.
+    /// `[T, E]`: the probabilities that the losses use; 0 for a masked token. For sigmoid scoring they are the sigmoid
+    /// scores divided by their sum plus 1e−20; for any other scoring, the softmax over all experts.
     public var scores: [[Double]]
-    /// `[T, E]`: what the choice compared, after the selection bias and the group mask; 0 where masked.
+    /// `[T, E]`: the scores by which experts were chosen, after the selection bias and the group mask; 0 for a masked
+    /// token.
     public var selectionScores: [[Double]]
-    /// `[T]`: the selection score of the last choice less that of the best expert not chosen; +∞ where every
-    /// expert is chosen and where masked.
+    /// `[T]`: the selection score of the last choice minus that of the best expert not chosen; +∞ if every expert is
+    /// chosen or the token is masked.
     public var margins: [Double]
-    /// `[T]`: ln Σ exp(logit); 0 where masked, so that the z-loss may add all of them.
+    /// `[T]`: ln Σ exp(logit); 0 for a masked token, so that the z-loss may add all elements.
     public var logSumExp: [Double]
-    /// `[E]`: choices of each expert.
+    /// `[E]`: the number of choices of each expert.
     public var counts: [Int]
-    /// `[E]`: first choices of each expert.
+    /// `[E]`: the number of first choices of each expert.
     public var firstChoiceCounts: [Int]
     /// `[E]`: Σ over tokens of `scores`.
     public var probabilitySums: [Double]
-    /// Tokens that took part: T less the masked.
+    /// The number of tokens that took part: T minus the number of masked tokens.
     public var routedTokenCount: Int
   }
 
-  /// logits = x·Wᵀ + b: x `[T, D]`, W `[E, D]`, b `[E]`, logits `[T, E]`.
+  /// Returns the logits x·Wᵀ + b: x `[T, D]`, W `[E, D]`, b `[E]`, logits `[T, E]`.
   public static func logits(_ x: Matrix, _ router: RouterWeights) -> [[Double]] {
     rows(x).map { linear($0, router.weight, bias: router.bias) }
   }
 
-  /// Applies a policy to logits `[T, E]`, step by step as `RoutingPolicy` lists them.
+  /// Applies a policy to logits, in the steps that `RoutingPolicy` lists, except dropping.
   ///
   /// - Parameters:
-  ///   - logits: `[T, E]`.
+  ///   - logits: the logits `[T, E]`.
   ///   - policy: the routing policy.
-  ///   - selectionBias: `[E]`, added to what is compared and to nothing else. SparseMixer has none.
-  ///   - expertsPerToken: K.
-  ///   - expertCount: E, the width of the logits; needed only where there are no tokens to show it.
-  ///   - mask: `[T]`, false for a token that takes no part, whose logits are not looked at.
-  ///   - noise: of a training pass, in which SparseMixer samples; what was compared are then the noisy logits of a
-  ///     token's last choice.
-  /// - Throws: `MoEError.notFinite(what:token:)` where a logit is NaN or +∞, or all of a token's are −∞;
-  ///   a single −∞ is legal and means probability 0.
+  ///   - selectionBias: the bias `[E]`, added only to the scores by which experts are chosen. SparseMixer has none.
+  ///   - expertsPerToken: K, the number of experts per token.
+  ///   - expertCount: E, the width of the logits; needed only if `logits` has no rows.
+  ///   - mask: the mask `[T]`, false for a masked token, which takes no part and whose logits are not read.
+  ///   - noise: the noise of a training pass, in which SparseMixer samples. The selection scores are then the noisy
+  ///     logits of a token's last choice.
+  /// - Throws: `MoEError.notFinite(what:token:)` if a logit is NaN or +∞, or if all logits of a token are −∞. A single
+  ///   −∞ is valid and means probability 0. `MoEError.invalidConfiguration(_:)` if SparseMixer has a selection bias.
   public static func route(
     logits: [[Double]], policy: RoutingPolicy, selectionBias: [Float]? = nil, expertsPerToken: Int,
     expertCount: Int? = nil, mask: [Bool]? = nil, noise: RouterNoise? = nil
@@ -82,17 +83,18 @@ extension Reference {
     return routing
   }
 
-  /// The routing of experts that something else has chosen, weighed by these logits.
+  /// Returns the routing for given experts, with weights from `logits`.
   ///
-  /// With the choices of a kernel, near ties that it rounds otherwise do not change what it is judged on; with
-  /// the choices of another forward pass, the weights are a differentiable function of the logits.
+  /// The experts can be those that a kernel chose: if the kernel rounds nearly equal scores differently and so chooses
+  /// other experts, its weights can still be compared. They can also be those of another forward pass: the weights are
+  /// then a differentiable function of the logits.
   ///
   /// - Parameters:
-  ///   - expertIDs: `[T, K]`, best first; −1 where masked.
-  ///   - logits: `[T, E]`.
+  ///   - expertIDs: the chosen experts `[T, K]`, best first; −1 for a masked token.
+  ///   - logits: the logits `[T, E]`.
   ///   - policy: the routing policy.
-  ///   - selectionBias: `[E]`; enters the margins alone.
-  ///   - noise: of a training pass; its draws enter SparseMixer's weights, not the margins.
+  ///   - selectionBias: the selection bias `[E]`, which affects only selection scores and margins.
+  ///   - noise: the noise of a training pass, which affects SparseMixer's weights but not the margins.
   public static func routing(
     choosing expertIDs: [[Int]], logits: [[Double]], policy: RoutingPolicy, selectionBias: [Float]? = nil,
     noise: RouterNoise? = nil
@@ -121,7 +123,7 @@ extension Reference {
       scores: lossProbabilities(logits, policy: policy), selection: selection, logSumExp: logSumExp(logits))
   }
 
-  /// The indices of the `count` largest values: value descending, then index ascending.
+  /// Returns the indices of the `count` largest values: value descending, then index ascending.
   static func topK(_ values: [Double], count: Int) -> [Int] {
     let order = values.indices.sorted { a, b in
       values[a] != values[b] ? values[a] > values[b] : a < b
@@ -129,7 +131,7 @@ extension Reference {
     return Array(order.prefix(count))
   }
 
-  /// What one token's experts are compared by: score plus bias, masked outside the best groups.
+  /// Returns the scores by which one token's experts are compared: score plus bias, masked outside the best groups.
   private static func selectionScores(_ logits: [Double], policy: RoutingPolicy, bias: [Double]) -> [Double] {
     let scores =
       switch policy.scoring {
@@ -141,7 +143,8 @@ extension Reference {
     return policy.groups.map { limited(biased, to: $0) } ?? biased
   }
 
-  /// Masks the experts outside the best groups of consecutive experts; of equal groups the lower wins.
+  /// Masks the experts outside the best groups of consecutive experts. Among groups with equal scores, the group with
+  /// the lower index wins.
   private static func limited(_ scores: [Double], to limit: RoutingPolicy.GroupLimit) -> [Double] {
     let size = scores.count / limit.count
     let groupScores = (0..<limit.count).map { group in
@@ -156,7 +159,7 @@ extension Reference {
     return scores.indices.map { best.contains($0 / size) ? scores[$0] : masked }
   }
 
-  /// The weights of the chosen experts: unbiased scores, normalised, then scaled.
+  /// Returns the weights of the chosen experts: their unbiased scores, normalised, then scaled.
   private static func weights(
     _ logits: [Double], token: Int, chosen: [Int], policy: RoutingPolicy, noise: RouterNoise?
   ) -> [Double] {
@@ -164,7 +167,7 @@ extension Reference {
     return normalized(raw, by: policy.normalization).map { $0 * Double(policy.scale) }
   }
 
-  /// The scores of the chosen experts, before they are normalised and scaled.
+  /// Returns the unbiased scores of the chosen experts, before they are normalised and scaled.
   static func rawWeights(
     _ logits: [Double], token: Int, chosen: [Int], scoring: RoutingPolicy.Scoring, noise: RouterNoise?
   ) -> [Double] {
@@ -184,8 +187,8 @@ extension Reference {
     }
   }
 
-  /// Weights over their sum as `normalization` defines it. Where the divisor is 0 there is nothing to share,
-  /// and the weights stay 0.
+  /// Returns the weights divided by the divisor that `normalization` defines. If the divisor is 0, all weights are 0
+  /// and stay 0.
   private static func normalized(
     _ weights: [Double], by normalization: RoutingPolicy.Normalization
   ) -> [Double] {
@@ -193,7 +196,7 @@ extension Reference {
     return divisor == 0 ? weights : weights.map { $0 / divisor }
   }
 
-  /// What `normalization` divides these weights by.
+  /// Returns the divisor of the weights that `normalization` defines.
   static func divisor(of weights: [Double], _ normalization: RoutingPolicy.Normalization) -> Double {
     let sum = weights.reduce(0, +)
     return switch normalization {
@@ -203,8 +206,8 @@ extension Reference {
     }
   }
 
-  /// SparseMixer (Liu et al. 2023; `sparsemixer` of Phi-3.5-MoE on the hub): choice by choice, the weight is the
-  /// choice's softmax over the survivors.
+  /// Returns SparseMixer's weights (Liu et al. 2023; `sparsemixer` of Phi-3.5-MoE on the hub). The weight of each
+  /// choice is the chosen expert's share in the softmax over the survivors.
   private static func sparseMixerWeights(_ logits: [Double], chosen: [Int], jitter: Double) -> [Double] {
     chosen.indices.map { choice in
       let survivors = sparseMixerSurvivors(logits, chosen: chosen, choice: choice, jitter: jitter)
@@ -212,10 +215,11 @@ extension Reference {
     }
   }
 
-  /// The logits among which one choice of SparseMixer shares, −∞ for the experts that do not survive.
+  /// Returns the logits `[E]` of the survivors, which are the experts that compete for one choice of SparseMixer;
+  /// −∞ for all other experts.
   ///
-  /// m is the best logit among the experts not chosen before. Of these, expert e survives unless
-  /// (m − sₑ)/max(|sₑ|, m) > 2·jitter.
+  /// m is the best logit among the experts not chosen before, and sₑ is the logit of expert e. An expert that was not
+  /// chosen before survives unless (m − sₑ)/max(|sₑ|, m) > 2·jitter.
   static func sparseMixerSurvivors(
     _ logits: [Double], chosen: [Int], choice: Int, jitter: Double
   ) -> [Double] {
@@ -227,7 +231,7 @@ extension Reference {
     }
   }
 
-  /// What the losses call the probability of each expert.
+  /// Returns the probability of each expert that the losses use.
   private static func lossProbabilities(_ logits: [Double], policy: RoutingPolicy) -> [Double] {
     switch policy.scoring {
     case .softmax, .softmaxOverSelected, .sparseMixer: return softmax(logits)
@@ -240,7 +244,7 @@ extension Reference {
 }
 
 extension Reference.Routing {
-  /// A routing of no tokens yet.
+  /// Makes a routing without tokens.
   fileprivate init(emptyFor expertCount: Int) {
     self.expertCount = expertCount
     (expertIDs, weights, scores, selectionScores) = ([], [], [], [])
@@ -276,7 +280,7 @@ extension Reference.Routing {
     logSumExp.append(0)
   }
 
-  /// Two experts at −∞ are tied, so their margin is 0, not NaN.
+  /// Returns the margin of one token. Two experts with the score −∞ are tied, so their margin is 0, not NaN.
   private static func margin(_ selection: [Double], chosen: [Int]) -> Double {
     let others = selection.indices.filter { !chosen.contains($0) }
     guard let last = chosen.last, let best = others.map({ selection[$0] }).max() else { return .infinity }

@@ -4,17 +4,17 @@
   import Glibc
 #endif
 
-// The scalar functions of a router: what turns logits into scores.
+// The functions of a router that turn logits into scores.
 
 extension Reference {
-  /// m + ln Σ exp(logit − m) with m the largest logit, so that nothing overflows.
+  /// Returns m + ln Σ exp(logit − m), with m the largest logit, so that no exponential overflows.
   static func logSumExp(_ logits: [Double]) -> Double {
     let largest = logits.max() ?? -.infinity
     guard largest > -.infinity else { return -.infinity }
     return largest + log(logits.reduce(0) { $0 + exp($1 - largest) })
   }
 
-  /// exp(logit − m) / Σ exp(logit − m). Where every logit is −∞ nothing can be shared, and all are 0.
+  /// Returns exp(logit − m) / Σ exp(logit − m), with m the largest logit. If every logit is −∞, all results are 0.
   static func softmax(_ logits: [Double]) -> [Double] {
     let largest = logits.max() ?? -.infinity
     guard largest > -.infinity else { return logits.map { _ in 0 } }
@@ -23,6 +23,6 @@ extension Reference {
     return powers.map { $0 / sum }
   }
 
-  /// 1/(1 + e^−x); 0 at −∞.
+  /// Returns 1/(1 + e^−x), which is 0 at −∞.
   static func sigmoid(_ x: Double) -> Double { 1 / (1 + exp(-x)) }
 }

@@ -7,23 +7,23 @@ public import MoECore
 #endif
 
 extension Reference {
-  /// What ``tokenByToken(_:weights:configuration:mask:precision:)`` found.
+  /// The result of ``tokenByToken(_:weights:configuration:mask:precision:)``.
   public struct TokenByTokenOutput: Sendable, Equatable {
-    /// `[T, D]`.
+    /// The output `[T, D]`.
     public var output: [[Double]]
-    /// `[T, K]`; −1 where masked.
+    /// `[T, K]`: the chosen experts, best first; −1 for a masked token.
     public var expertIDs: [[Int]]
-    /// `[T, K]`: the weights as applied; 0 where dropped or masked.
+    /// `[T, K]`: the weights as applied; 0 for a dropped choice and for a masked token.
     public var appliedWeights: [[Double]]
-    /// `[T, K]`: whether a choice was computed.
+    /// `[T, K]`: whether the choice was kept.
     public var kept: [[Bool]]
   }
 
-  /// The layer from its definition, one token after another, with nothing grouped, sorted or permuted.
+  /// Computes the layer from its definition, one token after another. It does not group, sort or permute.
   ///
-  /// It shares no code with the stages, so that each can show an error of the other, and it prefers a search
-  /// over all pairs to an algorithm: a choice is kept where fewer than C claims on its expert precede it, and
-  /// the best expert is the one that no other beats.
+  /// It shares no code with the stages, so an error in one of the two makes their results differ. It compares all pairs
+  /// instead of using faster algorithms. It keeps a choice if fewer than C claims on its expert precede it (C is the
+  /// capacity), and it takes an expert as the best if no other expert has a larger score.
   public static func tokenByToken(
     _ x: Activations, weights: MoEWeights, configuration: MoEConfiguration, mask: [Bool]? = nil,
     precision: Precision = .exact
@@ -59,7 +59,7 @@ extension Reference {
     return TokenByTokenOutput(output: output, expertIDs: ids, appliedWeights: applied, kept: kept)
   }
 
-  /// The experts of one token, best first, with their weights.
+  /// Returns the experts of one token, best first, with their weights.
   private static func naiveChoices(
     token: Int, of x: Matrix, _ router: RouterWeights, _ configuration: MoEConfiguration
   ) throws(MoEError) -> [(expert: Int, weight: Double)] {
@@ -129,13 +129,14 @@ extension Reference {
     return zip(chosen, w).map { ($0, $1 * Double(policy.scale)) }
   }
 
-  /// e^l over the sum of e^m for all m of `logits`, among which l is; 0 where all are −∞.
+  /// Returns e^l / Σ e^m over all m of `logits`, which include l; 0 if l is −∞.
   private static func naiveShare(of l: Double, among logits: [Double]) -> Double {
     if l == -.infinity { return 0 }
     return 1 / logits.map { exp($0 - l) }.reduce(0, +)
   }
 
-  /// For each choice, whether fewer than C claims on its expert in its scope come before it.
+  /// Returns for each choice whether it is kept: fewer than C claims on its expert in its scope precede it, with C the
+  /// capacity.
   private static func naiveKept(
     ids: [[Int]], shares: [[Double]], sequenceLength: Int, _ configuration: MoEConfiguration
   ) -> [[Bool]] {
@@ -165,7 +166,7 @@ extension Reference {
     }
   }
 
-  /// One network on one row, one output element after another.
+  /// Returns the output of one network for one row, computed one element after another.
   private static func naiveNetwork(
     _ x: [Double], _ n: FeedForwardWeights, _ function: ActivationFunction, _ precision: Precision
   ) -> [Double] {
@@ -196,7 +197,7 @@ extension Reference {
     return (0..<n.down.rows).map { element($0, of: n.down, h, n.downBias) }
   }
 
-  /// `experts` with the dense branch, if any, beside it.
+  /// Adds the dense branch, if the layer has one, to the experts' sum.
   private static func naiveDense(
     _ x: [Double], experts y: [Double], _ weights: MoEWeights, _ configuration: MoEConfiguration,
     _ precision: Precision
@@ -212,7 +213,7 @@ extension Reference {
       switch branch {
       case .shared: (1.0, 1.0)
       case .gatedShared: (1.0, 1 / (1 + exp(-gate(0))))
-      // Of two, the softmax of one is the sigmoid of the difference.
+      // With two logits, the softmax of one is the sigmoid of its difference from the other.
       case .residual: (1 / (1 + exp(gate(1) - gate(0))), 1 / (1 + exp(gate(0) - gate(1))))
       }
     return y.indices.map { a * y[$0] + b * z[$0] }

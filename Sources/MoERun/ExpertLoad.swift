@@ -2,7 +2,7 @@ internal import Foundation
 
 /// Measures of how evenly choices are spread over experts.
 package enum ExpertLoad {
-  /// Returns the entropy −Σ p·ln p of the shares p of a load `[E]`, in nats: ln E where all are equal.
+  /// Returns the entropy −Σ p·ln p of the shares p of a load `[E]`, in nats. It is ln E where all shares are equal.
   package static func entropy(_ load: [Int]) -> Double {
     let total = Double(load.reduce(0, +))
     return load.reduce(0) { sum, count in
@@ -11,8 +11,8 @@ package enum ExpertLoad {
     }
   }
 
-  /// Returns the standard deviation of a load `[E]` over its mean: 0 where it is balanced, √(E − 1) where one expert has
-  /// all choices.
+  /// Returns the standard deviation of a load `[E]` divided by its mean: 0 where the load is balanced, √(E − 1) where
+  /// one expert has all choices.
   package static func variation(_ load: [Int]) -> Double {
     let mean = Double(load.reduce(0, +)) / Double(max(load.count, 1))
     if mean == 0 { return 0 }

@@ -1,4 +1,4 @@
-/// A JSON value of any shape, kept to be printed.
+/// A JSON value of any type, kept to be printed.
 package enum JSONSetting: Decodable, Sendable, Equatable {
   case null
   case bool(Bool)
@@ -27,7 +27,7 @@ package enum JSONSetting: Decodable, Sendable, Equatable {
     }
   }
 
-  /// Returns the value at a place of the JSON text; nil where there is none.
+  /// Returns the value at a path of keys in the JSON; nil where the path does not exist.
   func value(at path: [any CodingKey]) -> JSONSetting? {
     var value = self
     for key in path {

@@ -1,17 +1,17 @@
 /// The content of `routing.json`: which bytes of held-out text went to which expert.
 public struct RoutingMap: Codable, Sendable, Equatable {
-  /// One sequence of held-out text of S bytes, without its first byte, which nothing predicts.
+  /// One sequence of held-out text of S bytes, without its first byte, which the model does not predict.
   public struct Sample: Codable, Sendable, Equatable {
     /// The label of the text.
     public var label: String
-    /// `[S − 1]`, each 0 to 255.
+    /// `[S − 1]`: the bytes, each 0 to 255.
     public var bytes: [Int]
     /// `[layers][S − 1]`: the expert that each byte chose first; −1 where the choice was dropped or masked.
     public var experts: [[Int]]
     /// `[S − 1]`: the cross-entropy of each byte given the bytes before it, in nats.
     public var loss: [Float]
 
-    /// Collects the bytes of a sequence and what the model made of them.
+    /// Collects the bytes of a sequence, and their experts and losses.
     package init(label: String, bytes: [Int], experts: [[Int]], loss: [Float]) {
       (self.label, self.bytes, self.experts, self.loss) = (label, bytes, experts, loss)
     }
@@ -23,15 +23,15 @@ public struct RoutingMap: Codable, Sendable, Equatable {
   public var step: Int
   /// The indices of the Mixture-of-Experts layers in the model.
   public var layers: [Int]
-  /// E of each layer.
+  /// E, the number of experts, of each layer.
   public var experts: [Int]
   /// The labels of the texts.
   public var labels: [String]
   /// The classes of bytes.
   public var classes: [String]
-  /// `[layers][E][labels]`: bytes of each label that chose each expert first.
+  /// `[layers][E][labels]`: the number of bytes of each label that chose each expert first.
   public var byLabel: [[[Int]]]
-  /// `[layers][E][classes]`: bytes of each class that chose each expert first.
+  /// `[layers][E][classes]`: the number of bytes of each class that chose each expert first.
   public var byClass: [[[Int]]]
   /// The first sequence of each label.
   public var samples: [Sample] = []

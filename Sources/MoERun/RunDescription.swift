@@ -1,8 +1,8 @@
-/// The content of `run.json`: what is trained, on which texts, how and where. It is enough to continue the run and to
-/// explain it.
+/// The content of `run.json`: the model, the texts, the settings and the machine of a run. It is enough to continue
+/// the run and to explain it.
 ///
-/// Training knows `Model` and `Training` as its own configurations. The report shows their values and does not need to
-/// know them, so it reads both as any JSON.
+/// In training, `Model` and `Training` are the configurations of the trainer. The report only shows their values, so
+/// it reads both as any JSON.
 public struct RunDescription<Model: Sendable & Equatable, Training: Sendable & Equatable>: Sendable, Equatable
 {
   /// The version of the file.
@@ -19,8 +19,8 @@ public struct RunDescription<Model: Sendable & Equatable, Training: Sendable & E
   public var data: TrainingData
   /// The numbers of parameters; zeros until the model is made.
   public var parameters = ParameterCounts(total: 0, activePerToken: 0, experts: 0)
-  /// FLOPs of a forward pass over one byte, without attention scores.
-  public var flopsPerToken: Int
+  /// FLOPs of a forward pass over one byte, without attention scores; zero until the model is known.
+  public var flopsPerToken = 0
   /// The machine on which the run began.
   public var machine: RunMachine
   /// The version of the program that began the run.
@@ -40,15 +40,14 @@ public struct RunDescription<Model: Sendable & Equatable, Training: Sendable & E
 
   /// Describes a run that is about to begin.
   public init(
-    preset: String, seed: UInt64, model: Model, training: Training, data: TrainingData, flopsPerToken: Int,
-    machine: RunMachine, version: String, arguments: [String: String], texts: [String]
+    preset: String, seed: UInt64, model: Model, training: Training, data: TrainingData, machine: RunMachine,
+    version: String, arguments: [String: String], texts: [String]
   ) {
     self.preset = preset
     self.seed = seed
     self.model = model
     self.training = training
     self.data = data
-    self.flopsPerToken = flopsPerToken
     self.machine = machine
     self.version = version
     self.arguments = arguments
@@ -63,11 +62,11 @@ extension RunDescription: Decodable where Model: Decodable, Training: Decodable 
 public struct TrainingData: Codable, Sendable, Equatable {
   /// Every file that was read.
   public var files: [TextFile]
-  /// Bytes to train on.
+  /// The number of bytes to train on.
   public var trainBytes: Int
-  /// Bytes held out.
+  /// The number of held-out bytes.
   public var validationBytes: Int
-  /// A hash of all texts, by which a resumed run notices that they changed.
+  /// A hash of all texts, which a resumed run compares to notice changes.
   public var fingerprint: String
 
   enum CodingKeys: String, CodingKey {
@@ -87,13 +86,13 @@ public struct TrainingData: Codable, Sendable, Equatable {
 
 /// A file of text that was read.
 public struct TextFile: Codable, Sendable, Equatable {
-  /// The name under which it counts, such as a language.
+  /// The label of the file, such as a language.
   public var label: String
-  /// Its path; bytes that are not UTF-8 are replacement characters.
+  /// The path. Bytes that are not UTF-8 become replacement characters.
   public var path: String
-  /// Bytes to train on.
+  /// The number of bytes to train on.
   public var trainBytes: Int
-  /// Bytes held out.
+  /// The number of held-out bytes.
   public var validationBytes: Int
 
   enum CodingKeys: String, CodingKey {
@@ -113,11 +112,11 @@ public struct TextFile: Codable, Sendable, Equatable {
 
 /// The numbers of a model's parameters.
 public struct ParameterCounts: Codable, Sendable, Equatable {
-  /// All parameters.
+  /// The number of all parameters.
   public var total: Int
-  /// The parameters that one byte passes.
+  /// The number of parameters that one byte passes.
   public var activePerToken: Int
-  /// The parameters of routed experts.
+  /// The number of parameters of routed experts.
   public var experts: Int
 
   enum CodingKeys: String, CodingKey {
@@ -141,7 +140,7 @@ public struct RunMachine: Codable, Sendable, Equatable {
   public var isa: String
   /// The number of threads.
   public var threads: Int
-  /// The number of ranks of one process; nil where it was not given.
+  /// The number of ranks in one process; nil where it was not given.
   public var ranks: Int?
 
   /// Collects the four facts.

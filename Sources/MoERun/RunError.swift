@@ -1,7 +1,7 @@
 /// An error about a file of a run's folder.
 ///
-/// The description is one plain sentence without a full stop: the file, the line where there are lines, the value
-/// that was found, and the value that was expected.
+/// The description is one plain sentence without a full stop: the file, the line if the file has one record per line,
+/// the found value and the expected value.
 public struct RunError: Error, Sendable, Equatable, CustomStringConvertible {
   /// The file or folder.
   public let path: String

@@ -1,16 +1,16 @@
 /// The files of a run's folder that training writes and the report reads.
 package enum RunFiles {
-  /// What is trained, on which texts and how (``RunDescription``).
+  /// The model, the texts and the settings of the run (``RunDescription``).
   package static let description = "run.json"
   /// One ``StepRecord`` per line and step.
   package static let metrics = "metrics.jsonl"
-  /// Which bytes of held-out text went to which expert (``RoutingMap``), as of the newest validation.
+  /// The experts to which the bytes of held-out text went in the newest validation (``RoutingMap``).
   package static let routing = "routing.json"
-  /// Text that the model wrote at the end of training.
+  /// The text that the model wrote at the end of training.
   package static let sample = "sample.txt"
 }
 
-/// The version of a run's files. Decoding refuses every other version, before any other field is looked at.
+/// The version of a run's files. Decoding refuses every other version before it reads any other field.
 public struct RunFormat: Codable, Sendable, Equatable {
   /// A version that this program does not know.
   struct Unknown: Error {

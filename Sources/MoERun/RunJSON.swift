@@ -2,7 +2,7 @@ package import Foundation
 
 /// Reads and writes the JSON of a run's files.
 package enum RunJSON {
-  /// Returns a value as JSON text with sorted keys: one text for each value.
+  /// Returns a value as JSON text with sorted keys, so that equal values have equal texts.
   ///
   /// - Precondition: all numbers of `value` are finite.
   package static func text(_ value: some Encodable, isPretty: Bool = false) -> String {
@@ -17,7 +17,7 @@ package enum RunJSON {
   ///
   /// - Parameters:
   ///   - path: the file that errors name.
-  ///   - line: the line that errors name, from 1; nil for a file that is one value.
+  ///   - line: the line that errors name, from 1; nil for a file that has one value.
   /// - Throws: ``RunError`` with one sentence about the value that is missing, has another type, or is out of range.
   package static func decode<Value: Decodable>(
     _ type: Value.Type, from contents: Data, path: String, line: Int? = nil,
@@ -36,8 +36,8 @@ package enum RunJSON {
     }
   }
 
-  /// Foundation throws one error for text that is no JSON, for a number that its type cannot have, and for a name that is
-  /// none of an enumeration's. This returns the sentence about the one that is the case.
+  /// Returns the sentence for a `dataCorrupted` error. Foundation throws this one error for text that is not JSON,
+  /// for a number that does not fit its type, and for a name that is not a case of an enumeration.
   private static func complaint(_ context: DecodingError.Context, _ contents: Data) -> String {
     if let complaint = notANumber(contents) { return complaint }
     guard let root = try? JSONDecoder().decode(JSONSetting.self, from: contents) else {
@@ -49,14 +49,14 @@ package enum RunJSON {
     return "a count in it has a fraction or is too large"
   }
 
-  /// The complaint about a bare NaN or Infinity, which JSON does not know, if there is one.
+  /// Returns the complaint about a bare NaN or Infinity, which JSON does not have; nil where the text has none.
   private static func notANumber(_ contents: Data) -> String? {
     let text = String(decoding: contents, as: UTF8.self)
     let pattern = /"([^"\\]*)"\s*:\s*\[?(?:[^"{}\[\]]*,)?\s*(-?(?:[Nn]a[Nn]|[Ii]nf(?:inity)?))\b/
     return text.firstMatch(of: pattern).map { "“\($0.1)” is \($0.2), expected a finite number" }
   }
 
-  /// A value's place as `“model.blocks[2].routing”`.
+  /// Returns the path of a value, such as `“model.blocks[2].routing”`.
   fileprivate static func name(_ path: [any CodingKey]) -> String {
     var name = ""
     for key in path {
@@ -67,7 +67,7 @@ package enum RunJSON {
 }
 
 extension DecodingError {
-  /// The sentence about JSON that has another shape than expected.
+  /// The sentence about JSON that does not have the expected structure.
   fileprivate var complaint: String {
     switch self {
     case .keyNotFound(let key, let context): "\(RunJSON.name(context.codingPath + [key])) is missing"

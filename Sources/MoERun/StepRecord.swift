@@ -1,12 +1,12 @@
-/// One line of `metrics.jsonl`: what one training step measured.
+/// One line of `metrics.jsonl`: the measurements of one training step.
 public struct StepRecord: Codable, Sendable, Equatable {
   /// One Mixture-of-Experts layer in this step.
   public struct Layer: Codable, Sendable, Equatable {
     /// The layer's index in the model.
     public var layer: Int
-    /// `[E]`: choices of each expert, before any is dropped.
+    /// `[E]`: the number of choices of each expert, before any is dropped.
     public var load: [Int]
-    /// Choices that a capacity dropped.
+    /// The number of choices that a capacity dropped.
     public var dropped: Int
     /// The entropy −Σ p·ln p of the load's shares p, in nats; ln E where the load is balanced.
     public var entropy: Double
@@ -53,7 +53,7 @@ public struct StepRecord: Codable, Sendable, Equatable {
   public var format: RunFormat? = RunFormat()
   /// The number of the step, from 1.
   public var step: Int
-  /// Bytes trained on up to the end of this step.
+  /// The number of bytes trained on up to the end of this step.
   public var tokens: Int
   /// Mean cross-entropy, in nats per byte.
   public var loss: Double
@@ -70,7 +70,7 @@ public struct StepRecord: Codable, Sendable, Equatable {
   /// Seconds of each stage.
   public var stages: [String: Double]
   /// One entry per Mixture-of-Experts layer.
-  public var layers: [Layer]
+  public var layers: [Layer] = []
   /// Mean cross-entropy over the held-out sequences, in nats per byte; nil at steps without validation.
   public var validationLoss: Double?
 
@@ -83,10 +83,10 @@ public struct StepRecord: Codable, Sendable, Equatable {
     case validationLoss = "validation_loss"
   }
 
-  /// Collects the values of a step without validation.
+  /// Collects the values of a step without layers and validation.
   package init(
     step: Int, tokens: Int, loss: Double, auxiliaryLoss: Double, learningRate: Double, gradientNorm: Norms,
-    seconds: Double, tokensPerSecond: Double, stages: [String: Double], layers: [Layer]
+    seconds: Double, tokensPerSecond: Double, stages: [String: Double]
   ) {
     self.step = step
     self.tokens = tokens
@@ -97,6 +97,5 @@ public struct StepRecord: Codable, Sendable, Equatable {
     self.seconds = seconds
     self.tokensPerSecond = tokensPerSecond
     self.stages = stages
-    self.layers = layers
   }
 }

@@ -12,6 +12,6 @@ package enum Links {
 
   /// Returns the names of source files in a page's inline code, such as `MoELayer.swift` or `isa/tile.c`.
   package static func sourceFiles(in text: String) -> [String] {
-    text.matches(of: /`([A-Za-z0-9_+\/.-]+\.(swift|c|h))`/).map { String($0.1) }
+    text.matches(of: /`([A-Za-z][A-Za-z0-9_+\/.-]*\.(swift|c|h))`/).map { String($0.1) }
   }
 }

@@ -1,33 +1,33 @@
 public import MoECore
 
-/// A random layer problem, small enough to print: sizes, character and policy, all of one seed.
+/// A random layer problem, small enough to print: its sizes, temperament and policy, all drawn from one seed.
 public struct LayerCase: Shrinkable, CustomStringConvertible {
-  /// Sizes at which tiles of kernels begin and end, one less and one more.
+  /// Sizes at the boundaries of the kernels' tiles, and the sizes one below and one above.
   public static let boundarySizes = [1, 2, 3, 5, 6, 7, 11, 12, 13, 15, 16, 17, 31, 32, 33, 47, 48, 49]
-  /// Numbers of experts: with and without divisors, at vector widths and beside them.
+  /// Numbers of experts: primes and composite numbers, at the widths of vectors and one below and above.
   public static let expertCounts = [1, 2, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 32]
 
-  /// The seed of the numbers; the sizes below may have been made smaller since.
+  /// The seed of the numbers. The sizes below may be smaller than those drawn from the seed, because of shrinking.
   public let seed: UInt64
   /// The number of sequences.
   public var batchSize: Int
-  /// Tokens of each sequence.
+  /// The number of tokens of each sequence.
   public var sequenceLength: Int
-  /// E.
+  /// E, the number of experts.
   public var expertCount: Int
-  /// K.
+  /// K, the number of experts per token.
   public var expertsPerToken: Int
-  /// D.
+  /// D, the hidden size.
   public var hiddenSize: Int
-  /// F.
+  /// F, the feed-forward size.
   public var feedForwardSize: Int
-  /// Where the numbers lie and where the tokens go.
+  /// The range of the numbers and the distribution of the tokens over the experts.
   public var temperament: Temperament
   /// The routing policy.
   public var policy: RoutingPolicy
-  /// The activation of experts and dense branch.
+  /// The activation of the experts and of the dense branch.
   public var activation: ActivationFunction
-  /// The dense branch; its F is the experts' plus one.
+  /// The dense branch, if any. A random case gives it a feed-forward size one larger than that of the experts.
   public var denseBranch: MoEConfiguration.DenseBranch?
   /// Whether router, experts and gates have biases.
   public var hasBiases: Bool
@@ -36,10 +36,10 @@ public struct LayerCase: Shrinkable, CustomStringConvertible {
   /// Whether about a quarter of the tokens are masked.
   public var isMasked: Bool
 
-  /// T.
+  /// T, the number of tokens.
   public var tokenCount: Int { batchSize * sequenceLength }
 
-  /// The case of `seed`.
+  /// Makes the random case that belongs to `seed`.
   public init(seed: UInt64) {
     var generator = SeededGenerator(seed: seed)
     self.seed = seed
@@ -62,7 +62,7 @@ public struct LayerCase: Shrinkable, CustomStringConvertible {
     isMasked = Int.random(in: 0..<4, using: &generator) == 0
   }
 
-  /// The case with everything that a test did not ask about at its simplest, for tests of one stage.
+  /// Makes a case for tests of one stage: one sequence, and no dense branch, biases, selection bias or mask.
   public init(
     seed: UInt64, tokenCount: Int, expertCount: Int, expertsPerToken: Int, hiddenSize: Int,
     feedForwardSize: Int, temperament: Temperament = .uniform, policy: RoutingPolicy = .topKSoftmax,
@@ -81,7 +81,7 @@ public struct LayerCase: Shrinkable, CustomStringConvertible {
     (denseBranch, hasBiases, hasSelectionBias, isMasked) = (nil, false, false, false)
   }
 
-  /// The sizes on one line, the rest on the next.
+  /// The sizes and flags on one line; the policy, the activation and the dense branch on the next line.
   public var description: String {
     """
     seed \(seed): B \(batchSize) S \(sequenceLength) E \(expertCount) K \(expertsPerToken) D \(hiddenSize) \
@@ -91,7 +91,7 @@ public struct LayerCase: Shrinkable, CustomStringConvertible {
     """
   }
 
-  /// Each size halved, each feature left out; what no configuration allows is not offered.
+  /// The cases with one size halved or one feature left out, except those that `MoEConfiguration` rejects.
   public var smaller: [LayerCase] {
     let steps: [(inout LayerCase) -> Void] = [
       { $0.batchSize /= 2 }, { $0.sequenceLength /= 2 }, { $0.expertCount /= 2 },

@@ -1,31 +1,31 @@
 public import MoECore
 
-/// What a ``LayerCase`` stands for: everything that a layer needs.
+/// The values of a ``LayerCase``: everything that a layer needs for one forward pass.
 public struct LayerProblem: Sendable {
-  /// What to compute.
+  /// The configuration of the layer.
   public let configuration: MoEConfiguration
-  /// With which parameters.
+  /// The parameters of the layer.
   public let weights: MoEWeights
-  /// On which activations, `[batch, sequence, D]`.
+  /// The activations `[batch, sequence, D]`.
   public let input: Activations
-  /// `[T]`: which tokens take part; nil where all do.
+  /// `[T]`: true for each token that takes part; nil if all tokens do.
   public let mask: [Bool]?
 
-  /// Makes a problem of one's own.
+  /// Makes a problem from given values, without a case.
   public init(configuration: MoEConfiguration, weights: MoEWeights, input: Activations, mask: [Bool]? = nil) {
     (self.configuration, self.weights, self.input, self.mask) = (configuration, weights, input, mask)
   }
 }
 
 extension LayerCase {
-  /// The configuration of the case.
+  /// Returns the configuration of the case.
   public func configuration() throws(MoEError) -> MoEConfiguration {
     try MoEConfiguration(
       hiddenSize: hiddenSize, feedForwardSize: feedForwardSize, expertCount: expertCount,
       expertsPerToken: expertsPerToken, activation: activation, routing: policy, denseBranch: denseBranch)
   }
 
-  /// The numbers of the case, the same on every machine.
+  /// Returns the problem of the case, with the same numbers on every machine.
   public func problem() throws -> LayerProblem {
     let configuration = try configuration()
     var generator = SeededGenerator(seed: seed ^ 0x5EED)
@@ -58,12 +58,12 @@ extension LayerCase {
 }
 
 extension SeededGenerator {
-  /// One of `choices`.
+  /// Returns a random element of `choices`.
   public mutating func pick<Choice>(_ choices: [Choice]) -> Choice {
     choices[Int(next() % UInt64(choices.count))]
   }
 
-  /// `count` nearly normal values of mean 0.
+  /// Returns `count` nearly normal values with mean 0.
   public mutating func normals(_ count: Int, deviation: Float) -> [Float] {
     (0..<count).map { _ in normal() * deviation }
   }

@@ -1,12 +1,12 @@
 public import MoECore
 
 extension RoutingPolicy {
-  /// Whether the policy compares scores to which a selection bias may be added.
+  /// Whether the policy allows a selection bias to be added to the scores that it compares.
   public var comparesBiasedScores: Bool {
     if case .sparseMixer = scoring { false } else { true }
   }
 
-  /// A policy that `MoEConfiguration` accepts for E experts of which K are chosen.
+  /// Returns a random policy that `MoEConfiguration` accepts for the two numbers.
   public static func random(
     expertCount: Int, expertsPerToken: Int, using generator: inout SeededGenerator
   ) -> RoutingPolicy {
@@ -30,7 +30,7 @@ extension RoutingPolicy {
 }
 
 extension RoutingPolicy.GroupLimit {
-  /// A limit to groups, or none where E has no useful divisor and sometimes elsewhere.
+  /// Returns a random limit to groups; nil in half of the cases.
   fileprivate static func random(_ expertCount: Int, using generator: inout SeededGenerator) -> Self? {
     let counts = (1...expertCount).filter { expertCount % $0 == 0 }
     let count = generator.pick(counts)
@@ -42,7 +42,7 @@ extension RoutingPolicy.GroupLimit {
 }
 
 extension RoutingPolicy.Capacity {
-  /// A rule for dropping: of any system, any priority and either scope.
+  /// Returns a random rule for dropping, with the formula of any system, any priority and either scope.
   fileprivate static func random(using generator: inout SeededGenerator) -> Self {
     Self(
       rule: generator.pick([
@@ -56,7 +56,7 @@ extension RoutingPolicy.Capacity {
 }
 
 extension ActivationFunction {
-  /// Each activation once; the clamped one as in gpt-oss.
+  /// Each activation function once; the clamped one has the constants of gpt-oss.
   public static let samples: [ActivationFunction] = [
     .relu, .gelu, .geluTanh, .swiGLU, .geGLU, .geGLUTanh, .clampedSwiGLU(alpha: 1.702, limit: 7),
   ]

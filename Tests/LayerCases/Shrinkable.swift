@@ -1,15 +1,15 @@
 /// A test case that can offer smaller ones.
 public protocol Shrinkable: Sendable, Equatable {
-  /// Cases with one thing smaller or simpler; none where there is nothing left to take away.
+  /// Cases in which one property is smaller or simpler; empty if the case cannot shrink further.
   var smaller: [Self] { get }
 }
 
-/// A property that does not hold, and why.
+/// The error of a property that does not hold, with the reason.
 public struct Counterexample: Error, CustomStringConvertible {
-  /// What was expected and what was found.
+  /// The reason: the expected and the actual result.
   public let description: String
 
-  /// Says why.
+  /// Makes an error with a reason.
   public init(_ description: String) { self.description = description }
 }
 

@@ -1,26 +1,26 @@
 import MoECore
 
-/// The character of a random problem: where the numbers lie and where the tokens go.
+/// The character of a random problem: the range of its numbers and the distribution of its tokens over the experts.
 public enum Temperament: String, CaseIterable, Sendable {
-  /// Activations near 1, tokens spread over the experts.
+  /// Activations near 1, and tokens spread over all experts.
   case uniform
-  /// Activations near 10⁻¹²: routes are nearly tied, outputs nearly zero.
+  /// Activations near 10⁻¹²: the experts' scores are nearly tied, and outputs are nearly zero.
   case tiny
   /// Activations near 10⁴: one probability is 1 and the others are nearly 0.
   case huge
   /// Activations near 2⁻¹³³, which fp32 holds as denormals.
   case denormal
-  /// One expert is the best of most tokens.
+  /// One expert is the first choice of most tokens.
   case skewed
   /// One expert is the first choice of every token.
   case allToOne
   /// One expert is chosen by no token, unless all experts are chosen.
   case emptyExpert
-  /// Experts in pairs with equal router rows, so that each pair is tied exactly in any arithmetic that
-  /// computes both in the same way; a lower index has to win.
+  /// Experts come in pairs with equal router rows. So the two scores of a pair are exactly equal in any arithmetic that
+  /// computes both in the same way, and the expert with the lower index must win.
   case ties
 
-  /// What normal activations are multiplied by.
+  /// The factor by which normally distributed activations are multiplied.
   var activationScale: Float {
     switch self {
     case .tiny: 1e-12
@@ -30,9 +30,9 @@ public enum Temperament: String, CaseIterable, Sendable {
     }
   }
 
-  /// Bends a router so that it routes as the temperament says.
+  /// Changes a router so that it distributes tokens as the temperament describes.
   ///
-  /// The steps are small enough that no score of fp32 underflows: the order of the other experts is kept.
+  /// The shifts of the logits are so small that no score underflows in fp32. So the order of the other experts is kept.
   func bend(_ router: inout RouterWeights, using generator: inout SeededGenerator) {
     let experts = router.weight.rows
     let special = Int(generator.next() % UInt64(experts))
@@ -55,7 +55,7 @@ extension RouterWeights {
     if let selectionBias { self.selectionBias![target] = selectionBias[source] }
   }
 
-  /// Adds to the logits of one expert through the bias, which it makes where there is none.
+  /// Adds `shift` to the logits of one expert through the router's bias; makes a bias if the router has none.
   fileprivate mutating func shiftLogit(of expert: Int, by shift: Float) {
     var shifted = bias ?? Array(repeating: 0, count: weight.rows)
     shifted[expert] += shift

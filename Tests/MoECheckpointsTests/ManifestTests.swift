@@ -215,6 +215,8 @@ import Testing
     expectComplaint("config.json") { try Checkpoint(folder: fixtures.path) }
     var files = try fixtureFiles("mixtral")
     files["model.safetensors"] = nil
-    expectComplaint("memory/model.safetensors: does not exist") { try Checkpoint(files: files) }
+    expectComplaint("memory: holds “expected.safetensors”, expected model.safetensors, or") {
+      try Checkpoint(files: files)
+    }
   }
 }

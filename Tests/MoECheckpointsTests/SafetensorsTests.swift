@@ -62,7 +62,7 @@ import Testing
         try writer().write(to: "\(folder.path)/none/x.safetensors")
       }
       expectComplaint("“”: is not the name of a file") { try writer().write(to: "") }
-      expectComplaint("/dev/null: is not a regular file") { try writer().write(to: "/dev/null") }
+      try writer().write(to: "/dev/null")
       try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: false)
       expectComplaint("is a folder, expected the name of a file") { try writer().write(to: path) }
       #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path) == ["x.safetensors"])

@@ -87,7 +87,9 @@ import Testing
       try moe(Self.model + ["--memory", "1MiB"]),
       saying: ["no split fits", "1.00 MiB", "give hosts more memory"])
     expectFailure(try moe(Self.model + ["--ep", "3"]), saying: ["no split of 1 ranks has EP 3"])
-    expectFailure(try moe(Self.model + ["--svg", "/none/plan.svg"]), saying: ["/none/plan.svg: cannot be created in the folder “/none/”"])
+    expectFailure(
+      try moe(Self.model + ["--svg", "/none/plan.svg"]),
+      saying: ["/none/plan.svg: cannot be created in the folder “/none/”"])
     try withTemporaryFolder { folder in
       let file = folder.appending(path: "cluster.json")
       try Data("{".utf8).write(to: file)

@@ -180,7 +180,11 @@ import Testing
       let name = "optimizer.m.layers.1.experts.2.up"
       try rewrite { $0[name] = nil }
       expectFailure(try training.resume("run", "--steps", "8"), saying: [path, "“\(name)” is missing"])
-      expectSuccess(try moe("generate", training.path("run"), "--bytes", "3"))
+      let generated = try moe("generate", training.path("run"), "--bytes", "3")
+      #expect(generated.status == 0)
+      #expect(
+        generated.errors
+          == "note: \(path): an earlier version wrote it without a hash, so damage is not noticed\n")
       try rewrite { $0["more"] = ([1], [0]) }
       expectFailure(try training.resume("run", "--steps", "8"), saying: ["“more” is none of this model"])
       expectFailure(try moe("generate", training.path("run")), saying: ["“more” is none of this model"])

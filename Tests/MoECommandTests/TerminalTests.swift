@@ -99,8 +99,11 @@ import Testing
         "steps": "30", "batch": "256", "context": "128", "hidden": "128", "layers": "8", "ffn": "512",
       ]
       let process = Process()
-      process.executableURL = try #require(executable) as URL
-      process.arguments = training.arguments("run", settings: settings)
+      // The tests may run with SIGINT ignored, which a process inherits and `moe` respects.
+      process.executableURL = URL(filePath: "/usr/bin/env")
+      process.arguments =
+        ["--default-signal=INT", try #require(executable).path]
+        + training.arguments("run", settings: settings)
       process.standardOutput = FileHandle.nullDevice
       try process.run()
       while process.isRunning && training.recordedSteps("run") == 0 { usleep(1000) }

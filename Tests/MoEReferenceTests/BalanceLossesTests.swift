@@ -6,7 +6,7 @@ import Testing
 private typealias Losses = Reference.Losses
 private typealias RouterLoss = Reference.RouterLoss
 
-/// The losses of the systems: at the ends of their range, against differences, and with padding.
+/// Tests of the losses of the published systems: at balance and collapse, against differences, and with padding.
 @Suite struct BalanceLossesTests {
   private static let (tokenCount, sequenceLength, expertCount, k) = (12, 4, 6, 2)
 
@@ -15,21 +15,21 @@ private typealias RouterLoss = Reference.RouterLoss
     let testDescription: String
     /// The loss when every token takes two experts, evenly spread, with even probabilities.
     let balanced: Double
-    /// The loss when every token takes experts 0 and 1 and has all its probability on 0.
+    /// The loss when every token takes experts 0 and 1 and expert 0 has the probability 1.
     let collapsed: Double
-    /// Whether it matters which sequence a token is in, or where.
+    /// Whether the loss depends on the sequence of a token or on its position in the sequence.
     var seesPositions = false
     let compute: @Sendable ([[Double]], [[Int]], [Bool]?) -> Reference.RouterLoss
   }
 
-  /// `[E]`: of the whole batch.
+  /// Returns the number of choices of each expert in the whole batch, `[E]`.
   private static func counts(_ ids: [[Int]], _ assignments: RoutingPolicy.LoadBalance) -> [Int] {
     let whole = Losses.counts(
       ids, expertCount: expertCount, tokensPerGroup: tokenCount, of: assignments)
     return whole.first ?? Array(repeating: 0, count: expertCount)
   }
 
-  /// `[B, E]`: of each sequence.
+  /// Returns the number of choices of each expert in each sequence, `[B, E]`.
   private static func sequenceCounts(_ ids: [[Int]]) -> [[Int]] {
     Losses.counts(ids, expertCount: expertCount, tokensPerGroup: sequenceLength, of: .allChoices)
   }
@@ -70,18 +70,18 @@ private typealias RouterLoss = Reference.RouterLoss
     Named(testDescription: "importance", balanced: 0, collapsed: 3) { p, _, mask in
       Losses.importance(p, mask: mask)
     },
-    // Of 4·6 numbers 4 are 1: Σ(v − ⅙)² = 4·25/36 + 20/36 = 10/3, over 23.
+    // 4 of the 4·6 numbers are 1 and the others are 0: Σ(v − ⅙)² = 4·25/36 + 20/36 = 10/3, divided by 23.
     Named(testDescription: "seed, positional", balanced: 0, collapsed: 10.0 / 69, seesPositions: true) {
       p, _, mask in
       Losses.seedPositional(p, sequenceLength: sequenceLength, mask: mask)
     },
-    // (1, 0, 0, 0, 0, 0): 1 − ⅙, over 5.
+    // The means are (1, 0, 0, 0, 0, 0): 1 − ⅙, divided by 5.
     Named(testDescription: "variance over tokens", balanced: 0, collapsed: 1.0 / 6) { p, _, mask in
       Losses.varianceOverTokens(p, mask: mask)
     },
   ]
 
-  /// Random probabilities, and the experts that they choose.
+  /// Returns random probabilities and the experts that they choose.
   private static func random(seed: UInt64) throws -> (probabilities: [[Double]], ids: [[Int]]) {
     var generator = SeededGenerator(seed: seed)
     let logits = (0..<tokenCount).map { _ in generator.normals(expertCount, deviation: 1).map(Double.init) }
@@ -127,7 +127,8 @@ private typealias RouterLoss = Reference.RouterLoss
     #expect(judge.skipped == 0)
   }
 
-  /// The last sequence is padding, and then the second half of the others is too. It holds NaN.
+  /// The last sequence is padding, which holds NaN. For losses that ignore positions, the test is repeated with padding
+  /// also in the second half of each other sequence.
   @Test(arguments: losses)
   func paddingIsNotThere(loss: Named) throws {
     let (p, ids) = try Self.random(seed: 42)

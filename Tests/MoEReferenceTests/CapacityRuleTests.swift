@@ -1,7 +1,7 @@
 import MoECore
 import Testing
 
-/// The capacity formulas at the points where the systems are known to differ.
+/// Tests of the capacity formulas at sizes for which the published systems give different capacities.
 @Suite struct CapacityRuleTests {
   private func capacity(_ rule: CapacityRule, _ tokens: Int, _ experts: Int, _ k: Int = 1) -> Int {
     rule.capacity(tokenCount: tokens, expertCount: experts, expertsPerToken: k)
@@ -27,7 +27,7 @@ import Testing
     #expect(capacity(.exact(numerator: 5, denominator: 4, minimum: 0), 2000, 64) == 40)
   }
 
-  /// S = 1000, E = 10: fp32 puts the product on the other side of an integer than Double does.
+  /// S = 1000, E = 10: the product is on one side of an integer in fp32 and on the other side in Double.
   @Test func deepSpeedRoundsInSinglePrecision() {
     #expect(capacity(.deepSpeed(factor: 1.1, minimum: 4), 1000, 10) == 110)
     #expect(capacity(.megatron(factor: 1.1), 1000, 10) == 111)
@@ -47,7 +47,7 @@ import Testing
     #expect(capacity(.fixed(64), 8, 8) == 64)
   }
 
-  /// 2³¹ rows stand for everything beyond, and no product overflows on the way.
+  /// Every larger capacity is returned as 2³¹ rows, and no intermediate product overflows.
   @Test(arguments: [
     CapacityRule.exact(numerator: .max, denominator: 1, minimum: 0), .lingvo(factor: 1e300),
     .lingvo(factor: 0.1, minimum: .max), .flaxformer(factor: 1e300), .deepSpeed(factor: 1e300, minimum: 4),

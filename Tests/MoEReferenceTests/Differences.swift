@@ -1,25 +1,25 @@
 import TestSupport
 
-/// A judge of derivatives by differences, which counts what it could not judge.
+/// A check of derivatives by difference quotients, which counts the derivatives that it cannot check.
 ///
 /// f′(0) ≈ (8·(f(h) − f(−h)) − (f(2h) − f(−2h)))/12h, whose error is h⁴·f⁽⁵⁾/30 (Abramowitz and Stegun 25.3.6).
-/// With h = 2⁻¹² that is far below 10⁻⁶ where f is smooth. Where f has a kink or a jump within 4h (relu at 0, a
-/// clamp, the floor of a normalising sum, a threshold) the coordinate is skipped. Two differences show it:
-/// - the same rule with 2h in place of h gives another value, unless the kink lies at 0 itself;
-/// - with e(h) = f(h) + f(−h) − 2·f(0), the kink at 0, right slope less left slope, is (4·e(h) − e(2h))/2h; it
-///   is 0 to third order where f is smooth.
+/// With h = 2⁻¹² the error is far below 10⁻⁶ if f is smooth. If f has a kink or a jump within 4h (relu at 0, a clamp,
+/// the floor of a normalising sum, a threshold), the coordinate is skipped. Two differences detect a kink:
+/// - the same rule with 2h in place of h gives another value, unless the kink is at 0 itself;
+/// - with e(h) = f(h) + f(−h) − 2·f(0), the kink at 0 (right slope minus left slope) is (4·e(h) − e(2h))/2h, which is
+///   0 to third order if f is smooth.
 struct DifferenceJudge {
-  /// h: a power of two, so that steps on a grid of 2⁻¹² are exact in fp32 up to 2¹².
+  /// The step h: a power of two, so that steps on a grid of 2⁻¹² are exact in fp32 up to 2¹².
   static let step = 0x1p-12
-  /// Derivatives compared, skipped ones not among them.
+  /// The number of derivatives compared, without the skipped ones.
   private(set) var compared = 0
-  /// Derivatives skipped because of a kink.
+  /// The number of derivatives skipped because of a kink.
   private(set) var skipped = 0
 
-  /// Throws unless `gradient` is f′(0) to a relative 10⁻⁶.
+  /// Throws unless `gradient` equals f′(0) with a relative error of at most 10⁻⁶.
   ///
-  /// The absolute part of the bound is what rounding does: f is a sum of terms that add up to `magnitude` in
-  /// absolute value and are each rounded some 32 times, and the coefficients of the rule add up to 1.5/h.
+  /// The absolute part of the bound allows for rounding errors: f is a sum of terms whose absolute values add up to
+  /// `magnitude`, each term is rounded about 32 times, and the coefficients of the rule add up to 1.5/h.
   mutating func compare(
     _ gradient: Double, magnitude: Double, _ name: @autoclosure () -> String, of f: (Double) throws -> Double
   ) throws {
@@ -42,7 +42,7 @@ struct DifferenceJudge {
       abs(gradient - fine) <= bound, "\(name()): gradient \(gradient), difference quotient \(fine)")
   }
 
-  /// Throws where more than one coordinate in `share` was skipped: a judge that skips proves nothing.
+  /// Throws if more than one derivative was skipped per `share` compared ones: skipped derivatives prove nothing.
   func ensureFewSkipped(oneIn share: Int = 20) throws {
     try ensure(skipped * share <= compared, "\(skipped) skipped, only \(compared) compared")
   }

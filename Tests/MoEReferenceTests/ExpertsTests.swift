@@ -3,11 +3,11 @@ import MoEReference
 import TestSupport
 import Testing
 
-/// Activations, bfloat16 and the placement of weights against values computed by hand or by PyTorch.
+/// Tests of activations, bfloat16 and the placement of weights against values computed by hand or by PyTorch.
 @Suite struct ExpertsTests {
   private let gptOSS = ActivationFunction.clampedSwiGLU(alpha: 1.702, limit: 7)
 
-  /// alpha is a float, and 1.702 has no exact one: hence 10⁻⁷ where the sigmoid is not saturated.
+  /// alpha is a float, and no float is exactly 1.702. So the tolerance is 10⁻⁷ where the sigmoid is not saturated.
   @Test func gptOSSActivationClampsUpBothWaysAndGateFromAboveOnly() {
     func value(_ g: Double, _ u: Double) -> Double { Reference.activation(gptOSS, gate: g, up: u) }
     #expect(value(0, 3) == 0)
@@ -39,7 +39,7 @@ import Testing
     let network = FeedForwardWeights(
       gate: nil, up: try Matrix(rows: 2, columns: 2, elements: [1, 2, -1, -1]),
       down: try Matrix(rows: 2, columns: 2, elements: [1, 10, 2, 20]), upBias: [0.5, 1], downBias: [100, 200])
-    // u = (1 + 4 + 0.5, −1 − 2 + 1), relu keeps the first.
+    // u = (1 + 4 + 0.5, −1 − 2 + 1), and relu sets the second element to 0.
     #expect(Reference.feedForward([1, 2], network, activation: .relu) == [105.5, 211])
   }
 
@@ -49,7 +49,7 @@ import Testing
     #expect(Reference.roundedToBFloat16(1 + unit * 1.5) == 1 + 2 * unit)
     #expect(Reference.roundedToBFloat16(-(1 + unit * 0.75)) == -(1 + unit))
     #expect(Reference.roundedToBFloat16(1 - 0x1p-9) == 1)
-    // Just above the tie: by way of fp32 it would be rounded twice and fall to 1.
+    // Just above the tie: if it were rounded to fp32 first, it would be rounded twice and become 1.
     #expect(Reference.roundedToBFloat16(1 + unit / 2 + 0x1p-40) == 1 + unit)
     #expect(Reference.roundedToBFloat16(0x1p-133) == 0x1p-133)
     #expect(Reference.roundedToBFloat16(0x1p-134) == 0)
@@ -59,7 +59,7 @@ import Testing
     #expect(Reference.roundedToBFloat16(.nan).isNaN)
   }
 
-  /// With one row, one column and no bias everything can be followed by hand.
+  /// With one row, one column and no bias, the result can be computed by hand.
   @Test func bfloat16RoundsWeightInputAndHidden() throws {
     let network = FeedForwardWeights(
       gate: nil, up: try Matrix(rows: 1, columns: 1, elements: [1 + 0x1p-9]),
@@ -70,7 +70,7 @@ import Testing
     #expect(Reference.feedForward([x], network, activation: .relu) == [3 * x * (1 + 0x1p-9)])
   }
 
-  /// relu is homogeneous, so a positive weight may stand before or behind the expert.
+  /// relu is homogeneous, so a positive weight may multiply the input or the output of the expert.
   @Test func weightOnInputScalesBeforeExpert() throws {
     var example = LayerCase(
       seed: 3, tokenCount: 5, expertCount: 4, expertsPerToken: 2, hiddenSize: 6, feedForwardSize: 7,

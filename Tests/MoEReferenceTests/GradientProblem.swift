@@ -2,8 +2,8 @@ import MoECore
 import MoEReference
 import TestSupport
 
-/// A layer whose choices and drops are constants, and L = Σ dL/dy·y + Σ c·p + Σ z·ln Σ exp(logit): a function
-/// of its activations and parameters that is differentiable but for the kinks of activations and floors.
+/// A layer whose choices and drops are constants, with the loss L = Σ dL/dy·y + Σ c·p + Σ z·ln Σ exp(logit). L is a
+/// differentiable function of the activations and parameters, except at the kinks of activation functions and floors.
 struct GradientProblem {
   let configuration: MoEConfiguration
   var weights: MoEWeights
@@ -12,11 +12,11 @@ struct GradientProblem {
   let permutation: Reference.Permutation
   /// dL/dy `[T, D]`.
   let outputGradient: [[Double]]
-  /// c `[T, E]` and z `[T]`.
+  /// The coefficients c `[T, E]` and z `[T]`.
   let loss: Reference.RouterLoss
 
-  /// The problem of a case, with every number rounded to a multiple of 2⁻¹², so that what
-  /// ``DifferenceJudge`` adds to it is added exactly.
+  /// Makes the problem of a case, with every number rounded to a multiple of 2⁻¹², so that the steps that
+  /// ``DifferenceJudge`` adds to it are added exactly.
   init(_ example: LayerCase) throws {
     let problem = try example.problem()
     configuration = problem.configuration
@@ -35,7 +35,7 @@ struct GradientProblem {
       logSumExpGradient: table(1, x.tokenCount)[0])
   }
 
-  /// L, and the sum of the absolute values of its terms.
+  /// Returns L and the sum of the absolute values of its terms.
   func objective() throws -> (value: Double, magnitude: Double) {
     let routing = Reference.routing(
       choosing: routing.expertIDs, logits: Reference.logits(x.tokens, weights.routerWeights),
@@ -57,14 +57,14 @@ struct GradientProblem {
     return (value, magnitude)
   }
 
-  /// What is judged.
+  /// Returns the gradients that are tested.
   func gradients() throws -> Reference.LayerGradients {
     try Reference.gradients(
       x, weights: weights, configuration: configuration, routing: routing, permutation: permutation,
       outputGradient: outputGradient, loss: loss)
   }
 
-  /// Compares `samples` elements of each kind of tensor, or all where there are fewer.
+  /// Compares `samples` elements of each kind of tensor, or all elements if the kind has fewer.
   func compare(samples: Int, seed: UInt64, by judge: inout DifferenceJudge) throws {
     var generator = SeededGenerator(seed: seed)
     let magnitude = try objective().magnitude
@@ -80,16 +80,16 @@ struct GradientProblem {
   }
 }
 
-/// One number of a problem, with the gradient claimed for it.
+/// One number of a problem, with its gradient from the backward pass.
 struct Coordinate {
   let name: String
   let gradient: Double
-  /// Adds to the number.
+  /// Adds a step to the number.
   let move: (inout GradientProblem, Float) -> Void
 }
 
 extension GradientProblem {
-  /// Every number that has a gradient, kind by kind.
+  /// Returns every number that has a gradient, in one list per kind of tensor.
   private func coordinates(of gradients: Reference.LayerGradients) -> [[Coordinate]] {
     var kinds = [
       matrix("x", \.x.tokens, gradients.x),
@@ -139,7 +139,7 @@ extension GradientProblem {
     }
   }
 
-  /// A bias that the layer lacks is one of zeros.
+  /// A bias that the layer does not have counts as zeros.
   private func bias(
     _ name: String, _ path: WritableKeyPath<Self, [Float]?>, _ gradient: [Double]
   ) -> [Coordinate] {

@@ -3,7 +3,7 @@ import MoEReference
 import TestSupport
 import Testing
 
-/// The backward pass of a layer against differences of its forward pass.
+/// Tests of the backward pass of a layer against differences of its forward pass.
 @Suite struct GradientsTests {
   @Test func gradientsAreDerivativesOnRandomProblems() throws {
     var judge = DifferenceJudge()
@@ -40,7 +40,7 @@ import Testing
     try judge.ensureFewSkipped()
   }
 
-  /// The second clamp is so narrow that most elements lie outside it on either side.
+  /// The second clamp is so narrow that most elements lie outside it, below or above.
   @Test(arguments: ActivationFunction.samples + [.clampedSwiGLU(alpha: 1.702, limit: 0.5)])
   func gradientsAreDerivativesForEveryDenseBranch(activation: ActivationFunction) throws {
     var judge = DifferenceJudge()
@@ -79,7 +79,7 @@ import Testing
     try judge.ensureFewSkipped()
   }
 
-  /// What lies too far from 1 for steps of 2⁻¹² must at least be a number.
+  /// Numbers too far from 1 for steps of 2⁻¹² cannot be compared with differences, but their gradients must be finite.
   @Test(arguments: Temperament.allCases)
   func gradientsAreFinite(temperament: Temperament) throws {
     for scoring in StagesTests.scorings {
@@ -114,7 +114,7 @@ import Testing
     }
   }
 
-  /// A capacity of 0 leaves the losses of the router and the dense branch, and nothing else.
+  /// With a capacity of 0, only the router's losses and the dense branch give gradients.
   @Test func whatIsDroppedHasNoGradient() throws {
     let policy = RoutingPolicy(
       scoring: .softmax, normalization: .sum(plus: 0), capacity: .init(rule: .fixed(0)))
@@ -128,8 +128,8 @@ import Testing
     #expect(Set(gradients.values) == [0])
   }
 
-  /// With one expert a token, the softmax over the selected is 1 whatever the logits: the router learns from
-  /// its losses alone.
+  /// With one expert per token, the softmax over the selected expert is 1 for any logits. So the router learns only
+  /// from its losses.
   @Test func topOneOfSoftmaxOverSelectedTeachesTheRouterNothing() throws {
     let problem = try GradientProblem(
       LayerCase(
@@ -140,7 +140,7 @@ import Testing
     #expect(gradients.routerWeight == Array(repeating: Array(repeating: 0, count: 4), count: 4))
   }
 
-  /// A masked token may hold anything, NaN too; without a dense branch it is as if it were not there.
+  /// A masked token may hold any values, even NaN. Without a dense branch it has no effect.
   @Test func maskedTokensTouchNothing() throws {
     let example = LayerCase(
       seed: 24, tokenCount: 6, expertCount: 4, expertsPerToken: 2, hiddenSize: 3, feedForwardSize: 4)
@@ -167,7 +167,7 @@ import Testing
 }
 
 extension LayerCase {
-  /// The case small enough for differences, and near 1, where steps of 2⁻¹² are small.
+  /// Returns the case made small enough for differences, with numbers near 1, for which steps of 2⁻¹² are small.
   fileprivate var small: LayerCase {
     var example = self
     example.sequenceLength = (sequenceLength - 1) % 6 + 1
@@ -185,7 +185,7 @@ extension LayerCase {
 }
 
 extension Reference.RouterLoss {
-  /// One with every gradient 1.
+  /// Returns a loss whose gradients are all 1.
   fileprivate static func ones(tokenCount: Int, expertCount: Int) -> Self {
     Self(
       value: 0,
@@ -195,7 +195,7 @@ extension Reference.RouterLoss {
 }
 
 extension Reference.LayerGradients {
-  /// Every number.
+  /// The elements of all gradients in one list.
   fileprivate var values: [Double] {
     func all(_ network: Reference.FeedForwardGradients) -> [Double] {
       ((network.gate ?? []) + network.up + network.down).flatMap { $0 } + (network.gateBias ?? [])

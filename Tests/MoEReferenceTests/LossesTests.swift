@@ -2,11 +2,11 @@ import MoECore
 import MoEReference
 import Testing
 
-/// The losses at the ends of their range.
+/// Tests of the losses at balance and at collapse.
 @Suite struct LossesTests {
   private let expertCount = 4
 
-  /// Token t prefers expert `favourite(t)` by `lead`, the next by half of it.
+  /// For token t, the logit of expert `favourite(t)` is `lead`, and that of the next expert is half of it.
   private func routing(lead: Double, k: Int = 1, favourite: (Int) -> Int) throws -> Reference.Routing {
     let logits = (0..<8).map { token in
       (0..<expertCount).map { expert in
@@ -30,14 +30,14 @@ import Testing
     #expect(abs(collapsed.loadBalanceLoss(.allChoices) - 4) < 1e-12)
   }
 
-  /// Two choices for every token, all the same pair: f is ½ for each and P nearly 1 for the first.
+  /// Every token chooses the same two experts: f is ½ for each of them, and P is nearly 1 for the first.
   @Test func allChoicesShareTheCountOfACollapse() throws {
     let collapsed = try routing(lead: 200, k: 2) { _ in 2 }
     #expect(abs(collapsed.loadBalanceLoss(.firstChoice) - 4) < 1e-12)
     #expect(abs(collapsed.loadBalanceLoss(.allChoices) - 2) < 1e-12)
   }
 
-  /// Undecided logits send every first choice to expert 0, yet P is even: the loss does not see it.
+  /// With equal logits every first choice is expert 0, but P is equal for all experts. So the loss does not show it.
   @Test func loadBalanceLossIsOneWhereProbabilitiesAreEven() throws {
     let undecided = try routing(lead: 0) { _ in 0 }
     #expect(undecided.counts == [8, 0, 0, 0])

@@ -2,7 +2,7 @@ import MoECore
 import MoEReference
 import Testing
 
-/// Four tokens of two choices, small enough to drop by hand.
+/// Tests with four tokens of two choices each, few enough to work out the drops by hand.
 @Suite struct PermutationTests {
   private let expertIDs = [[0, 1], [0, 1], [1, 0], [0, 1]]
   private let weights = [[0.9, 0.1], [0.6, 0.4], [0.8, 0.2], [0.7, 0.3]]

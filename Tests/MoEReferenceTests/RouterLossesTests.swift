@@ -5,7 +5,7 @@ import Testing
 
 private typealias Losses = Reference.Losses
 
-/// What tells the losses apart, the z-loss and the bias that needs no loss.
+/// Tests of the differences between the losses, of the z-loss, and of the bias that balances without a loss.
 @Suite struct RouterLossesTests {
   @Test func switchLossIsThatOfTheRouting() throws {
     let problem = try LayerCase(
@@ -23,8 +23,8 @@ private typealias Losses = Reference.Losses
     #expect(abs(z.value - routing.routerZLoss) < 1e-14)
   }
 
-  /// Every position has an expert of its own, and every sequence the same: balanced over tokens, yet the seed's
-  /// variance is that of a total collapse.
+  /// Each position has a different expert, and all sequences are routed alike. The load is balanced over tokens, but
+  /// the variance of `seedPositional` is as high as if all tokens had one expert.
   @Test func seedVarianceCannotTellPositionsFromCollapse() {
     func oneHot(_ expert: Int) -> [Double] { (0..<4).map { $0 == expert ? 1 : 0 } }
     let specialised = (0..<8).map { oneHot($0 % 4) }
@@ -38,7 +38,7 @@ private typealias Losses = Reference.Losses
     #expect(Losses.varianceOverTokens(collapsed).value == 0.25)
   }
 
-  /// Two sequences, each on an expert of its own: balanced as a batch, collapsed as sequences.
+  /// Two sequences, each routed to a different expert: the batch is balanced, but each sequence is collapsed.
   @Test func sequenceLossSeesWhatTheBatchHides() {
     let p = [[1.0, 0], [1, 0], [0, 1], [0, 1]]
     let ids = [[0], [0], [1], [1]]
@@ -49,7 +49,7 @@ private typealias Losses = Reference.Losses
     let bySequence = Losses.megatronSequence(
       p, counts: sequences, sequenceLength: 2, expertsPerToken: 1, coefficient: 1)
     #expect(bySequence.value == 2)
-    // Padding, in part and as a whole third sequence, changes nothing.
+    // Padding within sequences and a whole third sequence of padding change no loss.
     let padded = Losses.megatronSequence(
       [p[0], p[1], [.nan, .nan], p[2], p[3], [.nan, .nan]] + Array(repeating: [.nan, .nan], count: 3),
       counts: sequences + [[0, 0]], sequenceLength: 3, expertsPerToken: 1, coefficient: 1,
@@ -57,7 +57,7 @@ private typealias Losses = Reference.Losses
     #expect(padded.value == 2)
   }
 
-  /// In a table of two positions the second is masked everywhere, so the variance is that of the first.
+  /// The table has two positions. The second is masked in every sequence, so the variance is that of the first.
   @Test func positionsOfPaddingAreNotInTheTable() {
     let p = [[0.75, 0.25], [.nan, .nan], [0.25, 0.75], [.nan, .nan]]
     let mask = [true, false, true, false]
@@ -104,7 +104,7 @@ private typealias Losses = Reference.Losses
     #expect(sum.logSumExpGradient == [4])
   }
 
-  /// What a kernel is given for DeepSeek-V3's loss is one row of coefficients a sequence.
+  /// For DeepSeek-V3's loss, a kernel gets one row of coefficients per sequence.
   @Test func aLossMayBeGivenByCoefficientsOfGroups() {
     let p = [[0.75, 0.25], [0.5, 0.5], [0.25, 0.75], [0.125, 0.875]]
     let loss = Losses.deepSeekV3Sequence(
@@ -120,7 +120,7 @@ private typealias Losses = Reference.Losses
     #expect(Losses.updatedSelectionBias(bias, counts: [2, 3, 3], rate: 0.25) == [0.75, -1.25, -0.25])
     #expect(Losses.updatedSelectionBias(bias, counts: [7, 7, 7]) == bias)
     #expect(Losses.updatedSelectionBias(bias, counts: [0, 0, 0]) == bias)
-    // A difference of one assignment that no float of the mean could hold.
+    // The counts differ by one choice, which is too little to show in a mean computed in floats.
     let huge = 1 << 40
     #expect(
       Losses.updatedSelectionBias([0, 0], counts: [huge, huge + 1], rate: 1) == [1, -1])

@@ -2,7 +2,7 @@ import MoECore
 import MoEReference
 import Testing
 
-/// The router against values that were computed by hand or by the systems themselves.
+/// Tests of the router against values that were computed by hand or by the published systems.
 @Suite struct RouterTests {
   private func route(
     _ logits: [Double], _ policy: RoutingPolicy, bias: [Float]? = nil, k: Int
@@ -66,7 +66,7 @@ import Testing
   }
 
   @Test func selectionBiasSelectsAndDoesNotWeigh() throws {
-    // Sigmoids ¾, ½, ¼; the bias lifts the last above the others.
+    // The sigmoids are ¾, ½, ¼; the bias raises the last score above the others.
     let policy = RoutingPolicy(scoring: .sigmoid)
     let routing = try route([ln(3), 0, -ln(3)], policy, bias: [0, 0, 1], k: 2)
     #expect(routing.expertIDs == [[2, 0]])
@@ -90,7 +90,7 @@ import Testing
   }
 
   @Test func groupsAreRankedByMaximumOrByTopTwo() throws {
-    // Group 0 holds the best expert, group 1 the best two.
+    // Group 0 has the best single score, group 1 the largest sum of two scores.
     let logits = [5.0, 0, 4, 3]
     func experts(_ score: RoutingPolicy.GroupLimit.Score) throws -> [Int] {
       let groups = RoutingPolicy.GroupLimit(count: 2, selected: 1, score: score, mask: .negativeInfinity)
@@ -101,8 +101,8 @@ import Testing
     #expect(try experts(.topTwoSum) == [2, 3])
   }
 
-  /// What `sparsemixer` of Hugging Face transformers 5 returns in float64 for these logits; the last row has
-  /// 0/0 in its threshold, which excludes nothing.
+  /// The expected values are those that `sparsemixer` of Hugging Face transformers 5 returns in float64 for these
+  /// logits. The threshold of the last row is 0/0, which excludes no expert.
   @Test(
     arguments: [
       ([3, 1, 0.9, 0.2], [0, 1], [1.0, 1.0]),

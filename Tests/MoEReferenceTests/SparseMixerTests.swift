@@ -3,7 +3,7 @@ import MoEReference
 import TestSupport
 import Testing
 
-/// SparseMixer in training: what it samples, what it multiplies by, and its estimator of the gradient.
+/// Tests of SparseMixer in training: the sampled experts, the factors of their weights, and the gradient estimator.
 @Suite struct SparseMixerTests {
   private static let policy = RoutingPolicy(scoring: .sparseMixer(jitter: 0.2))
   private static let row = [1, 0.875, 0.75, -3]
@@ -14,14 +14,14 @@ import Testing
       logits: Array(repeating: Self.row, count: count), policy: Self.policy, expertsPerToken: k, noise: noise)
   }
 
-  /// The weights of choices as they are without noise: shares of those within 2·jitter.
+  /// Returns the weights of given choices without noise: the softmax shares among the experts within 2·jitter.
   private func shares(_ expertIDs: [[Int]]) -> [[Double]] {
     Reference.routing(
       choosing: expertIDs, logits: expertIDs.map { _ in Self.row }, policy: Self.policy
     ).weights
   }
 
-  /// √(p·(1 − p)/n), five times.
+  /// Returns whether the frequency is within five standard deviations, 5·√(p·(1 − p)/n), of the probability p.
   private func isFrequency(_ count: Int, of total: Int, _ probability: Double) -> Bool {
     let deviation = (probability * (1 - probability) / Double(total)).squareRoot()
     return abs(Double(count) / Double(total) - probability) <= 5 * deviation
@@ -32,7 +32,7 @@ import Testing
     for expert in 0..<3 {
       let first = routing.expertIDs.filter { $0[0] == expert }
       #expect(isFrequency(first.count, of: Self.tokenCount, shares([[expert]])[0][0]), "\(first.count)")
-      // The second is sampled among the two that are left.
+      // The second choice is sampled among the two remaining experts.
       for other in 0..<3 where other != expert {
         let second = first.filter { $0[1] == other }
         #expect(isFrequency(second.count, of: first.count, shares([[expert, other]])[0][1]))
@@ -83,7 +83,7 @@ import Testing
     #expect(routing.weights == [[1, 0]])
   }
 
-  /// The estimator is the derivative of the shares, whatever their factors.
+  /// The estimator is the derivative of the shares and does not depend on their factors.
   @Test func estimatorIsTheJacobianOfTheShares() throws {
     var generator = SeededGenerator(seed: 6)
     var judge = DifferenceJudge()

@@ -3,7 +3,7 @@ import MoEReference
 import TestSupport
 import Testing
 
-/// Each stage of the backward pass alone, where what it must be can be seen.
+/// Tests of each stage of the backward pass alone, for inputs whose gradients are known.
 @Suite struct StageGradientsTests {
   private var generator = SeededGenerator(seed: 31)
 
@@ -18,7 +18,7 @@ import Testing
   @Test(arguments: ActivationFunction.samples + [.clampedSwiGLU(alpha: 1.702, limit: 0.5)])
   func slopesOfActivations(function: ActivationFunction) throws {
     var judge = DifferenceJudge()
-    // No point is a kink: those are 0 of relu and ±limit of the clamps.
+    // No tested point is a kink. The kinks are 0 for relu and ±limit for the clamps.
     for g in [-30, -4, -1, -0.25, 0.125, 0.75, 2, 6.5, 9] {
       for u in [-9, -6.5, -1, -0.25, 0.125, 0.75, 2, 6.5, 30] {
         let slopes = Reference.activationBackward(function, gate: g, up: u)
@@ -33,7 +33,7 @@ import Testing
     #expect(judge.skipped == 0)
   }
 
-  /// At a kink there is no derivative; these are the choices made.
+  /// A kink has no derivative; this test fixes the values that the code uses there.
   @Test func slopesAtKinks() {
     #expect(Reference.activationBackward(.relu, gate: 0, up: 0) == (0, 0))
     let clamped = ActivationFunction.clampedSwiGLU(alpha: 1, limit: 2)
@@ -76,7 +76,7 @@ import Testing
     }
   }
 
-  /// Weights 0.5 and 0.25 of 4 : 2 : 1 : 1; the second choice was dropped and so has dL/dw = 0.
+  /// The odds are 4 : 2 : 1 : 1, so the weights are 0.5 and 0.25. The second choice was dropped, so its dL/dw is 0.
   @Test func aDroppedChoiceIsStillPartOfTheSum() {
     let logits = [[ln(4), ln(2), 0, 0]]
     func gradient(_ normalization: RoutingPolicy.Normalization) -> [Double] {
@@ -87,10 +87,10 @@ import Testing
     func expectEqual(_ actual: [Double], _ expected: [Double]) {
       #expect(zip(actual, expected).allSatisfy { abs($0 - $1) < 1e-15 }, "\(actual) is not \(expected)")
     }
-    // w₀ = p₀/(p₀ + p₁) = σ(l₀ − l₁) does not know the other two experts.
+    // w₀ = p₀/(p₀ + p₁) = σ(l₀ − l₁) does not depend on the other two experts.
     expectEqual(gradient(.sum(plus: 0)), [2.0 / 9, -2.0 / 9, 0, 0])
     expectEqual(gradient(.sumAtLeast(0.25)), [2.0 / 9, -2.0 / 9, 0, 0])
-    // w₀ = p₀, alone or over a floor of 1 that the sum does not reach.
+    // w₀ = p₀, without normalisation or divided by a floor of 1 that the sum does not reach.
     expectEqual(gradient(.none), [0.25, -0.125, -0.0625, -0.0625])
     expectEqual(gradient(.sumAtLeast(1)), [0.25, -0.125, -0.0625, -0.0625])
   }
@@ -110,8 +110,8 @@ import Testing
     #expect(ofLoss.allSatisfy(\.isFinite) && ofLoss[0] == 0 && ofLoss[2] == 0, "\(ofLoss)")
   }
 
-  /// Adding a constant to all logits changes no softmax, so those gradients add up to 0, and it adds itself to
-  /// ln Σ exp(logit), so that gradient adds up to dL/dz.
+  /// A constant added to all logits does not change the softmax, so the gradients through the softmax add up to 0. It
+  /// is added to ln Σ exp(logit) too, so the gradients through that add up to dL/dz.
   @Test func gradientsOfSharesAddUpToNothing() {
     let logits = [[0.5, -1, 2, 0.25]]
     for scoring in [RoutingPolicy.Scoring.softmax, .softmaxOverSelected, .sparseMixer(jitter: 0.5)] {

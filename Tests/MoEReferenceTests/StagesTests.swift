@@ -3,7 +3,7 @@ import MoEReference
 import TestSupport
 import Testing
 
-/// The stages of the oracle against its other half, the layer computed token by token from the definition.
+/// Tests of the oracle's stages against the layer computed token by token from the definition.
 @Suite struct StagesTests {
   @Test func stagesAgreeWithDefinitionOnRandomProblems() {
     checkProperty(seeds: 0..<600) { try compare($0, precision: .exact) }
@@ -83,9 +83,9 @@ import Testing
     #expect(result.permutation.offsets == [0, 0, 0, 0])
   }
 
-  /// The two halves add in the same order but group some products otherwise, so they agree to a few
-  /// roundings of Double for each of the D + F + K terms of an element; 2⁻⁴⁰ of the output is beyond that
-  /// and far below any wrong term. A bfloat16 rounding that falls the other way for it is too rare to meet.
+  /// The two computations add in the same order but group some products differently. So they differ by a few roundings
+  /// of Double for each of the D + F + K terms of an element. The bound for exact operands, 2⁻⁴⁰ of the output, is
+  /// larger than that and far below any wrong term.
   private func compare(_ example: LayerCase, precision: Reference.Precision) throws {
     let problem = try example.problem()
     let stages = try Reference.layer(
@@ -102,14 +102,14 @@ import Testing
     try ensure(weightError < 0x1p-40, "weights differ by \(weightError)")
     let outputError = Tolerance.relativeRMS(
       stages.output.flatMap { $0 }, definition.output.flatMap { $0 })
-    // Two ways to the same hidden value agree to a few ulp of Double; where bfloat16 is half-way between two numbers,
-    // as it often is when an activation is nearly linear, those few ulp decide which is taken, one 2⁻⁸ from the other.
+    // The two hidden values differ by a few ulp of Double. If a value is half-way between two bfloat16 numbers, as is
+    // common for a nearly linear activation, those few ulp decide to which it is rounded, and the two differ by 2⁻⁸.
     let bound = precision == .exact ? 0x1p-40 : Tolerance.bfloat16Roundoff
     try ensure(outputError < bound, "outputs differ by \(outputError)")
     try checkInvariants(stages)
   }
 
-  /// What holds for any permutation: rows and choices name each other, and the counts add up.
+  /// Checks the invariants of every permutation: rows and choices refer to each other, and the counts add up.
   private func checkInvariants(_ layer: Reference.LayerOutput) throws {
     let permutation = layer.permutation
     try ensure(permutation.counts == layer.routing.counts, "counts differ")

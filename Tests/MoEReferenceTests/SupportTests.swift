@@ -2,7 +2,7 @@ import MoECore
 import TestSupport
 import Testing
 
-/// The tools of the tests, which would pass everything if they were broken.
+/// Tests of the test tools themselves: if they were broken, the other tests could pass for wrong code.
 @Suite struct SupportTests {
   private struct Size: Shrinkable {
     var value: Int

@@ -34,7 +34,7 @@ import Testing
       #expect(html.utf8.count < 1 << 20, "\(experts): \(html.utf8.count)")
     }
     let html = try page([SyntheticRun(steps: 601)])
-    #expect(html.contains("Long series are thinned"))
+    #expect(html.contains("Long series are drawn with fewer points"))
   }
 
   @Test func numbersOfTheRun() throws {

@@ -136,7 +136,10 @@ import Testing
       "\"by_label\":\\[\\[\\[[0-9]+,", "\"by_label\":[[[",
       "“by_label[0][0]” has 6 counts, expected one for each of 7 labels"
     ),
-    ("\"by_class\":\\[\\[\\[[0-9]+", "\"by_class\":[[[-1", "“by_class[0][0]” has -1, expected 0 to 1099511627776"),
+    (
+      "\"by_class\":\\[\\[\\[[0-9]+", "\"by_class\":[[[-1",
+      "“by_class[0][0]” has -1, expected 0 to 1099511627776"
+    ),
     (
       "\"by_class\":\\[\\[\\[[0-9]+", "\"by_class\":[[[9223372036854775807",
       "“by_class[0][0]” has 9223372036854775807, expected 0 to 1099511627776"

@@ -3,25 +3,25 @@ import MoECore
 import MoEReference
 import TestSupport
 
-/// How far the kernels' activations (`CKernels/math.inc.h`) may lie from the exact ones. u is 2⁻²⁴.
+/// Bounds of the error of the kernels' activations (`CKernels/math.inc.h`). u is 2⁻²⁴.
 enum ActivationBound {
   private static let u = Tolerance.singleRoundoff
 
-  /// σ(x) = 1/(1 + e^−x): e^−x is within 3u, then an addition and a division: 5u, and u² terms with room to 6u.
-  /// Where e^−x overflows, below −88.7, the result is 0 for something under 2⁻¹²⁷.
+  /// σ(x) = 1/(1 + e^−x): e^−x is within 3u, then an addition and a division: 5u, and 6u leaves room for u² terms. If
+  /// e^−x overflows, below −88.7, the result is 0 in place of a value under 2⁻¹²⁷.
   static func sigmoid(_ x: Double) -> Double { 6 * u * sigmoidValue(x) + 0x1p-127 }
 
-  /// The bound of an activation at exact arguments, `value` being the exact result.
+  /// Returns the bound of an activation at exact arguments; `value` is the exact result.
   ///
   /// - ReLU is exact.
-  /// - GELU: 2⁻²⁰ relative, in both tails; where e^(−x²/2) is subnormal |x|·2⁻¹⁴⁸ more.
-  /// - GELU's tanh form is x·σ(2v). v has a cubic of 4 roundings, a constant and a product: 6u relative, which
-  ///   the exponential magnifies by |2v|·(1 − σ). Then 6u of σ and u of the product; |x|·2⁻¹²⁷ underflows.
-  /// - SiLU: 6u of σ and a product; |x|·2⁻¹²⁷ underflows.
-  /// - gpt-oss's clamped form has a product in the exponent, |αg|·(1 − σ)·u, and one addition more.
+  /// - GELU: 2⁻²⁰ relative, in both tails, and |x|·2⁻¹⁴⁸ more if e^(−x²/2) is subnormal.
+  /// - GELU's tanh form is x·σ(2v). v has a cubic of 4 roundings, a constant and a product: 6u relative, which the
+  ///   exponential magnifies by |2v|·(1 − σ). Then 6u of σ and u of the product. Underflow adds |x|·2⁻¹²⁷.
+  /// - SiLU: 6u of σ and u of a product. Underflow adds |x|·2⁻¹²⁷.
+  /// - gpt-oss's clamped form has a product in the exponent, |αg|·(1 − σ)·u, and one more addition.
   /// - A gated form multiplies once more, by the up projection.
   ///
-  /// Each product whose result is subnormal adds at most half of 2⁻¹⁴⁹, times what multiplies it afterwards.
+  /// Each product whose result is subnormal adds at most half of 2⁻¹⁴⁹, times its later factors.
   static func intrinsic(_ function: ActivationFunction, gate g: Double, up: Double) -> Double {
     let value = abs(Reference.activation(function, gate: g, up: up))
     switch function {
@@ -39,7 +39,7 @@ enum ActivationBound {
     }
   }
 
-  /// The same at arguments that are themselves off by `gateError` and `upError`.
+  /// Returns the bound at arguments that have errors of `gateError` and `upError`.
   ///
   /// The slope of x·σ(αx), GELU and its tanh form lies within ±1.13, so an ungated form moves by at most
   /// 1.13·δu, and a gated one by 1.13·δg·(|u| + δu) + |act(g)|·δu; the clamped one has |u| + 1 for |u|.

@@ -4,10 +4,10 @@ import MoECore
 import TestSupport
 import Testing
 
-/// A pass no larger than the one before allocates nothing, in Swift or C, on no thread of the team.
+/// A pass that is no larger than the pass before allocates nothing, in Swift or in C, on any thread of the team.
 @Suite(.enabled(if: allocation_counter_works(), "sanitizers have a malloc of their own"))
 struct AllocationTests {
-  /// What a layer may have beside its experts.
+  /// Configurations with the parts that a layer may have beside its experts.
   static let variants: [MoEConfiguration] = {
     func make(_ routing: RoutingPolicy, _ branch: MoEConfiguration.DenseBranch?) -> MoEConfiguration {
       try! MoEConfiguration(
@@ -53,7 +53,7 @@ struct AllocationTests {
     }
   }
 
-  /// The counter counts: one array of its own, and none after it has stopped.
+  /// The counter counts one array, and none after it has stopped.
   @Test func counterCounts() {
     allocation_counter_start(2)
     let values = Array(repeating: 1, count: 1000)

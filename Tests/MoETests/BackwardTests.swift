@@ -6,16 +6,16 @@ import Testing
 
 /// The backward pass of the layer against the oracle's, which follows the kernel's own routes and drops.
 @Suite struct BackwardTests {
-  /// γ of the longest chain, both ways through the layer: D and F forward, D, 2·F and D back, the T rows of a weight's
-  /// sum, and 64 for activation, router and weights.
+  /// Returns γ of the longest chain, forward and backward through the layer: D and F forward, D, 2·F and D back, the T
+  /// rows of a weight's sum, and 64 for activation, router and weights.
   ///
   /// A gradient is compared with the size of all gradients of its kind, because a single one may be a difference of
-  /// large terms. The factor 8 is for the cases in which there is but one: near a zero of an activation's slope, as
-  /// SwiGLU's at −1.28, the slope is several times smaller than the terms that it is the sum of.
+  /// large terms. The factor 8 is for the cases with only one gradient: near a zero of an activation's slope, as
+  /// SwiGLU's at −1.28, the slope is several times smaller than the terms of its sum.
   ///
   /// In bfloat16 the weights are exact here, and four operands are rounded by at most 2⁻⁸ of themselves: the row, the
-  /// hidden row, the output's gradient and that of gate and up. The factor is also for a preactivation that they move
-  /// across the kink of ReLU or of a clamp. ``bfloat16GradientsOfManyRows()`` has the sum of the four alone.
+  /// hidden row, the output's gradient and that of gate and up. The factor also allows for a preactivation that they
+  /// move across the kink of ReLU or of a clamp. ``bfloat16GradientsOfManyRows()`` uses the sum of the four alone.
   static func bound(_ configuration: MoEConfiguration, _ precision: Precision, tokenCount: Int) -> Double {
     let inner = configuration.feedForwardSize + (configuration.denseBranch?.feedForwardSize ?? 0)
     let chain = Tolerance.gamma(
@@ -36,7 +36,7 @@ import Testing
     }
   }
 
-  /// Where many elements share the error, it is that of four roundings and no more.
+  /// Over many elements, the error is that of four roundings and no more.
   @Test(arguments: InstructionSet.supported)
   func bfloat16GradientsOfManyRows(_ instructionSet: InstructionSet) throws {
     let configuration = try MoEConfiguration(
@@ -57,7 +57,7 @@ import Testing
     }
   }
 
-  /// Samples of SparseMixer by its estimator, and the jitter of every router's input.
+  /// Checks SparseMixer's estimator for sampled experts, and the jitter of every router's input.
   @Test(arguments: InstructionSet.supported)
   func noiseMatchesOracle(_ instructionSet: InstructionSet) {
     checkProperty(seeds: 1000..<1120) { layerCase in
@@ -129,7 +129,7 @@ import Testing
   }
 }
 
-/// One pass forth and back; gives dL/dinput.
+/// Computes one forward pass and its backward pass, and returns dL/dinput.
 private func backward(
   _ layer: MoELayer, _ input: Activations, _ outputGradient: Activations, _ gradients: MoEGradients,
   _ execution: Execution
@@ -211,7 +211,7 @@ private func compare(
   try judge("input", result.tokens.elements, expected.x.flatMap { $0 })
   try judgeNetworks("experts", found.experts, expected.experts, judge)
   if let dense = found.dense { try judgeNetworks("dense branch", [dense], [expected.dense!], judge) }
-  // Where all tokens go to one expert, its probability is 1 to the last bit, and what it passes back is rounding.
+  // If all tokens go to one expert, its probability is 1 to the last bit, and its gradient is only rounding.
   if allToOne { return }
   try judge("router", found.routerWeights.weight.elements, expected.routerWeight.flatMap { $0 })
   try judge("router bias", found.routerWeights.bias, expected.routerBias)
@@ -237,7 +237,7 @@ private func judgeNetworks(
 }
 
 extension LayerProblem {
-  /// The same with the networks' weights rounded, so that packing them in bfloat16 changes nothing.
+  /// The problem with rounded networks' weights, so that packing them in bfloat16 changes nothing.
   fileprivate var withRoundedNetworks: LayerProblem {
     func rounded(_ matrix: Matrix) -> Matrix {
       var result = matrix
@@ -260,7 +260,7 @@ extension LayerProblem {
   }
 }
 
-/// The oracle's gradients for the choices and drops of a recorded pass.
+/// Returns the oracle's gradients for the choices and drops of a recorded pass.
 private func oracleGradients(
   _ problem: LayerProblem, _ outputGradient: Activations, following record: RoutingRecord,
   _ losses: RouterLossGradients, _ noise: RouterNoise?

@@ -52,7 +52,7 @@ struct CombineCase: Shrinkable, CustomStringConvertible {
     checkProperty(seeds: 0..<1500, of: CombineCase.init(seed:), Self.check)
   }
 
-  /// Every width from 1 to 70, so that each vector machine ends in each of its lanes.
+  /// Every width from 1 to 70, so that on each vector machine the last element falls into each lane.
   @Test func everyTail() {
     for width in 1...70 {
       checkProperty(
@@ -68,7 +68,7 @@ struct CombineCase: Shrinkable, CustomStringConvertible {
   /// out = a·Σₖ wₖ·yₖ + b·branch: K FMAs, a product with a and one FMA, K + 2 roundings of
   /// |a|·Σ|wₖ·yₖ| + |b·branch|; the underflow of the chain is multiplied by |a|.
   ///
-  /// Rows that no choice points to hold NaN, and a weight of a choice without a row is NaN: neither may show.
+  /// Rows without a choice hold NaN, and so does the weight of a choice without a row. Neither may reach the result.
   private static func check(_ combineCase: CombineCase) throws {
     var generator = SeededGenerator(seed: combineCase.seed ^ 0xC0B1)
     let (t, k, d) = (combineCase.tokenCount, combineCase.expertsPerToken, combineCase.hiddenSize)

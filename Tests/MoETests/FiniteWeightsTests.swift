@@ -2,7 +2,7 @@ import MoE
 import MoECore
 import Testing
 
-/// NaN and infinity in parameters are an error that names the parameter, and reach no output.
+/// NaN and infinity in parameters cause an error that names the parameter. They reach no output.
 @Suite struct FiniteWeightsTests {
   private static let hidden = 20
   private static let inner = 40

@@ -25,7 +25,7 @@ struct GroupedGEMM {
     (self.instructionSet, self.type, self.activation) = (instructionSet, type, activation)
     (hiddenSize, feedForwardSize) = (experts[0].up.columns, experts[0].up.rows)
     expertCount = experts.count
-    // F is padded to 32 features, two panels, because it is what the second product reduces over.
+    // F is padded to a multiple of 32 features, two panels, because the second product reduces over F.
     let features = (feedForwardSize + 31) / 32 * 32
     let stride = activation.isGated ? 2 : 1
     let upBytes = moe_panels_bytes(type, Int64(features / 16 * stride), Int64(hiddenSize))
@@ -58,7 +58,7 @@ struct GroupedGEMM {
     }
   }
 
-  /// The networks as the kernels take them.
+  /// The networks in the kernels' C type.
   private var cValue: moe_networks {
     let (name, alpha, limit) = activation.name
     return unsafe moe_networks(
@@ -105,7 +105,7 @@ struct GroupedGEMM {
 }
 
 extension ActivationFunction {
-  /// The C name, alpha and limit.
+  /// The activation's C value, alpha and limit.
   var name: (moe_activation, Float, Float) {
     switch self {
     case .relu: (MOE_RELU, 0, 0)

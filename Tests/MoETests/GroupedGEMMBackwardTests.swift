@@ -4,15 +4,16 @@ import MoECore
 import TestSupport
 import Testing
 
-/// The products of the way back on fenced memory against their definitions in Double. The operands are given, rounded
-/// in bfloat16, so that only chains of multiply-adds are judged.
+/// The products of the backward pass, on fenced memory, against their definitions in Double. The operands are given,
+/// and rounded in bfloat16, so the tests judge only chains of multiply-adds.
 @Suite struct GroupedGEMMBackwardTests {
-  /// Ragged groups: without rows, of one, of odd numbers, at tiles' ends and beyond a block of tiles.
+  /// Ragged groups with no rows, one row, odd numbers of rows, rows up to the end of a tile, and more rows than a block
+  /// of tiles.
   static let groupings = [[1], [0, 5, 0], [13, 1, 24], [2, 0, 7, 33], [150, 11]].map { Groups(rows: $0) }
-  /// K and N at the ends of panels and of paddings, and beyond a block of K.
+  /// K and N at the ends of panels and of padding, and beyond a block of K.
   static let sizes = [(1, 1), (16, 15), (17, 33), (31, 48), (70, 330), (700, 40)]
 
-  /// y = dz·W, and y += dz·W, with W [N, K] as the forward's panels.
+  /// y = dz·W, and y += dz·W, with W [N, K] in the panels of the forward pass.
   @Test(arguments: InstructionSet.supported, [MOE_FLOAT32, MOE_BFLOAT16])
   func rowsAreTheDefinition(_ isa: InstructionSet, _ type: moe_format) throws {
     for (groups, (k, n)) in zip(Self.groupings.cycled(6), Self.sizes) {
@@ -85,7 +86,7 @@ import Testing
           }
         }
       }
-      // An odd number of rows first: pairs of rows then begin elsewhere.
+      // The first part has an odd number of rows, so pairs of rows begin at other places.
       let parts = Fenced<Float>(Array(repeating: 0, count: groups.count * panels * panelFloats))
       let cut = (0..<groups.count).map { min(3, groups.offsets[$0 + 1] - groups.offsets[$0]) }
       for isFirst in [true, false] {
@@ -135,7 +136,7 @@ import Testing
     return matrix
   }
 
-  /// With columns of zeros up to `width`.
+  /// Returns the matrix with columns of zeros added up to `width`.
   private func widened(_ matrix: Matrix, to width: Int) -> Matrix {
     var result = Matrix(rows: matrix.rows, columns: width)
     for row in 0..<matrix.rows {
@@ -154,6 +155,6 @@ import Testing
 }
 
 extension Array {
-  /// The elements over again, `count` in all.
+  /// Returns `count` elements, by repeating the array.
   fileprivate func cycled(_ count: Int) -> [Element] { (0..<count).map { self[$0 % self.count] } }
 }

@@ -4,7 +4,7 @@ import MoECore
 import TestSupport
 import Testing
 
-/// Same bits for any number of threads, and for a row whatever rows stand beside it.
+/// The results have the same bits for any number of threads, and a row has the same bits beside any other rows.
 extension GroupedGEMMTests {
   @Test func bitsDoNotDependOnThreads() {
     checkProperty(seeds: 1000..<1100, of: GroupedCase.init(seed:)) { groupedCase in
@@ -26,8 +26,8 @@ extension GroupedGEMMTests {
     }
   }
 
-  /// The rows of one expert together, one by one, in two unequal parts, and in reverse order: tiles of every
-  /// height, and K in one block or in several, all add in the same order.
+  /// Computes the rows of one expert together, one by one, in two unequal parts, and in reverse order. Tiles of every
+  /// height add in the same order, with K in one block or in several.
   @Test(
     arguments: [MOE_FLOAT32, MOE_BFLOAT16], [(13, 33, 48), (30, 70, 17), (25, 1100, 40), (26, 40, 1100)])
   func bitsOfARowDoNotDependOnItsNeighbours(_ type: moe_format, _ sizes: (Int, Int, Int)) {

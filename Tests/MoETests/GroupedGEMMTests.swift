@@ -7,7 +7,8 @@ import Testing
 
 /// A random pair of grouped products: ragged groups, boundary sizes, any activation.
 struct GroupedCase: Shrinkable, CustomStringConvertible {
-  /// Group sizes: none, one row, a tile of some machine less one, itself, one more, two and one more.
+  /// Group sizes: none, one row, and for the tile height of each machine: one less, the height itself, one more, and
+  /// one more than twice the height.
   static let groupSizes = [0, 0, 1, 2, 3, 4, 5, 6, 7, 9, 11, 12, 13, 25]
   static let sizes = [1, 2, 15, 16, 17, 31, 32, 33, 48, 65]
 
@@ -18,7 +19,7 @@ struct GroupedCase: Shrinkable, CustomStringConvertible {
   var activation: ActivationFunction
   var hasBiases: Bool
   var isNarrow: Bool
-  /// What x, and h as the second product gets it, are multiplied by.
+  /// The factor of x, and of the h that the second product gets.
   var scale: Float
 
   init(seed: UInt64) {
@@ -33,7 +34,7 @@ struct GroupedCase: Shrinkable, CustomStringConvertible {
     scale = generator.pick([1, 1, 1, 1e-12, 1e4, 0x1p-133])
   }
 
-  /// A case of given sizes.
+  /// Makes a case of given sizes.
   init(rows: [Int], hiddenSize: Int, feedForwardSize: Int, activation: ActivationFunction, isNarrow: Bool) {
     (seed, scale, hasBiases) = (0, 1, true)
     (self.rows, self.hiddenSize, self.feedForwardSize) = (rows, hiddenSize, feedForwardSize)
@@ -63,7 +64,7 @@ struct GroupedCase: Shrinkable, CustomStringConvertible {
     }
   }
 
-  /// Weights of a size that keeps products near the size of the rows, x [M, D] and h [M, F].
+  /// Returns weights whose scale keeps products near the size of the rows, x [M, D] and h [M, F].
   func problem() -> (experts: [FeedForwardWeights], x: Matrix, hidden: Matrix) {
     var generator = SeededGenerator(seed: seed ^ 0x6E77)
     func matrix(_ rows: Int, _ columns: Int) -> Matrix {
@@ -93,8 +94,8 @@ struct GroupedCase: Shrinkable, CustomStringConvertible {
     checkProperty(seeds: 0..<500, of: GroupedCase.init(seed:)) { try Self.check($0) }
   }
 
-  /// More rows than one task takes (12 tiles), all to one expert, K blocked more than once with several tiles,
-  /// more panels than one task takes.
+  /// Tests more rows than one task takes (12 tiles), all rows at one expert, several blocks of K with several tiles,
+  /// and more panels than one task takes.
   @Test(arguments: [
     GroupedCase(rows: [49], hiddenSize: 33, feedForwardSize: 48, activation: .swiGLU, isNarrow: false),
     GroupedCase(rows: [0, 73, 1], hiddenSize: 17, feedForwardSize: 48, activation: .geGLU, isNarrow: true),
@@ -153,10 +154,10 @@ struct GroupedCase: Shrinkable, CustomStringConvertible {
 struct Chains {
   /// Whether operands are rounded to bfloat16, as the oracle rounds them.
   let isNarrow: Bool
-  /// Whether the machine is VDPBF16PS, which takes subnormal operands as zero and makes subnormal sums zero.
+  /// Whether the machine uses VDPBF16PS, which treats subnormal operands and sums as zero.
   let flushes: Bool
 
-  /// w·x + b for each row of `weight`: K FMAs and one addition, |error| ≤ γ₍K+1₎·(Σ|w·x| + |b|). The machine
+  /// Computes w·x + b for each row of `weight`: K FMAs and one addition, |error| ≤ γ₍K+1₎·(Σ|w·x| + |b|). A machine
   /// that flushes loses every product with a subnormal operand, and less than 2⁻¹²⁶ with every sum.
   func products(
     _ x: Matrix, row: Int, _ weight: Matrix, bias: [Float]?
@@ -177,9 +178,9 @@ struct Chains {
     }
   }
 
-  /// h = act(g, u) of the first product. The errors of g and u go through the activation as `ActivationBound`
-  /// says; rounding h to bfloat16 adds 2⁻⁸ of it, wherever the neighbour between two roundings lies, and half
-  /// of 2⁻¹³³ where it is subnormal, or all of it on the machine that flushes.
+  /// Computes h = act(g, u) of the first product. `ActivationBound` says how the errors of g and u pass the activation.
+  /// Rounding h to bfloat16 adds 2⁻⁸ of h, even if exact and computed h round to different neighbours, and half of
+  /// 2⁻¹³³ if h is subnormal. A machine that flushes may lose all of a subnormal h.
   func features(
     _ x: Matrix, row: Int, _ network: FeedForwardWeights, _ function: ActivationFunction
   ) -> [(value: Double, bound: Double)] {

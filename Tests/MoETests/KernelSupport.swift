@@ -4,29 +4,29 @@ import MoECore
 import TestSupport
 import Testing
 
-/// Numbers of threads: none beside the caller, one, more than this machine has, and more than tasks.
+/// Numbers of threads: only the caller, one more thread, more than this machine has, and more than there are tasks.
 let threadCounts: [Int32] = [1, 2, 3, 7]
 
 extension InstructionSet {
-  /// The C name.
+  /// The C value.
   var machine: moe_isa { moe_isa(rawValue: UInt32(Self.allCases.firstIndex(of: self)!)) }
 
-  /// Executed by so many threads.
+  /// Returns an execution with `count` threads.
   func threads(_ count: Int32) -> moe_execution { moe_execution(isa: machine, threads: count) }
 
-  /// The rows of a tile, from the size of a tile of one row.
+  /// The number of rows of a tile, from the size of a tile of one row.
   var tileRows: Int { moe_rows_bytes(machine, MOE_FLOAT32, 1, 1, 32) / (32 * 4) }
 
-  /// Whether row tiles of `type` hold bfloat16; the others hold floats, rounded to bfloat16 or not.
+  /// Returns whether row tiles of `type` hold bfloat16. Otherwise they hold floats, rounded to bfloat16 or not.
   func keepsNarrowRows(_ type: moe_format) -> Bool { type == MOE_BFLOAT16 && machine == MOE_AVX512BF16 }
 }
 
-/// Elements of any trivial type between fences, for kernels that may read and write these alone.
+/// Elements of any trivial type between fences. A kernel may read and write only these elements.
 @safe final class Fenced<Element: BitwiseCopyable> {
   let count: Int
   private let buffer: FencedBuffer
 
-  /// Unwritten elements.
+  /// Makes unwritten elements.
   init(count: Int) {
     self.count = count
     let bytes = count * MemoryLayout<Element>.stride
@@ -49,16 +49,16 @@ extension InstructionSet {
 
   var fencesIntact: Bool { buffer.fencesIntact }
 
-  /// Words of four bytes that were never stored.
+  /// The number of four-byte words that were never stored.
   var unwrittenCount: Int { buffer.unwrittenCount }
 }
 
 extension Fenced<UInt8> {
-  /// Scratch of a kernel: the size comes from its `_bytes` function.
+  /// Returns scratch for a kernel. The size comes from the kernel's `_bytes` function.
   static func scratch(_ bytes: Int) -> Fenced<UInt8> { Fenced(count: bytes) }
 }
 
-/// `matrix` [N, K] as ⌈N/16⌉ panels.
+/// Returns `matrix` [N, K] packed into ⌈N/16⌉ panels.
 func packed(_ matrix: Matrix, _ type: moe_format, threads: Int32 = 1) -> Fenced<UInt8> {
   let panels = (matrix.rows + 15) / 16
   let result = Fenced<UInt8>(count: moe_panels_bytes(type, Int64(panels), Int64(matrix.columns)))
@@ -70,11 +70,11 @@ func packed(_ matrix: Matrix, _ type: moe_format, threads: Int32 = 1) -> Fenced<
   return result
 }
 
-/// Bit patterns, so that NaN equals itself and −0 differs from 0.
+/// Returns bit patterns, so that NaN equals itself and −0 differs from 0.
 func bits(_ values: [Float]) -> [UInt32] { values.map(\.bitPattern) }
 
 extension Float {
-  /// What the kernels' `bf16` operands are: the nearest bfloat16, ties to even, widened.
+  /// The value as a `bf16` operand of the kernels: the nearest bfloat16, ties to even, widened.
   var nearestBFloat16: Float {
     if isNaN { return Float(bitPattern: bitPattern & 0xFFFF_0000 | 0x40_0000) }
     return Float(bitPattern: (bitPattern + 0x7FFF + (bitPattern >> 16 & 1)) & 0xFFFF_0000)

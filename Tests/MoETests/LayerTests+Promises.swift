@@ -4,7 +4,7 @@ import MoEReference
 import TestSupport
 import Testing
 
-/// What a layer promises besides being right: shapes, bits, masks, and errors that name the culprit.
+/// A layer's promises beside correct values: shapes, bits, masks, and errors that name the cause.
 extension LayerTests {
   /// The seed example: batch 4, sequence 16, hidden 512, two of eight experts.
   @Test func seedExampleKeepsShapeAndMatchesOracle() throws {
@@ -82,7 +82,7 @@ extension LayerTests {
     }
   }
 
-  /// Padding changes nothing for the others, and gets the dense branch alone.
+  /// Padding changes nothing for the other tokens. A padding token gets only the dense branch.
   @Test func maskedBatchIsTheUnpaddedBatch() {
     checkProperty(seeds: 700..<800) { original in
       var layerCase = original
@@ -111,7 +111,7 @@ extension LayerTests {
     }
   }
 
-  /// A NaN in a masked token reaches nobody.
+  /// A NaN in a masked token reaches no other token.
   @Test(arguments: InstructionSet.supported)
   func maskedNaNStaysAlone(_ isa: InstructionSet) throws {
     let layer = try Top2Layer(hiddenSize: 20, feedForwardSize: 12, expertCount: 3)
@@ -170,7 +170,7 @@ extension LayerTests {
   }
 }
 
-/// Some tokens as a batch of their own, one sequence.
+/// Returns some tokens as a separate batch of one sequence.
 private func rows(_ tokens: some Collection<Int>, of input: Activations) throws -> Activations {
   let width = input.tokens.columns
   let elements = tokens.flatMap { token in (0..<width).map { input.tokens[token, $0] } }

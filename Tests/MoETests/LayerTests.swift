@@ -4,19 +4,18 @@ import MoEReference
 import TestSupport
 import Testing
 
-/// The whole layer against the oracle, which is given the kernel's own routes: near ties that fp32 decides
-/// otherwise are judged by `RouterTests`.
+/// The whole layer against the oracle, which gets the kernel's own routes. `RouterTests` judge near ties that fp32
+/// decides differently.
 @Suite struct LayerTests {
-  /// What √(Σ(actual − expected)²) may be, as a share of √(Σ expected²) and in absolute terms.
+  /// Returns the bound of √(Σ(actual − expected)²), as a share of √(Σ expected²) and in absolute terms.
   ///
-  /// The share is γ of the longest chain: D for a gate's logits and D for the first product, F for the second,
-  /// K for the sum over experts, and 32 for softmax, activation and weights. In bfloat16 a hidden value that
-  /// fp32 rounds to the other neighbour is off by 2⁻⁷ of itself; so is a row that a weight has multiplied,
-  /// which reaches gate and up projection.
+  /// The share is γ of the longest chain: D for a gate's logits and D for the first product, F for the second, K for
+  /// the sum over experts, and 32 for softmax, activation and weights. In bfloat16 a hidden value that fp32 rounds to
+  /// the other neighbour has an error of 2⁻⁷ of itself. So has a row that a weight has multiplied, and this error
+  /// reaches gate and up projection.
   ///
-  /// A gated activation multiplies two small numbers: with activations of 2⁻¹³³ all of h underflows. What one
-  /// step may lose is below 2⁻¹²⁶ (VDPBF16PS flushes; σ is 0 below e^−88.7), times weights near 1, once for
-  /// each term of the chains.
+  /// A gated activation multiplies two small numbers: with activations of 2⁻¹³³ all of h underflows. One step may lose
+  /// less than 2⁻¹²⁶ (VDPBF16PS flushes; σ is 0 below e^−88.7), times weights near 1, once for each term of the chains.
   static func bound(
     _ configuration: MoEConfiguration, _ precision: Precision
   ) -> (relative: Double, absolute: Double) {
@@ -53,16 +52,16 @@ import Testing
   }
 }
 
-/// √(Σ values²), of values small enough to underflow too; NaN stays.
+/// Returns √(Σ values²), even for values so small that their squares underflow; NaN stays NaN.
 private func norm(_ values: [Double]) -> Double {
   let largest = values.reduce(0) { $1.isNaN ? $1 : max($0, abs($1)) }
   guard largest > 0 else { return largest }
   return largest * values.reduce(0) { $0 + ($1 / largest) * ($1 / largest) }.squareRoot()
 }
 
-/// The oracle's output for the routes that a kernel chose.
+/// Returns the oracle's output for the routes that a kernel chose.
 ///
-/// A dropped choice has weight 0 in the record; so the oracle, which drops again, puts it last.
+/// A dropped choice has weight 0 in the record, so the oracle, which drops again, ranks it last.
 func expectation(
   _ problem: LayerProblem, following record: RoutingRecord, precision: Precision = .float32
 ) throws -> Reference.LayerOutput {

@@ -9,11 +9,12 @@ import Testing
   import Glibc
 #endif
 
-/// The vector functions of `math.inc.h`, reached through the kernels that use them: activations through a
-/// first product whose token is the number 1 and whose weights are the arguments, so that gate and up are
-/// these exactly; e^x and σ through the router's scores.
+/// The vector functions of `math.inc.h`, tested through the kernels that use them. Activations are tested by a first
+/// product whose token is the number 1 and whose weights are the arguments, so that gate and up equal the arguments
+/// exactly. e^x and σ are tested by the router's scores.
 @Suite struct MathTests {
-  /// −120 to 120 in steps of about 1/64, which no short binary fraction hits, then small and special values.
+  /// −120 to 120 in steps of about 1/64, chosen so that no argument is a short binary fraction, then small and special
+  /// values.
   static let arguments: [Float] =
     (-7680...7680).map { Float($0) * 0.015627 }
     + (-149...(-1)).flatMap {
@@ -41,7 +42,7 @@ import Testing
     }
   }
 
-  /// NaN is not hidden, +∞ passes, and what is multiplied by zero at −∞ is NaN as it is in the definition.
+  /// NaN stays visible, +∞ passes, and a product of −∞ and zero is NaN, as in the definition.
   @Test(arguments: InstructionSet.supported, ActivationFunction.samples)
   func activationOfSpecials(_ isa: InstructionSet, _ function: ActivationFunction) {
     let specials: [Float] = [.nan, .infinity, -.infinity]
@@ -59,7 +60,7 @@ import Testing
     }
   }
 
-  /// σ to 6u, by the scores of a sigmoid router.
+  /// σ is within 6u, by the scores of a sigmoid router.
   @Test(arguments: InstructionSet.supported)
   func sigmoidIsWithinItsBound(_ isa: InstructionSet) {
     let values = Self.arguments
@@ -73,8 +74,8 @@ import Testing
     }
   }
 
-  /// e^x to 3u, by the softmax of (0, x), whose second score is e^x/(1 + e^x) for x ≤ 0: an addition and a
-  /// division more; a subnormal result is off by at most the smallest of these.
+  /// e^x is within 3u, by the softmax of (0, x), whose second score is e^x/(1 + e^x) for x ≤ 0. That adds an addition
+  /// and a division. A subnormal result has an error of at most the smallest subnormal.
   @Test(arguments: InstructionSet.supported)
   func exponentialIsWithinItsBound(_ isa: InstructionSet) {
     let values = Self.arguments.filter { $0 <= 0 && $0 > -1e4 }
@@ -91,7 +92,7 @@ import Testing
     }
   }
 
-  /// An activation of each argument: of the up projection or, where there is a gate, of the gate with `other`
+  /// Returns the activation of each argument. The argument is the up projection or, with a gate, the gate with `other`
   /// as up projection.
   private func apply(
     _ function: ActivationFunction, to arguments: [Float], other: Float, _ isa: InstructionSet
@@ -106,7 +107,7 @@ import Testing
     return Array(tiles.row(0).prefix(count))
   }
 
-  /// The router's scores for logits [·, width].
+  /// Returns the router's scores for logits [·, width].
   private func scores(
     _ logits: [Float], width: Int, _ rule: inout moe_router_rule, _ isa: InstructionSet
   ) -> [Float] {

@@ -3,15 +3,15 @@ import MoECore
 import TestSupport
 import Testing
 
-/// A batch in parts: statistics are added, losses taken over all, and the parts' backward passes add up to that of the
-/// whole batch, to the bit.
+/// A batch in parts: the statistics are added, the losses are computed over all parts, and the parts' backward passes
+/// add up to that of the whole batch, to the bit.
 @Suite struct MicroBatchTests {
   @Test(arguments: InstructionSet.supported)
   func splitBatchesHaveTheGradientsOfTheWhole(_ instructionSet: InstructionSet) {
     checkProperty(seeds: 0..<100) { layerCase in
       var layerCase = layerCase
       layerCase.batchSize = 3
-      // A capacity of the batch drops other tokens than those of its parts.
+      // A capacity of the batch drops different tokens from those that the capacities of its parts drop.
       layerCase.policy.capacity?.scope = .sequence
       if layerCase.seed % 5 == 0 {
         layerCase.policy.scoring = .sparseMixer(jitter: 0.25)
@@ -47,7 +47,7 @@ import Testing
     }
   }
 
-  /// A loss of every grouping at once, from the statistics of a batch, its sequences and its positions.
+  /// Returns the sum of a loss of every grouping, from the statistics of a batch, its sequences and its positions.
   private static func losses(_ sums: [RouterStatistics]) throws -> RouterLoss {
     let (batch, sequences, positions) = (sums[0], sums[1], sums[2])
     return try batch.switchTransformer(coefficient: 0.5) + batch.importance()

@@ -8,8 +8,8 @@ import Testing
   import Glibc
 #endif
 
-/// Floats that end where a page ends that nobody may touch: a load beyond the last one, even of a lane that is
-/// thrown away, ends the process. (A `FencedBuffer` shows only what reaches a result.)
+/// Floats that end just before a page without access. A load beyond the last float ends the process, even in a lane
+/// whose value is not used. (A `FencedBuffer` shows only loads that reach a result.)
 @safe private final class GuardedFloats {
   private static let page = 4096
   private let memory: UnsafeMutableRawPointer
@@ -28,7 +28,7 @@ import Testing
   deinit { unsafe munmap(memory, bytes) }
 }
 
-/// Kernels read the caller's matrices row by row and may not read beyond the last, at any width.
+/// Kernels read the caller's matrices row by row. They must not read beyond the last row, at any width.
 @Suite struct OverreadTests {
   static let widths = Array(1...40) + [63, 64, 65, 100, 127, 129]
 

@@ -7,8 +7,8 @@ import Testing
 
 /// `moe_pack_panels` against its definition, bit by bit.
 @Suite struct PackTests {
-  /// Values at which rounding to bfloat16 does something of its own: halfway cases to an even and to an odd
-  /// neighbour, one bit beside them, carries into the exponent and into infinity, denormals, NaN.
+  /// Values that are special cases of rounding to bfloat16: halfway cases to an even and to an odd neighbour, one bit
+  /// beside them, carries into the exponent and into infinity, denormals, NaN.
   static let specials: [Float] =
     [
       0, -0, 1, -1, .infinity, -.infinity, .nan, .leastNonzeroMagnitude, -.leastNormalMagnitude,
@@ -68,7 +68,7 @@ import Testing
     }
   }
 
-  /// An element of packed panels, as the bits of a float.
+  /// Returns an element of packed panels, as the bits of a float.
   private func element(
     of panels: Fenced<UInt8>, _ type: moe_format, panel: Int, depth: Int, column: Int, padded: Int
   ) -> UInt32 {
@@ -80,14 +80,14 @@ import Testing
     return unsafe UInt32(panels.raw.load(fromByteOffset: offset * 2, as: UInt16.self)) << 16
   }
 
-  /// `nearestBFloat16` is what the oracle rounds to, so that the tests above lean on nothing of their own.
+  /// `nearestBFloat16` equals the oracle's rounding, so the tests above do not depend on a rounding of their own.
   @Test func roundingIsTheOracles() {
     for value in Self.specials where !value.isNaN {
       #expect(Double(value.nearestBFloat16) == Reference.roundedToBFloat16(Double(value)), "\(value)")
     }
   }
 
-  /// Gate and up panels alternate by a stride of 2; what lies between keeps its bits.
+  /// Gate and up panels alternate by a stride of 2. The panels between keep their bits.
   @Test(arguments: [MOE_FLOAT32, MOE_BFLOAT16])
   func strideLeavesPanelsBetweenAlone(_ type: moe_format) throws {
     let (gate, up) = (try matrix(33, 40, seed: 1), try matrix(33, 40, seed: 2))

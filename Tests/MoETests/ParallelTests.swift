@@ -5,9 +5,10 @@ import Synchronization
 import TestSupport
 import Testing
 
-/// A call of `moe_parallel_for`: every task runs once, on a thread below the number that was asked for.
+/// A call of `moe_parallel_for` runs every task once, on a thread whose number is below the requested number of
+/// threads.
 @Suite struct ParallelTests {
-  /// Counts the runs of every task, and the tasks on a thread that was not asked for.
+  /// Counts the runs of every task, and the tasks on a thread that was not requested.
   final class Tally: Sendable {
     let runs: [Counter]
     let strays = Counter()
@@ -29,7 +30,8 @@ import Testing
     }
   }
 
-  /// Runs `count` tasks that each run `inner` tasks of their own.
+  /// Runs `count` tasks, each of which runs `inner` tasks, and returns whether each task ran once on a requested
+  /// thread.
   static func isRight(threads: Int32, count: Int, inner: Int = 0) -> Bool {
     final class Context {
       let tally: Tally
@@ -66,7 +68,7 @@ import Testing
     }
   }
 
-  /// Callers on threads of their own have teams of their own, which end with them.
+  /// Each caller thread has its own team, which ends with the thread.
   @Test func callersDoNotMeet() async {
     for _ in 0..<10 {
       await withTaskGroup(of: Bool.self) { group in

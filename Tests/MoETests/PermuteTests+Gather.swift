@@ -5,14 +5,15 @@ import TestSupport
 import Testing
 
 extension PermuteTests {
-  /// Ragged groups: empty ones at either end and between, a row, tiles of each machine less one and one more.
+  /// Ragged groups: empty groups at both ends and between, one row, and the tile height of each machine minus one and
+  /// plus one.
   static let raggedGroups: [[Int]] = [
     [0], [1], [0, 1, 0], [3, 4, 5], [5, 6, 7], [11, 12, 13], [0, 0, 25, 0], [1, 1, 1, 1, 1], [2, 0, 49, 1],
     [13, 0, 0, 24, 7],
   ]
 
-  /// tile[k][row] = weight · x[token][k] bit by bit, and zero in the padding. x holds NaN in every row that is
-  /// not gathered; fences and unwritten rows show any other load or store.
+  /// tile[k][row] = weight · x[token][k] bit by bit, and zero in the padding. x holds NaN in every row that is not
+  /// gathered; Fences and unwritten rows reveal any other load or store.
   @Test(arguments: InstructionSet.supported, [1, 7, 15, 16, 17, 31, 32, 33, 65])
   func gatherIsTheDefinition(_ isa: InstructionSet, _ depth: Int) throws {
     var generator = SeededGenerator(seed: UInt64(depth))
@@ -34,7 +35,7 @@ extension PermuteTests {
             return type == MOE_FLOAT32 ? value : value.nearestBFloat16
           }
           let found = tiles.row(row)
-          // A padding zero times a negative weight is −0, which adds as nothing too.
+          // A padding zero times a negative weight is −0, which also adds nothing.
           let isRight = found == expected
           try #require(isRight, "row \(row) of \(rows), K \(depth), \(type), \(threads) threads")
         }
@@ -61,7 +62,7 @@ extension PermuteTests {
     }
   }
 
-  /// Without an order rows are taken as they come.
+  /// Without an order, rows keep their order.
   @Test(arguments: InstructionSet.supported)
   func gatherWithoutOrderIsTheIdentity(_ isa: InstructionSet) {
     var generator = SeededGenerator(seed: 3)

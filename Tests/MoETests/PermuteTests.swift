@@ -50,7 +50,7 @@ struct PermuteCase: Shrinkable, CustomStringConvertible {
     }
   }
 
-  /// Distinct experts for each token; weights of few values, so that many are equal.
+  /// Returns distinct experts for each token, and weights of few values, so that many are equal.
   func choices() -> (ids: [[Int]], weights: [[Float]]) {
     var generator = SeededGenerator(seed: seed ^ 0xC401CE)
     var ids: [[Int]] = []
@@ -68,7 +68,7 @@ struct PermuteCase: Shrinkable, CustomStringConvertible {
   }
 }
 
-/// `moe_permute` against the oracle: integers, so exactly.
+/// `moe_permute` against the oracle. The results are integers, so they must be equal.
 @Suite struct PermuteTests {
   @Test func permutationIsTheOracles() {
     checkProperty(seeds: 0..<600, of: PermuteCase.init(seed:)) { try Self.check($0) }
@@ -88,7 +88,7 @@ struct PermuteCase: Shrinkable, CustomStringConvertible {
   private static func check(_ permuteCase: PermuteCase) throws {
     let (ids, weights) = permuteCase.choices()
     let (t, k, e) = (permuteCase.tokenCount, permuteCase.expertsPerToken, permuteCase.expertCount)
-    // Without a capacity nobody competes, and rows follow token order whatever the priority.
+    // Without a capacity no choices compete, and rows are in token order for any priority.
     let expected = Reference.permutation(
       expertIDs: ids, weights: weights.map { $0.map(Double.init) }, expertCount: e,
       capacity: permuteCase.capacity,
@@ -122,7 +122,7 @@ struct PermuteCase: Shrinkable, CustomStringConvertible {
     }
   }
 
-  /// Only what is asked for is written.
+  /// The kernel writes only the requested outputs.
   @Test func optionalOutputsMayBeLeftOut() {
     let ids = Fenced<Int32>([1, 0, 1])
     let weights = Fenced<Float>([1, 2, 3])
@@ -145,10 +145,10 @@ struct PermuteCase: Shrinkable, CustomStringConvertible {
 }
 
 extension RoutingPolicy.Capacity.Priority {
-  /// Each once.
+  /// Every priority once.
   static let all: [Self] = [.choiceThenToken, .tokenThenChoice, .weight]
 
-  /// The C name.
+  /// The C value.
   var name: moe_priority {
     switch self {
     case .tokenThenChoice: MOE_TOKEN_THEN_CHOICE
@@ -158,7 +158,7 @@ extension RoutingPolicy.Capacity.Priority {
   }
 }
 
-/// What `moe_permute` wrote for a case.
+/// The outputs of `moe_permute` for a case.
 private struct Permuted {
   let weights: Fenced<Float>
   let offsets: Fenced<Int64>

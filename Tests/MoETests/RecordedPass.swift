@@ -31,7 +31,7 @@ struct RecordedPass: ~Copyable {
     try layer.statistics(of: &recording, by: grouping, workspace: &workspace, execution: execution)
   }
 
-  /// The group of a token.
+  /// Returns the group of a token.
   static func group(of token: Int, _ grouping: TokenGrouping) -> Int {
     switch grouping {
     case .batch: 0
@@ -40,7 +40,7 @@ struct RecordedPass: ~Copyable {
     }
   }
 
-  /// [G]: how many tokens of each group are not masked.
+  /// Returns, [G], the number of tokens of each group that are not masked.
   func tokenCounts(_ grouping: TokenGrouping) -> [Int64] {
     var counts = [Int64](
       repeating: 0, count: grouping.groupCount(tokenCount: problem.input.tokenCount))
@@ -50,7 +50,7 @@ struct RecordedPass: ~Copyable {
     return counts
   }
 
-  /// Each loss by name: the product's, and the oracle's of the experts that the kernel chose.
+  /// Returns each loss by name, as computed by the library and by the oracle for the experts that the kernel chose.
   mutating func losses() throws -> [(String, RouterLoss, Reference.RouterLoss)] {
     typealias Oracle = Reference.Losses
     let record = recording.record
@@ -124,7 +124,7 @@ struct RecordedPass: ~Copyable {
     ]
   }
 
-  /// The oracle's routing by the kernel's choices.
+  /// The oracle's routing for the kernel's choices.
   var routing: Reference.Routing {
     Reference.decisions(
       of: recording.record,
@@ -133,8 +133,8 @@ struct RecordedPass: ~Copyable {
     ).routing
   }
 
-  /// Values and gradients agree within γ of the chains that lead to probabilities and ln Σ exp. The gradient of a
-  /// variance is a difference of means of up to 1, whose errors it has.
+  /// Checks that values and gradients agree within γ of the chains that lead to probabilities and ln Σ exp. The
+  /// gradient of a variance is a difference of means of up to 1, and has their errors.
   func compare(_ name: String, _ loss: RouterLoss, _ exact: Reference.RouterLoss) throws {
     let bound = Tolerance.gamma(1000)
     let size = max(

@@ -3,7 +3,7 @@ import MoECore
 import TestSupport
 import Testing
 
-/// What a recording keeps, and that recordings which share a workspace keep it to themselves.
+/// Recordings keep their values, even if they share a workspace.
 @Suite struct RecordingTests {
   @Test(arguments: InstructionSet.supported, Precision.allCases)
   func recomputeGivesTheBitsOfFull(_ instructionSet: InstructionSet, _ precision: Precision) {
@@ -19,8 +19,8 @@ import Testing
     }
   }
 
-  /// Two layers of different shapes and two parts of a batch: four passes wait beside one workspace, and their
-  /// backward passes come in another order. Each gives what it gives alone in a workspace of its own.
+  /// Two layers of different shapes and two parts of a batch: four passes share one workspace, and their backward
+  /// passes run in another order. Each gives the same result as alone with its own workspace.
   @Test(arguments: [Recording.Extent.full, .recompute])
   func recordingsShareAWorkspace(_ extent: Recording.Extent) throws {
     let layers = try [(24, 40, 4), (40, 70, 7)].map { hidden, inner, experts in
@@ -94,7 +94,7 @@ import Testing
   }
 }
 
-/// All that one forward and one backward give.
+/// All results of one forward pass and its backward pass.
 private struct Step: Equatable {
   var output: Matrix
   var inputGradient: Matrix
@@ -108,7 +108,7 @@ private struct Step: Equatable {
     self.gradients = gradients
   }
 
-  /// A step with recording and workspace of its own.
+  /// Makes a step with its own recording and workspace.
   init(
     _ layer: MoELayer, _ input: Activations, mask: [Bool]? = nil, extent: Recording.Extent,
     execution: Execution
@@ -120,7 +120,7 @@ private struct Step: Equatable {
     try layer.forward(
       input, mask: mask, recording: &recording, into: &result, workspace: &workspace, execution: execution)
     output = result.tokens
-    // Whatever the forward pass left in its workspace, the recording does not need it.
+    // The recording does not need the values that the forward pass left in its workspace.
     workspace = Workspace()
     try layer.backward(
       Self.outputGradient(for: input), input: input, recording: &recording, into: &result, gradients: sums,

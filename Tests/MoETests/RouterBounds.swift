@@ -6,7 +6,8 @@ import TestSupport
   import Glibc
 #endif
 
-/// How far the router's results for one token may lie from the oracle's, and what of them rounding decides.
+/// Bounds of the difference between the router's and the oracle's results for one token, and the decisions that
+/// rounding may change.
 ///
 /// With l the logits, δ the largest error of a logit, u = 2⁻²⁴ and r = max l − min l, at most 105:
 /// - e^(l − max l) has the error of its argument, 2δ and the rounding of a difference, r·u, and 3u of its own.
@@ -17,9 +18,9 @@ struct RouterBounds {
   let logits: [Double]
   let logitError: Double
   let policy: RoutingPolicy
-  /// What the kernel gives as scores: sigmoids or softmax over all experts.
+  /// The kernel's scores: sigmoids or softmax over all experts.
   let scores: [Double]
-  /// What is compared, before groups, with the selection bias.
+  /// The compared values, with the selection bias, before the choice of groups.
   private let selection: [Double]
   private let hasSelectionBias: Bool
 
@@ -50,22 +51,22 @@ struct RouterBounds {
 
   /// A factor's distance from 1, of scores and of weights before normalisation.
   var relative: Double {
-    // Beyond e^40 no statement is left to make.
+    // Beyond e^40 the bound says nothing.
     expm1(min(policy.weighsBySigmoid ? logitError + 8 * u : softmaxExponent, 40))
   }
 
-  /// What underflow may take from a score or from a weight before normalisation.
+  /// The largest loss by underflow of a score, or of a weight before normalisation.
   var underflow: Double { policy.weighsBySigmoid ? 0x1p-127 : 0x1p-148 }
 
-  /// The largest error of a compared score: that of the score and the rounding of the biased one.
+  /// The largest error of a compared score: the error of the score and the rounding of the biased score.
   var selectionError: Double {
     let largest = selection.reduce(0) { $1.isFinite ? max($0, abs($1)) : $0 }
     let own = policy.comparesLogits ? logitError : min(relative, 1) * scores.max()! + underflow
     return own + (hasSelectionBias ? u * largest : 0)
   }
 
-  /// Whether rounding may change which groups are selected: the last of them and the best of the others are
-  /// nearer than twice the error of a group's score, which adds at most two scores.
+  /// Whether rounding may change the selection of groups: the difference between the last selected group and the best
+  /// other group is below twice the error of a group's score, which adds at most two scores.
   var groupsAreAmbiguous: Bool {
     guard let groups = policy.groups, groups.selected < groups.count else { return false }
     let size = logits.count / groups.count
@@ -78,8 +79,8 @@ struct RouterBounds {
     return selectionError > 0 && !(gap > 4 * selectionError + 2 * u * largest)
   }
 
-  /// Whether rounding may change which experts SparseMixer lets share: (best − l)/max(|l|, best) has three
-  /// roundings and the errors of the logits.
+  /// Returns whether rounding may change the experts that SparseMixer's threshold admits: (best − l)/max(|l|, best) has
+  /// three roundings and the errors of the logits.
   func thresholdIsAmbiguous(chosen: [Int]) -> Bool {
     guard case .sparseMixer(let jitter) = policy.scoring else { return false }
     let threshold = 2 * Double(jitter)
@@ -94,8 +95,8 @@ struct RouterBounds {
     }
   }
 
-  /// A weight w = scale·rᵢ/(Σr + term): rᵢ and Σr are within the factor of `relative` and underflow, K more
-  /// roundings add, and two multiply; the underflow of the sum counts K times.
+  /// Returns the error of a weight w = scale·rᵢ/(Σr + term). rᵢ and Σr are within the factor of `relative` and
+  /// underflow. The sum adds K roundings, and the products add two. The underflow of the sum counts K times.
   func weightError(_ weight: Double, chosen: [Int]) -> Double {
     let count = Double(chosen.count)
     let scale = abs(Double(policy.scale))
@@ -115,7 +116,8 @@ struct RouterBounds {
     return factor * abs(weight) + scale * (count + 1) * underflow / divisor + 0x1p-149
   }
 
-  /// max l + ln Σ e^(l − max l): δ and η within, and roundings of the logarithm (2 ulp) and of the sum.
+  /// Returns the error of max l + ln Σ e^(l − max l): δ and η, and the roundings of the logarithm (2 ulp) and of the
+  /// sum.
   func logSumExpError(_ value: Double) -> Double {
     let largest = logits.max()!
     return softmaxExponent + 6 * u * (abs(largest) + abs(value - largest)) + u

@@ -3,9 +3,9 @@ import MoE
 import MoECore
 import TestSupport
 
-/// Everything the router writes, with what it read from, between fences.
+/// All outputs of the router and its inputs, between fences.
 struct RouterCall {
-  /// What there is to choose from.
+  /// The input that the router chooses from.
   enum Input {
     /// x [T, D] and the router's parameters.
     case tokens(Matrix, RouterWeights)
@@ -24,7 +24,7 @@ struct RouterCall {
   let counts: [Int64]
   let firstCounts: [Int64]
   let probabilitySums: [Int64]
-  /// Whether all stores were inside, and none is missing.
+  /// Whether all stores were within the fences, and none is missing.
   let isClean: Bool
 
   init(
@@ -82,7 +82,7 @@ struct RouterCall {
       && read.allSatisfy { $0?.fencesIntact ?? true }
   }
 
-  /// Whether everything written has the same bits.
+  /// Returns whether all outputs have the same bits.
   func hasSameBits(as other: RouterCall) -> Bool {
     bad == other.bad && expertIDs == other.expertIDs && bits(weights) == bits(other.weights)
       && bits(margins) == bits(other.margins) && bits(logSumExp) == bits(other.logSumExp)
@@ -92,7 +92,7 @@ struct RouterCall {
 }
 
 extension RoutingPolicy {
-  /// The policy as the kernel takes it.
+  /// The policy in the kernel's C type.
   var rule: moe_router_rule {
     var rule = moe_router_rule()
     switch scoring {

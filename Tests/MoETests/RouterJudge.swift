@@ -2,7 +2,7 @@ import MoECore
 import MoEReference
 import TestSupport
 
-/// Holds what the router wrote for T tokens against the oracle.
+/// Compares the router's outputs for T tokens with the oracle.
 struct RouterJudge {
   let call: RouterCall
   let expected: Reference.Routing
@@ -28,8 +28,8 @@ struct RouterJudge {
     try checkCounts()
   }
 
-  /// Each choice is the best of those left, up to the error of two scores; where two compare equal exactly,
-  /// the lower index comes first. So ids equal the oracle's wherever its margins exceed the error.
+  /// Checks that each choice is the best remaining expert, up to the error of two scores. If two compare equal exactly,
+  /// the lower index comes first. So ids equal the oracle's if its margins exceed the error.
   private func checkSelection(_ token: Int, _ ids: [Int]) throws {
     try ensure(Set(ids).count == ids.count && ids.allSatisfy((0..<expertCount).contains), "ids \(ids)")
     let bound = bounds[token]
@@ -46,15 +46,15 @@ struct RouterJudge {
       }
     }
     let margin = expected.margins[token]
-    // Two scores and a difference; an exact +∞ has to be one.
+    // The errors of two scores and a difference. An exact +∞ must be +∞.
     let marginError = 2 * error + (margin.isFinite ? 2 * Tolerance.singleRoundoff * (margin + 2 * error) : 0)
     try ensure(
       Tolerance.agree(Double(call.margins[token]), margin, within: marginError),
       "margin \(call.margins[token]) of token \(token), expected \(margin)")
   }
 
-  /// Where the same experts were chosen in the same order. (Where near ties were not, `checkSelection` has
-  /// judged the choice, and the weights are those of other experts.)
+  /// Checks the weights if the oracle chose the same experts in the same order. (At near ties the choices may differ.
+  /// Then `checkSelection` has judged the choice, and the weights belong to other experts.)
   private func checkWeights(_ token: Int, _ ids: [Int], _ weights: [Double]) throws {
     guard ids == expected.expertIDs[token], !bounds[token].thresholdIsAmbiguous(chosen: ids) else { return }
     for (weight, exact) in zip(weights, expected.weights[token]) {
@@ -89,8 +89,9 @@ struct RouterJudge {
     }
   }
 
-  /// Counts are those of the ids. A probability sum has at most 2⁻³¹ a token of rounding to its integer unit;
-  /// the probabilities are the scores as written, for sigmoid within a division by their sum.
+  /// Checks that the counts are those of the ids. Rounding to its integer unit changes a probability sum by at most
+  /// 2⁻³¹ per token. The probabilities are the written scores; for sigmoid they are divided by their sum, with one
+  /// rounding.
   private func checkCounts() throws {
     for expert in 0..<expertCount {
       let count = call.expertIDs.count { $0 == expert }

@@ -17,7 +17,7 @@ import Testing
     }
   }
 
-  /// A batch, its sequences and its positions are made of the same tokens.
+  /// The statistics of a batch, of its sequences and of its positions are over the same tokens.
   @Test(arguments: InstructionSet.supported)
   func groupsAddUpToTheBatch(_ instructionSet: InstructionSet) {
     checkProperty(seeds: 300..<400) { layerCase in
@@ -57,7 +57,7 @@ import Testing
   }
 
   @Test func edgesHaveTheirValues() throws {
-    // No tokens, or none that takes part: every loss is 0 and so is its gradient.
+    // Without tokens, or with masked tokens only, every loss is 0, and so is its gradient.
     let none = RouterStatistics(grouping: .position(length: 2), expertCount: 3, expertsPerToken: 1)
     let sequences = RouterStatistics(grouping: .sequence(length: 2), expertCount: 3, expertsPerToken: 1)
     for loss in try [
@@ -69,21 +69,21 @@ import Testing
       #expect(loss.value == 0)
       #expect(loss.gradients.probability.allSatisfy { $0.values.elements.allSatisfy { $0 == 0 } })
     }
-    // One expert takes all and has no variance.
+    // A single expert takes all tokens and has no variance.
     let one = try RoutingPolicy.topKSoftmax.route(
       logits: Matrix(rows: 3, columns: 1), expertsPerToken: 1
     ).statistics
     #expect(one.switchTransformer(coefficient: 2).value == 2)
     #expect(one.importance().value == 0)
     #expect(try one.variance(.overTokens).value == 0)
-    // One of four takes all, with certainty: the loss is E, and CV² is E.
+    // One of four experts takes all tokens, with certainty: the loss is E, and CV² is E.
     let collapsed = try RoutingPolicy.topKSoftmax.route(
       logits: Matrix(rows: 2, columns: 4, elements: [0, 99, 0, 0, 0, 99, 0, 0]), expertsPerToken: 1
     ).statistics
     #expect(collapsed.gshardTop2().value == 4)
     #expect(abs(collapsed.importance(coefficient: 1).value - 4) < 1e-8)
     #expect(abs(try collapsed.variance(.overTokens).value - 0.25) < 1e-15)
-    // Balanced: the coefficient, no variance, and no gradient of it.
+    // Balanced: the loss is the coefficient, and the variance and its gradient are 0.
     let balanced = try RoutingPolicy.topKSoftmax.route(
       logits: Matrix(rows: 2, columns: 2, elements: [1, 0, 0, 1]), expertsPerToken: 1
     ).statistics
@@ -125,7 +125,7 @@ import Testing
     let expected = Reference.Losses.updatedSelectionBias(bias, counts: [4, 3, 1], rate: 0.125)
     #expect(record.updatedSelectionBias(bias, rate: 0.125) == expected)
     #expect(expected == [0.375, -0.125, -0.375])
-    // Of two micro-batches, the sum decides: 8, 6 and 2 of 16.
+    // The sum of two micro-batches decides: 8, 6 and 2 of 16.
     let both = try record.statistics + record.statistics
     #expect(both.updatedSelectionBias(bias, rate: 0.125) == expected)
   }

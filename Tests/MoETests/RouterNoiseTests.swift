@@ -82,8 +82,8 @@ import Testing
     #expect(other.expertIDs != whole.expertIDs)
   }
 
-  /// With one expert of weight 1 the routes do not depend on the input, so jitter that stays with the router changes
-  /// no bit of the output; with more, it changes routes.
+  /// With one expert of weight 1 the routes do not depend on the input, so jitter that affects only the router changes
+  /// no bit of the output. With more experts it changes routes.
   @Test func jitterStaysWithTheRouter() throws {
     for expertCount in [1, 6] {
       let configuration = try MoEConfiguration(
@@ -102,7 +102,7 @@ import Testing
         workspace: &workspace)
       #expect((plain.tokens == jittered.tokens) == (expertCount == 1))
       #expect((before.logSumExp == recording.record.logSumExp) == false)
-      // And the next pass has none again.
+      // The next pass has no noise again.
       try layer.forward(input, recording: &recording, into: &jittered, workspace: &workspace)
       #expect(plain.tokens == jittered.tokens && before == recording.record)
     }

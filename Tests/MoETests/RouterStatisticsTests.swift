@@ -48,7 +48,7 @@ import Testing
         }
       }
       #expect(tokens.elements == present, "round \(round)")
-      // A half is added in fp32, where the sum may round up to the next integer.
+      // A half is added in fp32, and that sum may round up to the next integer.
       for table in 0..<3 {
         let difference = zip(tables[table].elements, expected[table]).map { abs($0 - $1) }.max() ?? 0
         #expect(difference <= (table == 2 ? Int64(t) : 0), "table \(table) of round \(round)")
@@ -71,7 +71,7 @@ import Testing
       #expect(out.fencesIntact && x.fencesIntact && out.unwrittenCount == 0)
       if first.isEmpty { first = out.elements }
       #expect(bits(out.elements) == bits(first))
-      // The last 20 tokens as a batch of their own, added to what is there.
+      // The last 20 tokens as a separate batch, added to the existing sums.
       let part = Fenced([Float](repeating: 0, count: 20 * d))
       unsafe moe_router_jitter(
         execution, x.base + 30 * d, 20, Int64(d), 3, 40, epsilon, true, part.base)
@@ -79,7 +79,7 @@ import Testing
     }
     let draws = zip(first, x.elements).map { (Double($0) / Double($1) - 1) / Double(epsilon) }
     #expect(draws.allSatisfy { abs($0) < 1.000_01 })
-    // Means of v and v² of a uniform of (−1, 1): 0 and 1/3, with deviations √(1/3n) and √(4/45n).
+    // Means of v and v² for v uniform in (−1, 1): 0 and 1/3, with deviations √(1/3n) and √(4/45n).
     let count = Double(draws.count)
     #expect(abs(draws.reduce(0, +) / count) < 5 * (1 / (3 * count)).squareRoot())
     #expect(abs(draws.reduce(0) { $0 + $1 * $1 } / count - 1.0 / 3) < 5 * (4 / (45 * count)).squareRoot())

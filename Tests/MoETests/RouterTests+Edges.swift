@@ -5,7 +5,7 @@ import MoEReference
 import TestSupport
 import Testing
 
-/// What random logits do not reach.
+/// Edge cases that random logits do not reach.
 extension RouterTests {
   static let scorings: [RoutingPolicy.Scoring] = [
     .softmax, .sigmoid, .softmaxOverSelected, .sigmoidOfSelected, .sparseMixer(jitter: 0.01),
@@ -20,8 +20,8 @@ extension RouterTests {
       execution: execution)
   }
 
-  /// NaN, +∞ and nothing above −∞ have no route. Of several such tokens the first is named, whichever thread
-  /// met one first; a masked token is not looked at.
+  /// A token with a NaN or +∞ logit, or with no logit above −∞, has no route. The error names the first of several such
+  /// tokens, for any order of the threads. A masked token is not checked.
   @Test(arguments: InstructionSet.supported)
   func firstBadTokenIsNamed(_ isa: InstructionSet) {
     let none = -Float.infinity
@@ -50,8 +50,8 @@ extension RouterTests {
     }
   }
 
-  /// Two threads meet bad tokens at the end of the first block and at the start of the second, which is done
-  /// long before.
+  /// Two threads find bad tokens, one at the end of the first block and one at the start of the second block, which is
+  /// found much earlier.
   @Test(arguments: InstructionSet.supported)
   func laterBadTokenFoundEarlierIsNotNamed(_ isa: InstructionSet) {
     var logits = Array(repeating: Array(repeating: Float(0.5), count: 257), count: 96)
@@ -61,7 +61,7 @@ extension RouterTests {
     }
   }
 
-  /// A NaN or infinity anywhere in a token, or an overflow of its logit, is that token's and no other's.
+  /// A NaN or infinity anywhere in a token, or an overflow of its logit, affects only that token.
   @Test(arguments: InstructionSet.supported, [1, 16, 17, 33, 600])
   func badInputIsFoundInAnyColumn(_ isa: InstructionSet, _ hiddenSize: Int) {
     var generator = SeededGenerator(seed: 5)
@@ -79,7 +79,7 @@ extension RouterTests {
     }
   }
 
-  /// An expert at −∞ is chosen last, by index, and weighs nothing; the margin between two of them is 0.
+  /// An expert at −∞ is chosen last, by index, and has weight 0. The margin between two such experts is 0.
   @Test(arguments: InstructionSet.supported, scorings)
   func impossibleExpertsWeighNothing(_ isa: InstructionSet, _ scoring: RoutingPolicy.Scoring) throws {
     let none = -Float.infinity
@@ -101,7 +101,7 @@ extension RouterTests {
     }
   }
 
-  /// The two groups tie at −∞, the lower wins, and nobody in it can be chosen for anything.
+  /// The two groups tie at −∞, the lower group wins, although none of its experts has a finite logit.
   @Test(arguments: InstructionSet.supported, scorings.dropLast())
   func groupOfImpossibleExperts(_ isa: InstructionSet, _ scoring: RoutingPolicy.Scoring) throws {
     let none = -Float.infinity
@@ -129,7 +129,7 @@ extension RouterTests {
     #expect(abs(call.weights.reduce(0, +) - 1) < 0x1p-20)
   }
 
-  /// Equal logits anywhere in the row: the lower index, in every lane of every vector.
+  /// For equal logits anywhere in the row, the lower index is chosen, in every lane of every vector.
   @Test(arguments: InstructionSet.supported)
   func tiesGoToTheLowerIndex(_ isa: InstructionSet) {
     for expertCount in [2, 8, 9, 16, 17, 33, 128, 257] {
@@ -152,7 +152,7 @@ extension RouterTests {
     #expect(call.bad == -1 && call.isClean && call.counts == [0, 0, 0])
   }
 
-  /// Only ids and weights have to be asked for.
+  /// All outputs except ids and weights are optional.
   @Test(arguments: InstructionSet.supported)
   func optionalOutputsMayBeLeftOut(_ isa: InstructionSet) {
     let logits = Fenced<Float>([1, 2, 3, 6, 5, 4])

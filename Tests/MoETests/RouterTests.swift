@@ -5,14 +5,14 @@ import MoEReference
 import TestSupport
 import Testing
 
-/// The router against the oracle: everything it writes, for random policies, sizes at the edges of its tiles
-/// and blocks of 48 tokens, and every temperament.
+/// The router against the oracle: all outputs, for random policies, sizes at the edges of its tiles and blocks of 48
+/// tokens, and every temperament.
 @Suite struct RouterTests {
   static let tokenCounts = [1, 2, 11, 12, 13, 47, 48, 49, 97]
   static let expertCounts = [1, 2, 7, 8, 15, 16, 17, 33, 128, 257]
   static let hiddenSizes = [1, 2, 15, 16, 17, 31, 32, 33, 63, 512, 513]
 
-  /// A layer case whose experts are as small as can be.
+  /// Returns a layer case whose experts are as small as possible.
   static func routerCase(seed: UInt64) -> LayerCase {
     var generator = SeededGenerator(seed: seed)
     let expertCount = generator.pick(expertCounts)
@@ -23,7 +23,7 @@ import Testing
       temperament: generator.pick(Temperament.allCases), activation: .relu)
     routerCase.policy = .random(
       expertCount: expertCount, expertsPerToken: routerCase.expertsPerToken, using: &generator)
-    // Half of the large cases cost as much as all small ones.
+    // Without this limit, half of the large cases would cost as much as all small ones.
     if expertCount > 100, routerCase.hiddenSize > 100 { routerCase.sequenceLength = 13 }
     routerCase.hasBiases = Bool.random(using: &generator)
     routerCase.hasSelectionBias = routerCase.policy.comparesBiasedScores && Bool.random(using: &generator)
@@ -50,7 +50,8 @@ import Testing
     }
   }
 
-  /// The same from logits, which are exact: the bounds are a few units in the last place. Some logits are −∞.
+  /// Compares routes from logits. Logits are exact, so the bounds are a few units in the last place. Some logits are
+  /// −∞.
   @Test func logitsAreRoutedAsTheOracleRoutes() {
     checkProperty(seeds: 0..<1000, of: Self.routerCase(seed:)) { routerCase in
       var generator = SeededGenerator(seed: routerCase.seed ^ 0x1061)

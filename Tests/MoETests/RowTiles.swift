@@ -2,7 +2,7 @@ import CKernels
 import MoE
 import TestSupport
 
-/// The groups of rows that experts get: `offsets` [E+1], as the permutation writes them.
+/// The groups of rows of the experts, with `offsets` [E+1] as the permutation writes them.
 struct Groups {
   let offsets: [Int]
 
@@ -12,15 +12,15 @@ struct Groups {
   var rowCount: Int { offsets.last! }
   var wide: [Int64] { offsets.map(Int64.init) }
 
-  /// The group of a row.
+  /// Returns the group of a row.
   func group(of row: Int) -> Int { offsets.lastIndex { $0 <= row }! }
 }
 
-/// Fenced row tiles of M rows × K in groups, and where in them an element lies.
+/// Fenced row tiles of M rows × K in groups, and the place of each element.
 ///
-/// A group of n rows takes ⌈n/MR⌉ tiles of equal height, the last perhaps lower. The tiles of group e begin
-/// at tile ⌊offsets[e]/MR⌋ + min(e, offsets[e]). A tile is [K'/16][MR][16] floats, or [K'/32][MR][32]
-/// bfloat16 where the machine multiplies these, with K' = K rounded up to 32.
+/// A group of n rows takes ⌈n/MR⌉ tiles of equal height, but the last tile may be lower. The tiles of group e begin at
+/// tile ⌊offsets[e]/MR⌋ + min(e, offsets[e]). A tile is [K'/16][MR][16] floats, or [K'/32][MR][32] bfloat16 if the
+/// machine multiplies bfloat16, with K' = K rounded up to 32.
 struct RowTiles {
   let instructionSet: InstructionSet
   let type: moe_format
@@ -35,7 +35,7 @@ struct RowTiles {
         instructionSet.machine, type, Int64(groups.rowCount), Int64(groups.count), Int64(depth)))
   }
 
-  /// The tiles as the kernels take them.
+  /// The tiles in the kernels' C type.
   var cValue: moe_tiles { unsafe moe_tiles(data: memory.raw, columns: Int64(depth)) }
 
   /// K rounded up to 32.
@@ -54,7 +54,7 @@ struct RowTiles {
     return tile * mr * paddedDepth + (k / line * mr + (row - first) % height) * line + k % line
   }
 
-  /// An element; k may reach into the padding.
+  /// Returns an element; k may reach into the padding.
   func element(row: Int, k: Int) -> Float {
     let offset = offset(row: row, k: k)
     if isNarrow {
@@ -64,13 +64,13 @@ struct RowTiles {
     return unsafe memory.raw.load(fromByteOffset: offset * 4, as: Float.self)
   }
 
-  /// A row with its padding.
+  /// Returns a row with its padding.
   func row(_ row: Int) -> [Float] { (0..<paddedDepth).map { element(row: row, k: $0) } }
 
-  /// The four-byte words that M rows take; all others stay unwritten.
+  /// The number of four-byte words that M rows take; all other words stay unwritten.
   var wordCount: Int { groups.rowCount * paddedDepth / (isNarrow ? 2 : 1) }
 
-  /// The words of the buffer.
+  /// The number of four-byte words of the buffer.
   var capacity: Int { memory.count / 4 }
 
   /// Gathers rows of `x` [·, K]; nil order is the identity.

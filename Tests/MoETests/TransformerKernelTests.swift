@@ -6,7 +6,7 @@ import Testing
 
 /// The kernels around a transformer's layers against their definitions in Double.
 @Suite struct TransformerKernelTests {
-  /// A width for each lane that a vector machine can end in, and some larger.
+  /// A width for each lane in which a vector machine can end, and some larger widths.
   static let widths = Array(1...35) + [63, 64, 65, 150]
 
   @Test(arguments: InstructionSet.supported)
@@ -65,7 +65,7 @@ import Testing
         return Float(1 / (squares / Double(width) + 1e-6).squareRoot())
       }
       var results: [[[UInt32]]] = []
-      // The rows whole, and in two parts one after the other.
+      // All rows at once, and in two parts one after the other.
       for (threads, split) in [(1, rows), (2, rows), (7, rows), (2, rows / 3)] as [(Int32, Int)] {
         let (a, d, g, v) = (Fenced(x), Fenced(dy), Fenced(gain), Fenced(inverses))
         let (dx, dgain) = (Fenced(before), Fenced(gainBefore))
@@ -177,7 +177,7 @@ import Testing
           let bound = exact * (Tolerance.gamma(length + 8) + argument * 0x1p-23) + 0x1p-126
           #expect(abs(actual - exact) <= bound, "\(set) \(length) [\(row), \(column)]")
         }
-        // The gradient against that of the kernel's own probabilities.
+        // The gradient is compared with that of the kernel's own probabilities.
         let own = (0...last).map { Double(p.elements[row * width + $0]) }
         let terms = own.indices.map { own[$0] * Double(dp[row * width + $0]) }
         let (mean, sizeOfTerms) = (terms.reduce(0, +), terms.reduce(0) { $0 + abs($1) })

@@ -56,9 +56,11 @@ import Testing
     }
     var parts: [[String: [Float]]] = []
     for (ranks, step) in [(2, 3), (3, 6)] {
+      // A process keeps the lock of a run's folder until it ends, so the second part goes on in a copy.
+      if step == 6 { try FileManager.default.copyItem(atPath: "\(folder)/3", toPath: "\(folder)/6") }
       parts = try LocalCommunicator.run(ranks: ranks, timeout: .seconds(20)) {
         try train(
-          description, corpus, in: "\(folder)/ranks", resumes: step == 6, to: step,
+          description, corpus, in: "\(folder)/\(step)", resumes: step == 6, to: step,
           over: Ranks($0, rebalancing: RebalancingOptions(interval: 2, copyCount: 2)))
       }
     }

@@ -101,7 +101,7 @@ import Testing
       ),
       (
         "\"routing\" : \"deepseek-v3\"", "\"routing\" : \"none\"",
-        "run.json: “model.blocks[0].routing” is “none”, which is none of the names it may have"
+        "run.json: “model.blocks[1].routing” is “none”, which is none of the names it may have"
       ),
     ] {
       try Data(written.replacing(found, with: other, maxReplacements: 1).utf8).write(to: file)

@@ -4,7 +4,7 @@ import LayerCases
 import MoE
 import MoECore
 
-/// Hashes of the result of a pass: the same for any number of ranks and over every transport.
+/// Hashes of the result of a pass. They are the same for any number of ranks and over every transport.
 public struct PassHashes: Sendable, Equatable, CustomStringConvertible {
   private let parts: [(name: String, hash: UInt64)]
 
@@ -63,7 +63,7 @@ public struct PassHashes: Sendable, Equatable, CustomStringConvertible {
     ]
   }
 
-  /// Hashes the experts' gradients in order of expert, and checks that replicas have the same.
+  /// Hashes the experts' gradients in order of expert, and checks that replicas have the same gradients.
   private static func experts(
     _ experts: [Int], _ gradients: [FeedForwardWeights], _ communicator: any Communicator
   ) throws -> UInt64 {

@@ -2,7 +2,8 @@ public import LayerCases
 import MoECore
 
 extension LayerCase {
-  /// The cases that ranks of MPI run: every routing rule, and cases in which each token's first choice is the same expert.
+  /// The cases that ranks of MPI run: every routing rule, and cases in which each token's first choice is the same
+  /// expert.
   public static let ofProbe: [LayerCase] = {
     let random = (0 as UInt64..<60).map { LayerCase(seed: $0).withSampling }
     let allToOne = (500 as UInt64..<506).map { seed in

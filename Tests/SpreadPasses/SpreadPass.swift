@@ -3,7 +3,7 @@ public import LayerCases
 public import MoE
 public import MoECore
 
-/// The results of two passes of a layer, forward and backward, that have to be the same for any number of ranks.
+/// The results of two passes of a layer, forward and backward, that must be the same for any number of ranks.
 public struct PassResult: Sendable {
   /// The bits of all tokens' output.
   public var output: [UInt32] = []
@@ -45,20 +45,21 @@ public struct SpreadPass: Sendable {
   let extent: Recording.Extent
   let precision: Precision
   let instructionSet: InstructionSet
-  /// How gradients of shared parameters are added.
+  /// The rule by which gradients of shared parameters are added.
   public var gradientSum = ExpertParallelLayer.GradientSum.exact
-  /// Which ranks hold which experts; nil for contiguous parts.
+  /// The ranks that hold each expert; nil for contiguous parts.
   public var placement: ExpertPlacement?
   /// The host of each rank; nil for one host.
   public var hosts: [Int]?
-  /// How rows travel.
+  /// The options for the exchange of rows.
   public var exchange: ExchangeOptions
-  /// `[R + 1]`: the first token of each rank, and T.
+  /// `[R + 1]`: the first token of each rank, followed by T.
   public let cuts: [Int]
   /// Whether each rank has whole sequences, so that losses of sequences and positions exist.
   let isAligned: Bool
 
-  /// Makes the pass of a case on `ranks` ranks. In cases of even seeds the ranks have whole sequences, in others any tokens.
+  /// Makes the pass of a case on `ranks` ranks. In cases of even seeds the ranks have whole sequences, in odd seeds any
+  /// tokens.
   public init(
     _ layerCase: LayerCase, ranks: Int, precision: Precision = .float32,
     instructionSet: InstructionSet = InstructionSet.supported.last!
@@ -71,7 +72,7 @@ public struct SpreadPass: Sendable {
       placement = try .random(
         expertCount: problem.configuration.expertCount, rankCount: ranks, seed: layerCase.seed)
     }
-    // With several hosts rows travel by way of hosts.
+    // With several hosts the exchange is hierarchical.
     if layerCase.seed % 4 == 1 { hosts = (0..<ranks).map { $0 * 2 / 3 } }
     exchange = ExchangeOptions(overlap: .slices([1, 2, 3, 5, 8][Int(layerCase.seed % 5)]))
     self.precision = precision
@@ -79,7 +80,7 @@ public struct SpreadPass: Sendable {
     isAligned = layerCase.seed % 2 == 0
     var generator = SeededGenerator(seed: layerCase.seed ^ 0xC075)
     let units = isAligned ? layerCase.batchSize : layerCase.tokenCount
-    // Cuts at random, so that some ranks have nothing.
+    // The cuts are random, so some ranks have no tokens.
     let inner = (1..<ranks).map { _ in Int(generator.next() % UInt64(units + 1)) }.sorted()
     let unit = isAligned ? layerCase.sequenceLength : 1
     cuts = ([0] + inner + [units]).map { $0 * unit }
@@ -211,7 +212,7 @@ public struct SpreadPass: Sendable {
 }
 
 extension ExpertPlacement {
-  /// Places every expert on at least one rank, and on every rank at least one expert.
+  /// Places every expert on at least one rank, and at least one expert on every rank.
   public static func random(expertCount: Int, rankCount: Int, seed: UInt64) throws -> ExpertPlacement {
     var generator = SeededGenerator(seed: seed ^ 0x91ACE)
     var experts = [Set<Int>](repeating: [], count: rankCount)

@@ -1,24 +1,24 @@
 public import MoECore
 
-/// A row-major buffer of floats with fences of NaN before it, behind it and between its rows, for kernels
-/// that may read and write its body alone.
+/// A row-major buffer of floats with fences of NaN before it, behind it and between its rows, for tests of kernels
+/// that may read and write only its body.
 ///
-/// The fences are one NaN and the body is filled with another, so that each mistake shows in its own way: a
-/// store outside the body breaks a fence, a load from outside makes a NaN in the result, and an element that
-/// was never stored still has the bits of the filling.
+/// The fences have the bits of one NaN and the body is filled with another, so each mistake has a different effect. A
+/// store outside the body changes a fence. A load from outside the body makes a NaN in the result. An element that was
+/// never stored still has the bits of the filling.
 ///
 /// `@safe`: the pointer is private to the class except through ``base``, which a test marks `unsafe`.
 @safe public final class FencedBuffer {
-  /// Bits of the fences, a quiet NaN.
+  /// The bits of the fences, a quiet NaN.
   public static let fenceBits: UInt32 = 0x7FC0_FE9C
-  /// Bits of an element that was never stored, another quiet NaN.
+  /// The bits of an element that was never stored, another quiet NaN.
   public static let fillingBits: UInt32 = 0x7FC0_F111
-  /// The elements of each outer fence: four cache lines, wider than any vector or unrolled tile row.
+  /// The number of elements of each outer fence: four cache lines, wider than any vector or unrolled tile row.
   public static let fenceLength = 64
 
   /// The number of rows.
   public let rows: Int
-  /// The elements of a row.
+  /// The number of elements of a row.
   public let columns: Int
   /// The distance between rows in elements.
   public let stride: Int
@@ -28,8 +28,8 @@ public import MoECore
   /// Makes a buffer whose body is unwritten.
   ///
   /// - Parameters:
-  ///   - padding: fence elements behind each row.
-  ///   - misalignment: how many elements the body begins behind a cache line.
+  ///   - padding: the number of fence elements behind each row.
+  ///   - misalignment: the number of elements between a cache line's start and the start of the body.
   public init(rows: Int, columns: Int, padding: Int = 0, misalignment: Int = 0) {
     self.rows = rows
     self.columns = columns
@@ -57,10 +57,10 @@ public import MoECore
 
   deinit { unsafe storage.deallocate() }
 
-  /// The first element of the body, valid as long as the buffer is kept alive (`withExtendedLifetime`).
+  /// The address of the body's first element, valid as long as the buffer is kept alive (`withExtendedLifetime`).
   public var base: UnsafeMutablePointer<Float> { unsafe storage.baseAddress! + start }
 
-  /// One element of the body.
+  /// The element of the body in the given row and column.
   public subscript(row: Int, column: Int) -> Float {
     get { unsafe storage[index(row, column)] }
     set { unsafe storage[index(row, column)] = newValue }
@@ -80,7 +80,7 @@ public import MoECore
     }
   }
 
-  /// The elements of the body that still have the bits of the filling.
+  /// The number of elements of the body that still have the bits of the filling.
   public var unwrittenCount: Int {
     unsafe storage.indices.count { position in
       isInBody(position) && (unsafe storage[position].bitPattern == Self.fillingBits)

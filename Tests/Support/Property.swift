@@ -3,14 +3,14 @@ public import Testing
 
 /// Checks a property on the case of each seed.
 ///
-/// The first failing case is shrunk: while some smaller case fails too, with whatever reason, it takes the
-/// place of the larger. Then one issue is recorded with the seed to paste into `seeds:` and the smallest
-/// case, and the remaining seeds are left alone.
+/// The first failing case is shrunk: as long as a smaller case also fails, for any reason, it replaces the larger one.
+/// Then one issue is recorded, with the seed to paste into `seeds:` and the smallest case. The remaining seeds are
+/// not tried.
 ///
 /// - Parameters:
-///   - seeds: one case each.
-///   - makeCase: the case of a seed.
-///   - property: throws, by ``ensure(_:_:)`` for instance, where the property does not hold.
+///   - seeds: the seeds, one per case.
+///   - makeCase: the function that makes the case of a seed.
+///   - property: the function that throws if the property does not hold, for example by ``ensure(_:_:)``.
 public func checkProperty<Case: Shrinkable>(
   seeds: some Sequence<UInt64>, of makeCase: (UInt64) -> Case,
   sourceLocation: SourceLocation = #_sourceLocation, _ property: (Case) throws -> Void
@@ -30,7 +30,7 @@ public func checkProperty<Case: Shrinkable>(
   }
 }
 
-/// Checks a property of random layer problems.
+/// Checks a property on the random layer problem of each seed.
 public func checkProperty(
   seeds: some Sequence<UInt64>, sourceLocation: SourceLocation = #_sourceLocation,
   _ property: (LayerCase) throws -> Void
@@ -38,7 +38,8 @@ public func checkProperty(
   checkProperty(seeds: seeds, of: LayerCase.init(seed:), sourceLocation: sourceLocation, property)
 }
 
-/// The smallest failing case that can be reached by failing steps, with its reason and the number of steps.
+/// Shrinks a failing case, at most 100 times, to a smaller case that also fails. Returns the last failing case, its
+/// reason and the number of steps.
 func shrink<Case: Shrinkable>(
   _ first: Case, because firstReason: String, _ property: (Case) throws -> Void
 ) -> (smallest: Case, reason: String, steps: Int) {
@@ -55,7 +56,7 @@ func shrink<Case: Shrinkable>(
   return (smallest, reason, steps)
 }
 
-/// Why the property fails on one case, nil where it holds.
+/// Returns the reason why the property fails on one case; nil if it holds.
 private func failure<Case>(of property: (Case) throws -> Void, on example: Case) -> String? {
   do {
     try property(example)

@@ -7,8 +7,8 @@ extension Communicator {
   ///   - destination: the memory that is received into; it must not be touched before the request has completed.
   ///   - received: `[size]`: where the block of each rank goes; its count is the number of bytes that the rank sends.
   ///   - activity: what the caller is doing, which errors name.
-  /// - Throws: `CommunicationError`; `.invalid` for blocks outside a buffer. The request throws `.mismatch` if another rank
-  ///   sends another number of bytes.
+  /// - Throws: `CommunicationError`; `.invalid` for blocks outside a buffer. The request throws `.mismatch` if another
+  ///   rank sends another number of bytes.
   public func startAllToAll(
     from source: MessageBuffer, _ sent: BlockLayout, into destination: MessageBuffer, _ received: BlockLayout,
     during activity: String
@@ -25,7 +25,7 @@ extension Communicator {
   ///   - destination: the memory that is received into.
   ///   - received: `[size]`: where the block of each rank goes.
   ///   - activity: what the caller is doing, which errors name.
-  ///   - place: one that was reserved; nil for the next.
+  ///   - place: a reserved place; nil for the next place.
   func start(
     _ operation: String, from source: MessageBuffer, _ sent: BlockLayout, into destination: MessageBuffer,
     _ received: BlockLayout, during activity: String, at place: Int? = nil

@@ -1,8 +1,8 @@
 extension Communicator {
   /// Starts to copy the content of one rank's buffer to the buffers of all ranks.
   ///
-  /// From 64 KiB on the root sends a part of the content to each rank, and all ranks gather the parts: no link carries much
-  /// more than twice the content, for any number of ranks.
+  /// From 64 KiB on the root sends a part of the content to each rank, and all ranks gather the parts: no link carries
+  /// much more than twice the content, for any number of ranks.
   ///
   /// - Parameters:
   ///   - buffer: memory of the same size on all ranks; overwritten on all ranks except the root.

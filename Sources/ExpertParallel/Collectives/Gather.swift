@@ -6,8 +6,8 @@ extension Communicator {
   ///   - destination: receives the blocks of all ranks, including this one.
   ///   - received: `[size]`: where the block of each rank goes.
   ///   - activity: what the caller is doing, which errors name.
-  /// - Throws: `CommunicationError`; `.invalid` for blocks outside a buffer. The request throws `.mismatch` if another rank
-  ///   sends another number of bytes.
+  /// - Throws: `CommunicationError`; `.invalid` for blocks outside a buffer. The request throws `.mismatch` if another
+  ///   rank sends another number of bytes.
   package func startAllGather(
     from source: MessageBuffer, into destination: MessageBuffer, _ received: BlockLayout,
     during activity: String

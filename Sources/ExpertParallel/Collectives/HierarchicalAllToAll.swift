@@ -1,12 +1,13 @@
 extension Communicator {
   /// Starts an all-to-all in which one message goes from each host to each other host.
   ///
-  /// For each other host, one rank of a host is the server. The ranks of the host send it their blocks for the other host; it
-  /// sends them in one message to its counterpart there, which sends each block to its rank (Rajbhandari et al. 2022,
-  /// *DeepSpeed-MoE*, §5.2; He et al. 2022, *FasterMoE*). So H·(H − 1) messages cross between hosts in place of one for each
-  /// pair of ranks on different hosts. As many bytes cross, and they are copied twice inside each host.
+  /// For each other host, one rank of a host is the server. The ranks of the host send it their blocks for the other
+  /// host; it sends them in one message to its counterpart there, which sends each block to its rank (Rajbhandari et
+  /// al. 2022, *DeepSpeed-MoE*, §5.2; He et al. 2022, *FasterMoE*). So H·(H − 1) messages cross between hosts in place
+  /// of one for each pair of ranks on different hosts. As many bytes cross, and they are copied twice inside each host.
   ///
-  /// If all ranks are on one host, or each rank on its own, it is ``startAllToAll(from:_:into:_:during:)``.
+  /// If all ranks are on one host, or each rank is alone on a host, this calls
+  /// ``startAllToAll(from:_:into:_:during:)``.
   ///
   /// - Parameters:
   ///   - source: the memory that is sent; it must not be written to before the request has completed.
@@ -24,7 +25,7 @@ extension Communicator {
       from: source, sent, into: destination, received, counts: counts, hosts: group.hosts, during: activity)
   }
 
-  /// As above, with given hosts of the ranks, for tests, or at a place that was reserved.
+  /// Starts a hierarchical all-to-all with given hosts of the ranks, for tests, or at a reserved place.
   package func startHierarchicalAllToAll(
     from source: MessageBuffer, _ sent: BlockLayout, into destination: MessageBuffer, _ received: BlockLayout,
     counts: [Int], hosts: [Int], during activity: String, at place: Int? = nil
@@ -114,7 +115,7 @@ private final class Leg {
 
   /// Copies the blocks to be sent into their messages.
   ///
-  /// - Parameter place: where a block stands before.
+  /// - Parameter place: the buffer and the position from which a block is copied.
   func fill(_ place: (HostRoute.Pair) -> (MessageBuffer, Int)) {
     var end = 0
     for pair in sentPairs {
@@ -124,7 +125,7 @@ private final class Leg {
     }
   }
 
-  /// Returns where a received block stands.
+  /// Returns the buffer and the position of a received block.
   func place(of pair: HostRoute.Pair) -> (MessageBuffer, Int) { (incoming, places[pair]!) }
 
   func exchange(

@@ -1,6 +1,6 @@
-/// The way of a block from rank to rank if one message goes from each host to each other host.
+/// The route of a block from rank to rank if one message goes from each host to each other host.
 ///
-/// Of the n ranks of a host, the rank of index g mod n is the server of host g: it sends the blocks of its host to host g,
+/// On a host of n ranks, the rank of index g mod n is the server of host g: it sends the blocks of its host to host g,
 /// and it receives the blocks of host g and sends each to its rank.
 package struct HostRoute {
   /// A block, identified by the rank that sends it and the rank that gets it.
@@ -39,12 +39,12 @@ package struct HostRoute {
     }
   }
 
-  /// R.
+  /// The number of ranks, R.
   var size: Int { hosts.count }
-  /// Whether the way by hosts saves messages: there are several hosts, and some host has several ranks.
+  /// Whether the hierarchical route saves messages: there are several hosts, and some host has several ranks.
   var isOfUse: Bool { Self.isOfUse(hosts: hosts) }
 
-  /// Whether the way by hosts saves messages.
+  /// Whether the hierarchical route saves messages.
   ///
   /// - Parameter hosts: `[size]`: the host of each rank.
   package static func isOfUse(hosts: [Int]) -> Bool {
@@ -54,16 +54,17 @@ package struct HostRoute {
 
   func byteCount(_ pair: Pair) -> Int { counts[pair.source * size + pair.destination] }
 
-  /// Whether a rank is on this one's host.
+  /// Returns whether a rank is on the same host as this rank.
   func isLocal(_ other: Int) -> Bool { hosts[other] == hosts[rank] }
 
-  /// Whether this rank and another are the servers of each other's hosts.
+  /// Returns whether this rank and another rank are the servers of each other's hosts.
   func isPartner(_ other: Int) -> Bool {
     !isLocal(other) && server(of: hosts[other], on: hosts[rank]) == rank
       && server(of: hosts[rank], on: hosts[other]) == other
   }
 
-  /// Returns the blocks of the first exchange, within a host: those for the hosts that the target serves, and for the target.
+  /// Returns the blocks of the first exchange, within a host: those for the hosts that the target serves, and for the
+  /// target.
   func gathered(from source: Int, to target: Int) -> [Pair] {
     guard hosts[source] == hosts[target] else { return [] }
     return servedHosts(target).flatMap { host in ranks[host].map { Pair(source: source, destination: $0) } }
@@ -79,8 +80,8 @@ package struct HostRoute {
     return ranks[here].flatMap { from in ranks[there].map { Pair(source: from, destination: $0) } }
   }
 
-  /// Returns the blocks of the third exchange, within a host: those for the target that came from the hosts that the source
-  /// serves.
+  /// Returns the blocks of the third exchange, within a host: those for the target that came from the hosts that the
+  /// source serves.
   func dealt(from source: Int, to target: Int) -> [Pair] {
     guard hosts[source] == hosts[target] else { return [] }
     return servedHosts(source).flatMap { host in ranks[host].map { Pair(source: $0, destination: target) } }

@@ -1,8 +1,9 @@
 extension Communicator {
   /// Starts to reduce the ranks' values element by element; all ranks get the result.
   ///
-  /// One rank, the owner, reduces each element in order of rank. So the bits depend neither on timing nor on the transport,
-  /// and all ranks get the same bits. All ranks gather short lists and reduce them themselves, in the same order.
+  /// One rank, the owner, reduces each element in order of rank. So the bits depend neither on timing nor on the
+  /// transport, and all ranks get the same bits. All ranks gather short lists and reduce them themselves, in the same
+  /// order.
   ///
   /// - Parameters:
   ///   - buffer: `[count]`: the values of this rank; replaced by the result.
@@ -10,8 +11,8 @@ extension Communicator {
   ///   - count: the number of values, the same on all ranks.
   ///   - reduction: sum or maximum.
   ///   - activity: what the caller is doing, which errors name.
-  /// - Throws: `CommunicationError`; `.invalid` for more values than the buffer holds. The request throws `.mismatch` if
-  ///   another rank gives another number of values.
+  /// - Throws: `CommunicationError`; `.invalid` for more values than the buffer holds. The request throws `.mismatch`
+  ///   if another rank gives another number of values.
   package func startAllReduce<Element: Reducible>(
     _ buffer: MessageBuffer, of type: Element.Type, count: Int, _ reduction: Reduction,
     during activity: String

@@ -1,4 +1,4 @@
-/// How the values of all ranks become one value.
+/// The rule by which the values of all ranks become one value.
 public enum Reduction: Sendable {
   /// ((v₀ + v₁) + v₂) + … in order of rank, rounded to the element's type after each addition; integers wrap around.
   case sum
@@ -53,7 +53,7 @@ func reduce<Element: Reducible>(
 ) {
   let values = unsafe rows.base.assumingMemoryBound(to: type)
   let result = unsafe result.base.assumingMemoryBound(to: type) + first
-  // Blocks of elements, so that the result of a block stays in the cache while the ranks are added to it.
+  // Blocks of elements keep the result of a block in the cache while the ranks' values are added to it.
   for start in stride(from: 0, to: count, by: 4096) {
     let block = start..<min(start + 4096, count)
     for index in block { unsafe result[index] = values[index] }

@@ -4,15 +4,15 @@ internal import MoECore
 ///
 /// The fields are integers of one size, so that the bytes of a header have no gaps and every bit pattern is a value.
 struct RankHeader: BitwiseCopyable {
-  /// The rank's tokens, t.
+  /// The number of the rank's tokens, t.
   var tokenCount: Int
-  /// The tokens of a sequence of the batch.
+  /// The number of tokens per sequence of the batch.
   var sequenceLength: Int
   /// The first token of the rank with a router logit that is NaN or infinite; −1 if there is none.
   var nonFiniteLogit: Int
   /// The first token of the rank with a gate logit of the dense branch that is NaN or infinite; −1 if there is none.
   var nonFiniteGate: Int
-  /// The slices that this rank proposes; the ranks take the largest proposal.
+  /// The number of slices that this rank proposes; the ranks take the largest proposal.
   var sliceCount: Int
 }
 
@@ -40,24 +40,24 @@ extension RankHeader {
   }
 }
 
-/// How the tokens of a pass are spread over the ranks: the same value on every rank.
+/// The distribution of a pass's tokens over the ranks. The value is the same on every rank.
 struct Batch {
-  /// `[R + 1]`: the index in the batch of each rank's first token, and T.
+  /// `[R + 1]`: the index in the batch of each rank's first token, followed by T.
   let firstTokens: [Int]
-  /// The tokens of a sequence; 0 for a batch without tokens.
+  /// The number of tokens per sequence; 0 for a batch without tokens.
   let sequenceLength: Int
-  /// The slices in which rows travel.
+  /// The number of slices in which rows travel.
   let sliceCount: Int
 
-  /// T.
+  /// The number of tokens, T.
   var tokenCount: Int { firstTokens.last! }
-  /// `[R]`: the tokens of each rank.
+  /// `[R]`: the number of tokens of each rank.
   var tokenCounts: [Int] { zip(firstTokens, firstTokens.dropFirst()).map { $1 - $0 } }
 
-  /// The tokens of a rank, by their indices in the batch.
+  /// Returns the tokens of a rank, by their indices in the batch.
   func tokens(ofRank rank: Int) -> Range<Int> { firstTokens[rank]..<firstTokens[rank + 1] }
 
-  /// - Parameter headers: `[R]`, of all ranks in order of rank.
+  /// - Parameter headers: `[R]`: the headers of all ranks in order of rank.
   /// - Throws: `MoEError`, the same on all ranks: `.notFinite` for the first token that cannot be routed,
   ///   `.invalidConfiguration` for a sequence length below 1 or, with a capacity per sequence, different sequence
   ///   lengths, and `.unsupported` for more rows than 32-bit indices can count.

@@ -5,16 +5,16 @@ internal import MoECore
 ///
 /// A scope is the batch, a sequence, or the tokens of one rank.
 struct CapacityScopes {
-  /// How the tokens are spread over the ranks.
+  /// The distribution of the tokens over the ranks.
   let batch: Batch
-  /// The consecutive tokens of a scope; nil if each rank's tokens are a scope.
+  /// The number of consecutive tokens in a scope; nil if each rank's tokens are a scope.
   let size: Int?
   /// The capacity of all scopes, one number, or of each rank's scope, `[R]`; nil if nothing is dropped.
   private let capacities: [Int]?
 
   /// - Parameters:
-  ///   - configuration: the layer's, with its rule of capacity.
-  ///   - batch: how the tokens are spread over the ranks.
+  ///   - configuration: the layer's configuration, which contains the capacity rule.
+  ///   - batch: the distribution of the tokens over the ranks.
   ///   - extent: whether a capacity of the batch counts the tokens of the batch or those of each rank.
   init(_ configuration: MoEConfiguration, _ batch: Batch, extent: ExpertParallelLayer.Extent) {
     func inForce(_ tokenCount: Int) -> CapacityInForce {
@@ -45,13 +45,13 @@ struct CapacityScopes {
   /// The number of scopes.
   var count: Int { size.map { (batch.tokenCount + $0 - 1) / $0 } ?? batch.tokenCounts.count }
 
-  /// The rows of an expert in a scope; `Int.max` if nothing is dropped.
+  /// Returns the capacity per expert in a scope; `Int.max` if nothing is dropped.
   func capacity(_ scope: Int) -> Int { capacities.map { $0[size == nil ? scope : 0] } ?? .max }
 
-  /// The rows of an expert in the scopes of a rank's tokens; nil if nothing is dropped.
+  /// Returns the capacity per expert in the scopes of a rank's tokens; nil if nothing is dropped.
   func capacity(ofRank rank: Int) -> Int? { capacities.map { $0[size == nil ? rank : 0] } }
 
-  /// The scopes of a rank's tokens.
+  /// Returns the scopes of a rank's tokens.
   func scopes(ofRank rank: Int) -> Range<Int> {
     guard let size else { return rank..<rank + 1 }
     let tokens = batch.tokens(ofRank: rank)

@@ -1,12 +1,13 @@
-/// This rank's choices, sorted by the rank and slice that compute them; within a slice in the order of the tokens.
+/// This rank's choices, sorted by the rank and the slice that compute them. Within a slice they are in the order of the
+/// tokens.
 ///
 /// With tensor parallelism a choice has an entry for each rank that holds a shard of its expert.
 struct ChoicesByDestination {
-  /// A choice at one of the ranks that compute it.
+  /// A choice, for one of the ranks that compute it.
   struct Entry {
     /// The index of the choice in `[t, K]`.
     var choice: Int32
-    /// Its row among the rows of that rank.
+    /// The choice's row among the rows of that rank.
     var row: Int32
     /// The shard of the expert's F that the rank holds.
     var shard: Int32
@@ -15,7 +16,7 @@ struct ChoicesByDestination {
   let rankCount: Int
   let sliceCount: Int
   private var entries: [Entry]
-  /// `[R · slices + 1]`: where the entries of each slice of each rank begin.
+  /// `[R · slices + 1]`: the index at which the entries of each slice of each rank begin.
   private var starts: [Int]
 
   init(_ order: GlobalOrder, at rows: ExpertRows) {

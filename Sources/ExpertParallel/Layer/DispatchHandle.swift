@@ -1,24 +1,24 @@
 internal import MoE
 internal import MoECore
 
-/// Rows of one pass on their way: made by ``DispatchPlan/dispatch(_:through:over:execution:meter:during:)``, used once per
-/// slice in order of the slices, and consumed by ``combine()``.
+/// The rows of one pass that are under way. ``DispatchPlan/dispatch(_:through:over:execution:meter:during:)`` makes the
+/// handle. It is used once per slice, in order of the slices, and ``combine()`` consumes it.
 ///
 /// ```swift
-/// var handle = try plan.dispatch(tokens, …)     // All slices of tokens are on their way.
+/// var handle = try plan.dispatch(tokens, …)     // All slices of tokens are under way.
 /// for slice in plan.slices.indices {
 ///   let tokens = try handle.receive(slice)      // Waits for this slice; later ones travel on.
-///   let rows = …                                // Meanwhile the slice before is on its way back.
+///   let rows = …                                // Meanwhile the slice before travels back.
 ///   try handle.sendBack(rows, ofSlice: slice)
 /// }
-/// let rows = try handle.combine()               // Waits for all slices to be back.
+/// let rows = try handle.combine()               // Waits until all slices are back.
 /// ```
 ///
 /// Only the first slice out and the last slice back have no computation of the experts beside them. The caller may do
 /// other work after `dispatch`, and before `combine`.
 ///
-/// A handle that is dropped, because a computation threw, waits for the messages under way, which use the buffers of the
-/// workspace.
+/// If a computation throws and the handle is dropped, it waits for the messages under way, because they use the buffers
+/// of the workspace.
 struct DispatchHandle: ~Copyable {
   private let plan: DispatchPlan
   private let buffers: DispatchBuffers
@@ -42,7 +42,7 @@ struct DispatchHandle: ~Copyable {
     self.communicator = communicator
     self.execution = execution
     self.activity = activity
-    // Ranks start the operations back in an order of their own, so all get their places now.
+    // Each rank starts the operations back in its own order, so all operations get their places now.
     firstPlace = communicator.group.reserve(2 * plan.slices.count)
     stopwatch = PassStopwatch(meter)
   }
@@ -58,7 +58,7 @@ struct DispatchHandle: ~Copyable {
     stopwatch.departed()
     try startOutward(0)
     buffers.sentTokens.gather(values, plan.tokens[firstCount...], at: firstCount, execution)
-    // The slices arrive in this order, as messages between two ranks do not overtake one another.
+    // The slices arrive in this order, because messages between two ranks do not overtake one another.
     for slice in plan.slices.indices.dropFirst() { try startOutward(slice) }
   }
 
@@ -69,7 +69,7 @@ struct DispatchHandle: ~Copyable {
         at: firstPlace + slice, during: activity))
   }
 
-  /// Whether the tokens of a slice are here. Asking makes no progress.
+  /// Returns whether the tokens of a slice have arrived. The call makes no progress.
   func hasArrived(_ slice: Int) -> Bool { outward[slice].isComplete }
 
   /// Waits for the tokens of a slice.
@@ -88,9 +88,11 @@ struct DispatchHandle: ~Copyable {
   /// Starts to send the rows of a slice back to the ranks of their tokens.
   ///
   /// - Parameters:
-  ///   - rows: `[rows of the slice, D]`. With ``ReturnedRows/partialSums`` they have to stay until the handle is consumed.
-  ///   - slice: the slice after the one of the call before.
-  ///   - weighsSums: with ``ReturnedRows/partialSums``, whether a sum's terms are multiplied by the weights of their rows.
+  ///   - rows: `[rows of the slice, D]`. With ``ReturnedRows/partialSums`` they must stay unchanged until the handle is
+  ///     consumed.
+  ///   - slice: the slice that follows the slice of the previous call.
+  ///   - weighsSums: with ``ReturnedRows/partialSums``, whether a sum's terms are multiplied by the weights of their
+  ///     rows.
   mutating func sendBack(
     _ rows: MemoryView<Float>, ofSlice slice: Int, weighsSums: Bool = true
   ) throws(CommunicationError) {
@@ -112,7 +114,7 @@ struct DispatchHandle: ~Copyable {
     stopwatch.start()
   }
 
-  /// Waits for the rows of all slices to be back.
+  /// Waits until the rows of all slices are back.
   ///
   /// - Returns: `[returned rows, D]`, with the shards of each row added up.
   consuming func combine() throws(CommunicationError) -> MemoryView<Float> {
@@ -123,7 +125,7 @@ struct DispatchHandle: ~Copyable {
     return rows.view
   }
 
-  /// Ends a pass of which no rows are sent back: a forward pass that is computed again for its activations.
+  /// Ends a pass that sends no rows back: a forward pass that is recomputed for its activations.
   consuming func discard() throws(CommunicationError) { try finish() }
 
   private mutating func finish() throws(CommunicationError) {
@@ -140,10 +142,10 @@ extension DispatchPlan {
   ///
   /// - Parameters:
   ///   - values: `[t, D]`: this rank's tokens, or the gradients of its output.
-  ///   - buffers: of ``ExpertParallelWorkspace/buffers(for:width:payload:)``.
+  ///   - buffers: the buffers from ``ExpertParallelWorkspace/buffers(for:width:payload:)``.
   ///   - communicator: the ranks.
   ///   - execution: the threads that gather rows.
-  ///   - meter: takes the times of the pass.
+  ///   - meter: the reader that takes the times of the pass.
   ///   - activity: what the caller is doing, which errors name.
   func dispatch(
     _ values: MemoryView<Float>, through buffers: DispatchBuffers, over communicator: any Communicator,
@@ -161,7 +163,7 @@ private struct PassStopwatch {
   private let meter: OverlapMeter.Reader
   private var departure = ContinuousClock.now
   private var computation = Duration.zero
-  /// Since when this rank computes; nil while it waits or sends.
+  /// The time at which this rank began to compute; nil while it waits or sends.
   private var lap: ContinuousClock.Instant?
 
   init(_ meter: OverlapMeter.Reader) { self.meter = meter }
@@ -174,12 +176,12 @@ private struct PassStopwatch {
   }
 
   /// - Parameters:
-  ///   - firstArrival: when the first slice was here.
-  ///   - receivedTokens: the rows that came to this rank.
-  ///   - sentRows: the rows that went back.
-  ///   - slices: the slices of the pass.
+  ///   - firstArrival: the time at which the first slice had arrived.
+  ///   - receivedTokens: the number of token rows that this rank received.
+  ///   - sentRows: the number of rows that this rank sent back.
+  ///   - slices: the number of slices of the pass.
   func note(firstArrival: ContinuousClock.Instant, receivedTokens: Int, sentRows: Int, slices: Int) {
-    // Rows are taken to travel back as fast as tokens travelled out.
+    // This assumes that rows travel back as fast as tokens travelled out.
     let ratio = Double(sentRows) / Double(max(receivedTokens, 1))
     meter.note(
       exchange: departure.duration(to: firstArrival) * (1 + ratio), computation: computation, slices: slices)
@@ -187,9 +189,9 @@ private struct PassStopwatch {
 }
 
 extension Communicator {
-  /// Starts to send rows to all ranks and to receive theirs; by way of hosts if the traffic has a matrix.
+  /// Starts to send rows to all ranks and to receive theirs. The exchange is hierarchical if the traffic has a matrix.
   ///
-  /// - Parameter place: of the operation, one of `CommunicatorGroup.reserve(_:)`.
+  /// - Parameter place: the operation's place, from `CommunicatorGroup.reserve(_:)`.
   fileprivate func startRows(
     _ traffic: DispatchPlan.Traffic, from source: RowBuffer, into destination: RowBuffer, at place: Int,
     during activity: String

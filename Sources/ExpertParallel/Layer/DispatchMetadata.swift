@@ -1,4 +1,4 @@
-/// The metadata of a choice, which the rank of its expert gets.
+/// The metadata of a choice. The rank of its expert gets it.
 struct RowMetadata: BitwiseCopyable {
   /// The choice's row among all rows of that rank.
   var row: Int32
@@ -8,13 +8,13 @@ struct RowMetadata: BitwiseCopyable {
   var weight: Float
 }
 
-/// The rows that one rank exchanges with another in one slice.
+/// The numbers of rows that one rank exchanges with another in one slice.
 struct SliceCounts: BitwiseCopyable {
-  /// Tokens on their way to the experts.
+  /// The number of tokens that travel to the experts.
   var tokens: Int
-  /// Choices of these and earlier tokens that are computed in the slice.
+  /// The number of choices of these and earlier tokens that are computed in the slice.
   var choices: Int
-  /// Rows that come back in the slice.
+  /// The number of rows that come back in the slice.
   var returnedRows: Int
 }
 
@@ -22,13 +22,14 @@ struct SliceCounts: BitwiseCopyable {
 struct OutgoingRows {
   /// The token of each row, slice by slice, and in each slice by rank.
   private(set) var tokens: [Int32] = []
-  /// Of each choice, rank by rank, and for each rank by slice.
+  /// The metadata of each choice, rank by rank, and for each rank slice by slice.
   private(set) var metadata: [RowMetadata] = []
   /// The choices in the order of the metadata.
   private(set) var announcedChoices: [Int32] = []
-  /// `[R, slices]`.
+  /// `[R, slices]`: the counts for each rank and slice.
   private(set) var counts: [SliceCounts] = []
-  /// The choices of the rows that come back, slice by slice, and in each slice by rank; of a sum its first choice.
+  /// The choice of each row that comes back, slice by slice, and in each slice by rank. For a sum it is the first
+  /// choice.
   private var returned: [ChoicesByDestination.Entry] = []
 
   /// - Parameters:
@@ -48,11 +49,11 @@ struct OutgoingRows {
     // Lists for each slice of each rank, `[R · slices]`.
     var tokenLists = [[Int32]](repeating: [], count: rankCount * sliceCount)
     var returnLists = [[ChoicesByDestination.Entry]](repeating: [], count: rankCount * sliceCount)
-    // Of each token: the last rank that it was sent to, and its index among the tokens sent to that rank.
+    // For each token: the last rank that it was sent to, and its index among the tokens sent to that rank.
     var lastRank = [Int32](repeating: -1, count: tokenCount)
     var indexThere = [Int32](repeating: 0, count: tokenCount)
     for rank in 0..<rankCount {
-      // Of each token sent to this rank: its first choice there, and the slice of its last choice there.
+      // For each token sent to this rank: its first choice there, and the slice of its last choice there.
       var visits: [(first: ChoicesByDestination.Entry, slice: Int)] = []
       for slice in 0..<sliceCount {
         let bucket = rank * sliceCount + slice
@@ -90,7 +91,8 @@ struct OutgoingRows {
     }
   }
 
-  /// Where the row of each choice stands among the rows that come back, and which further shards' rows are added to it.
+  /// Returns the place of each choice's row among the rows that come back, and the rows of further shards that are
+  /// added to it.
   func places(choiceCount: Int) -> (choiceRow: [Int32], shardRows: [(row: Int32, target: Int32)]) {
     var choiceRow = [Int32](repeating: -1, count: choiceCount)
     for (row, entry) in returned.enumerated() where entry.shard == 0 {
@@ -106,14 +108,15 @@ struct OutgoingRows {
 
 /// The counts of all slices between this rank and every other rank.
 struct ExchangedCounts {
-  /// `[R, slices]`: from this rank to each, and from each rank to this.
+  /// `[R, slices]`: the counts from this rank to each rank, and from each rank to this rank.
   let sent: [SliceCounts]
   let received: [SliceCounts]
-  /// `[R, R, slices]`: from each rank to each; nil without a hierarchical exchange.
+  /// `[R, R, slices]`: the counts from each rank to each rank; nil without a hierarchical exchange.
   let all: [SliceCounts]?
   let rankCount: Int
 
-  /// The traffic of each slice. `tokens` and `choices` travel from source to destination, `returnedRows` back.
+  /// Returns the traffic of each slice. `tokens` and `choices` travel from source to destination, `returnedRows` travel
+  /// back.
   func slices() -> [DispatchPlan.Slice] {
     let sliceCount = sent.count / rankCount
     var (sentTokens, receivedTokens, sentRows, receivedRows) = (0, 0, 0, 0)
@@ -121,7 +124,7 @@ struct ExchangedCounts {
       func perRank(_ counts: [SliceCounts], _ kind: KeyPath<SliceCounts, Int>) -> [Int] {
         (0..<rankCount).map { counts[$0 * sliceCount + slice][keyPath: kind] }
       }
-      /// From source to destination, or from destination to source.
+      /// Returns one kind of count from source to destination or, if transposed, from destination to source.
       func matrix(_ kind: KeyPath<SliceCounts, Int>, transposed: Bool = false) -> [Int]? {
         all.map { all in
           (0..<rankCount * rankCount).map { pair in

@@ -1,15 +1,16 @@
 internal import MoE
 internal import MoECore
 
-/// Who sends which rows to whom in one pass. The forward pass makes the plan, the backward pass uses it again.
+/// The rows that each rank sends to each other rank in one pass. The forward pass makes the plan, and the backward pass
+/// reuses it.
 ///
-/// Words, which are those of DeepSpeed-MoE and Megatron-Core:
-/// - *dispatch*: tokens go to the ranks of their experts. A token goes once to each rank that has one of its experts, in
-///   the first slice of that rank's rows that needs the token.
-/// - *metadata*: for each choice, its row at the rank of its expert, its token, and its weight. With the metadata of all
-///   ranks a rank puts its experts' rows in the order of the whole batch.
-/// - *combine*: the experts' rows come back, one row per choice or one per token and rank (``ReturnedRows``), in the last
-///   slice that they need.
+/// The terms are those of DeepSpeed-MoE and Megatron-Core:
+/// - *dispatch*: tokens go to the ranks of their experts. A token goes once to each rank that has one of its experts,
+///   in the first slice of that rank's rows that needs the token.
+/// - *metadata*: for each choice, its row at the rank of its expert, its token, and its weight. With the metadata of
+///   all ranks a rank puts its experts' rows in the order of the whole batch.
+/// - *combine*: the experts' rows come back, one row per choice or one per token and rank (``ReturnedRows``), in the
+///   last slice that they need.
 /// - *slice*: a part of a rank's rows that travels and is computed at once.
 struct DispatchPlan {
   /// The rows that all ranks exchange in one direction in one slice.
@@ -18,7 +19,7 @@ struct DispatchPlan {
     var sent: [Int]
     /// `[R]`: the rows that this rank receives from each rank.
     var received: [Int]
-    /// Where the slice's rows begin in the buffer that is sent, and in the buffer that is received into.
+    /// The first row of the slice in the buffer that is sent, and in the buffer that is received into.
     var firstSent = 0
     var firstReceived = 0
     /// `[R, R]`: the rows from each rank to each, source by source; nil without a hierarchical exchange.
@@ -28,15 +29,15 @@ struct DispatchPlan {
     var receivedCount: Int { received.reduce(0, +) }
   }
 
-  /// One slice of this rank: what travels in it, and how its rows are arranged.
+  /// One slice of this rank: the traffic of the slice, and the arrangement of its rows.
   struct Slice {
-    /// Tokens to the experts.
+    /// The traffic of tokens to the experts.
     var dispatch: Traffic
-    /// Choices, of each of which the metadata says where it belongs.
+    /// The traffic of metadata, one element per choice.
     var metadata: Traffic
-    /// Rows from the experts back to their tokens.
+    /// The traffic of rows from the experts back to their tokens.
     var combine: Traffic
-    /// `[local experts + 1]`: where the rows of each local expert begin in the slice, from 0.
+    /// `[local experts + 1]`: the first row of each local expert in the slice, from 0.
     var offsets: [Int64] = []
     /// `[rows]`: the token of each row, by its index among all tokens that this rank receives.
     var order: [Int32] = []
@@ -44,7 +45,7 @@ struct DispatchPlan {
     var weights: [Float] = []
     /// `[received choices]`: the row of each choice, in the order of the metadata.
     var rows: [Int32] = []
-    /// For each row that goes back as a sum: its terms, as a range of ``DispatchPlan/terms``.
+    /// For each row that is sent back as a sum: its terms, as a range of ``DispatchPlan/terms``.
     var sums: [Range<Int>] = []
 
     var rowCount: Int { order.count }
@@ -56,40 +57,40 @@ struct DispatchPlan {
     var row: Int32
   }
 
-  /// In the order in which they travel.
+  /// The slices in the order in which they travel.
   private(set) var slices: [Slice]
   /// The token of each row that this rank sends, slice by slice, and in each slice by rank.
   let tokens: [Int32]
   /// The choices of this rank in the order of the metadata that it sends: rank by rank, and for each rank by slice.
   let announcedChoices: [Int32]
-  /// `[t, K]`: the row of each choice among the rows that come back, or the row of the sum that begins with the choice; −1
-  /// for a choice that has no row.
+  /// `[t, K]`: the row of each choice among the rows that come back, or the row of the sum that begins with the choice;
+  /// −1 for a choice that has no row.
   let choiceRow: [Int32]
-  /// With tensor parallelism: each row that comes back from a rank with a further shard, and the row of the first shard to
-  /// which it is added.
+  /// With tensor parallelism: each row that comes back from a rank with a further shard, and the row of the first shard
+  /// to which it is added.
   let shardRows: [(row: Int32, target: Int32)]
   /// The terms of all sums.
   private(set) var terms: [Term] = []
-  /// Where experts' rows are computed.
+  /// The ranks and slices that compute the experts' rows.
   let rows: ExpertRows
   /// The kind of rows that come back.
   let returned: ReturnedRows
 
-  /// The tokens that this rank receives.
+  /// The number of tokens that this rank receives.
   var receivedTokenCount: Int { slices.reduce(0) { $0 + $1.dispatch.receivedCount } }
-  /// The rows that this rank sends back.
+  /// The number of rows that this rank sends back.
   var sentRowCount: Int { slices.reduce(0) { $0 + $1.combine.sentCount } }
-  /// The rows that come back to this rank.
+  /// The number of rows that come back to this rank.
   var returnedRowCount: Int { slices.reduce(0) { $0 + $1.combine.receivedCount } }
 
   /// Exchanges the metadata of a pass. A collective.
   ///
   /// - Parameters:
-  ///   - order: the row of each choice, of this rank's tokens, among all rows of its expert.
-  ///   - rows: where the experts' rows are computed.
+  ///   - order: the row of each choice of this rank's tokens, among all rows of its expert.
+  ///   - rows: the ranks and slices that compute the experts' rows.
   ///   - expertsPerToken: K.
   ///   - returned: the kind of rows that come back.
-  ///   - isHierarchical: whether rows travel by way of hosts, for which every rank has to know the counts of all ranks.
+  ///   - isHierarchical: whether the exchange is hierarchical. Then every rank must know the counts of all ranks.
   ///   - weights: `[t, K]`: the number by which the rank of the expert multiplies each row; nil if it multiplies none.
   ///   - communicator: the ranks.
   ///   - activity: what the caller is doing, which errors name.
@@ -101,7 +102,7 @@ struct DispatchPlan {
     self.rows = rows
     self.returned = returned
 
-    // 1. Decide what goes where.
+    // 1. Decide which rows travel to which rank.
     let outgoing = unsafe OutgoingRows(
       ChoicesByDestination(order, at: rows), choiceCount: order.experts.count,
       expertsPerToken: expertsPerToken, returned: returned, weights: weights)
@@ -109,7 +110,7 @@ struct DispatchPlan {
     announcedChoices = outgoing.announcedChoices
     (choiceRow, shardRows) = outgoing.places(choiceCount: order.experts.count)
 
-    // 2. Exchange how many rows go from rank to rank.
+    // 2. Exchange the numbers of rows that travel from rank to rank.
     let counts = try SliceCounts.exchanged(
       outgoing.counts, isHierarchical: isHierarchical, over: communicator, during: activity)
     slices = counts.slices()
@@ -122,12 +123,12 @@ struct DispatchPlan {
       metadataLayout(\.received, stride), during: activity
     ).wait()
 
-    // 4. Arrange this rank's rows by it.
+    // 4. Arrange this rank's rows by the metadata.
     arrange(
       incoming.elements(of: RowMetadata.self), rank: communicator.rank, weighs: unsafe weights != nil)
   }
 
-  /// A message per rank with an element for each choice of all slices.
+  /// Returns the layout of one message per rank that has one element per choice of all slices.
   private func metadataLayout(_ direction: KeyPath<Traffic, [Int]>, _ stride: Int) -> BlockLayout {
     BlockLayout(
       rows: slices[0].metadata.sent.indices.map { rank in
@@ -149,7 +150,8 @@ struct DispatchPlan {
     }
     var next = metadata.startIndex
     for source in slices[0].dispatch.received.indices {
-      // A source numbers its tokens through all slices. Here tokens stand slice by slice, and in each slice by source.
+      // A source numbers its tokens through all slices. This rank stores tokens slice by slice, and in each slice by
+      // source.
       var positions: [Int32] = []
       for slice in slices {
         let first = slice.dispatch.firstReceived + slice.dispatch.received[..<source].reduce(0, +)
@@ -168,7 +170,7 @@ struct DispatchPlan {
         next += slices[index].metadata.received[source]
       }
       for visit in visits {
-        // Terms are in the order of this rank's rows, so that the number of slices changes no sum.
+        // Terms are in the order of this rank's rows. So the number of slices changes no sum.
         let start = terms.count
         terms += visit.sorted { ($0.slice, $0.row) < ($1.slice, $1.row) }
         slices[Int(terms.last!.slice)].sums.append(start..<terms.count)
@@ -178,7 +180,7 @@ struct DispatchPlan {
 
   /// Sends a number per choice to the rank that computes its row. A collective.
   ///
-  /// - Parameter values: `[t, K]`.
+  /// - Parameter values: `[t, K]`: the number of each choice.
   /// - Returns: `[slices][rows]`: the number of each row.
   func sendChoices(
     _ values: [Float], over communicator: any Communicator, during activity: String
@@ -199,7 +201,7 @@ struct DispatchPlan {
 
   /// Sends a number per row back to the rank of its choice. A collective.
   ///
-  /// - Parameter values: `[slices][rows]`.
+  /// - Parameter values: `[slices][rows]`: the number of each row.
   /// - Returns: `[t, K]`: the number of each choice, added up over shards; 0 for a choice that has no row.
   func returnToChoices(
     _ values: [[Float]], over communicator: any Communicator, during activity: String
@@ -219,8 +221,8 @@ struct DispatchPlan {
     return sums
   }
 
-  /// Calls `body` for each choice that this rank computes, in the order of the metadata: its position in a message of all
-  /// slices, its slice, and its row in the slice.
+  /// Calls `body` for each choice that this rank computes, in the order of the metadata: its position in a message of
+  /// all slices, its slice, and its row in the slice.
   private func forEachReceivedChoice(_ body: (_ position: Int, _ slice: Int, _ row: Int) -> Void) {
     var position = 0
     var taken = [Int](repeating: 0, count: slices.count)

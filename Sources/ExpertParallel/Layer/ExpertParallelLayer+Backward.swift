@@ -15,19 +15,19 @@ extension ExpertParallelLayer {
 
   /// Adds the gradients of a recorded pass to `gradients` and writes the gradient of this rank's input. A collective.
   ///
-  /// Afterwards every rank has the same sums for router, dense branch and gate, those of the whole batch; for its experts
-  /// it has the sums over all tokens that they computed. Before the call the sums have to be the same on all ranks that
-  /// hold a parameter, as they are after ``makeGradients()`` and after earlier calls.
+  /// Afterwards every rank has the same sums for router, dense branch and gate, those of the whole batch; for its
+  /// experts it has the sums over all tokens that they computed. Before the call the sums have to be the same on all
+  /// ranks that hold a parameter, as they are after ``makeGradients()`` and after earlier calls.
   ///
   /// - Parameters:
   ///   - outputGradient: dL/doutput in the shape of this rank's output.
   ///   - input: the input of the recorded pass.
-  ///   - recording: of that pass; it can be used once.
-  ///   - losses: the gradients of losses of ``statistics(of:by:extent:workspace:execution:)``.
-  ///   - lossExtent: the tokens that these losses count: those of the batch, or those of this rank alone, which DeepSpeed
-  ///     and Megatron-Core then divide by R.
+  ///   - recording: the recording of that pass; it can be used once.
+  ///   - losses: the gradients of the losses that were computed from ``statistics(of:by:extent:workspace:execution:)``.
+  ///   - lossExtent: the tokens that these losses count: those of the batch, or those of this rank alone, which
+  ///     DeepSpeed and Megatron-Core then divide by R.
   ///   - inputGradient: activations of the input's shape, overwritten with dL/dinput.
-  ///   - gradients: added to.
+  ///   - gradients: the sums that the gradients are added to.
   ///   - workspace: scratch.
   ///   - execution: the instruction set of the forward pass, and the threads; nil for this rank's share of
   ///     `Execution.automatic()`.
@@ -59,18 +59,18 @@ extension ExpertParallelLayer {
   }
 
   /// 1. If only the routing was recorded, dispatch the tokens again and recompute the activations.
-  /// 2. Combine, backward: gradients of the experts' weights and of the gates of the dense branch, and the weight of each
-  ///    row. Send the row weights to the ranks of the experts.
+  /// 2. Combine, backward: gradients of the experts' weights and of the gates of the dense branch, and the weight of
+  ///    each row. Send the row weights to the ranks of the experts.
   /// 3. Dispatch the gradients of the output, slice by slice, as the tokens were dispatched.
-  /// 4. While the first slice travels, the dense branch: gradients of the rows that it took in.
-  /// 5. Experts, slice by slice: gradients of the rows that they took in, which travel back to the ranks of the tokens while
-  ///    the next slice is computed. Gradients of the experts' parameters are computed while a slice is waited for, row
-  ///    after row in the order of the whole batch.
-  /// 6. Return products of rows and gradients if rows were added up before they came back. Add up the gradients of experts
-  ///    on several ranks, replica after replica.
+  /// 4. While the first slice travels, compute the dense branch: the gradients of its input rows.
+  /// 5. Compute the experts slice by slice: the gradients of their input rows, which travel back to the ranks of the
+  ///    tokens while the next slice is computed. While a rank waits for a slice, it computes gradients of the experts'
+  ///    parameters, row after row in the order of the whole batch.
+  /// 6. If rows were added up before they came back, return the products of rows and gradients. Add up the gradients of
+  ///    experts on several ranks, replica after replica.
   /// 7. Permute, backward: each token adds up the gradients of its rows, and of the dense branch.
-  /// 8. Router and gate: their contribution to the gradients of the tokens.
-  /// 9. Gradients of the parameters of router, gate and branch, token after token, rank after rank.
+  /// 8. Add the contributions of router and gate to the gradients of the tokens.
+  /// 9. Add the gradients of the parameters of router, gate and branch, token after token, rank after rank.
   private func run(
     _ output: MemoryView<Float>, of pass: RecordedDispatch, tokens: MemoryView<Float>,
     losses: RouterLossGradients, into inputGradient: MemoryView<Float>, gradients: MoEGradients,

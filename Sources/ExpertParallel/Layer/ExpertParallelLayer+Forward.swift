@@ -7,12 +7,12 @@ extension ExpertParallelLayer {
   /// - Parameters:
   ///   - input: this rank's tokens; there may be none.
   ///   - mask: `[t]`: false for a padding token; nil if no token is padding.
-  ///   - sequenceLength: the tokens of a sequence of the batch, for capacities per sequence; nil for `shape[-2]` of the
-  ///     input. A sequence may begin on one rank and end on the next.
+  ///   - sequenceLength: the number of tokens per sequence of the batch, for capacities per sequence; nil for
+  ///     `shape[-2]` of the input. A sequence may begin on one rank and end on the next.
   ///   - execution: nil for this rank's share of `Execution.automatic()`, see ``Communicator/share(of:)``.
   /// - Returns: the output in the shape of the input, and the routing of this rank's tokens.
-  /// - Throws: as `MoELayer`, and `CommunicationError`. If a token cannot be routed, every rank throws and names the token by
-  ///   its index in the batch.
+  /// - Throws: as `MoELayer`, and `CommunicationError`. If a token cannot be routed, every rank throws and names the
+  ///   token by its index in the batch.
   public func callAsFunction(
     _ input: Activations, mask: [Bool]? = nil, sequenceLength: Int? = nil, execution: Execution? = nil
   ) throws -> (output: Activations, record: RoutingRecord) {
@@ -25,12 +25,13 @@ extension ExpertParallelLayer {
     return (output, record)
   }
 
-  /// Applies the layer as ``callAsFunction(_:mask:sequenceLength:execution:)`` does, in memory of the caller. A collective.
+  /// Applies the layer as ``callAsFunction(_:mask:sequenceLength:execution:)`` does, in the caller's memory. A
+  /// collective.
   ///
   /// - Parameters:
   ///   - input: this rank's tokens.
   ///   - mask: false for padding.
-  ///   - sequenceLength: the tokens of a sequence of the batch.
+  ///   - sequenceLength: the number of tokens per sequence of the batch.
   ///   - output: activations of the input's shape, overwritten.
   ///   - record: overwritten with the routing of this rank's tokens.
   ///   - workspace: scratch.
@@ -53,20 +54,21 @@ extension ExpertParallelLayer {
       from: pass.routes, pass.choices, mask: mask, loadBalance: configuration.routing.loadBalance)
   }
 
-  /// Applies the layer and records what
+  /// Applies the layer and records the values that
   /// ``backward(_:input:recording:losses:of:into:gradients:workspace:execution:)`` needs. A collective.
   ///
   /// - Parameters:
   ///   - input: this rank's tokens.
   ///   - mask: false for padding.
-  ///   - sequenceLength: the tokens of a sequence of the batch.
-  ///   - noise: of the router in training; its first token is the first token of this rank.
-  ///   - recording: overwritten; routes made by ``route(_:mask:noise:recording:workspace:execution:)`` are used.
+  ///   - sequenceLength: the number of tokens per sequence of the batch.
+  ///   - noise: the router's noise in training; its first token is the first token of this rank.
+  ///   - recording: the recording of the pass, overwritten; routes made by
+  ///     ``route(_:mask:noise:recording:workspace:execution:)`` are used.
   ///   - output: activations of the input's shape, overwritten.
   ///   - workspace: scratch.
   ///   - execution: nil for this rank's share of `Execution.automatic()`.
-  ///   - meanwhile: work of the caller while the first tokens travel, such as the router of the next micro-batch. It must
-  ///     not exchange anything.
+  ///   - meanwhile: work of the caller while the first tokens travel, such as the router of the next micro-batch. It
+  ///     must not exchange anything.
   public func forward(
     _ input: Activations, mask: [Bool]? = nil, sequenceLength: Int? = nil, noise: RouterNoise? = nil,
     recording: inout ExpertParallelRecording, into output: inout Activations,
@@ -106,7 +108,7 @@ extension ExpertParallelLayer {
   ///   - input: the input of the pass.
   ///   - mask: the mask of the pass.
   ///   - noise: the noise of the pass.
-  ///   - recording: to be given to the pass.
+  ///   - recording: the recording to pass to the forward pass.
   ///   - workspace: scratch.
   ///   - execution: nil for this rank's share of `Execution.automatic()`.
   /// - Throws: as `MoELayer`, except for a token that cannot be routed, which the pass itself throws.
@@ -126,11 +128,11 @@ extension ExpertParallelLayer {
       execution: execution, workspace: &workspace)
   }
 
-  /// The pass of routed tokens:
+  /// Computes the pass of routed tokens:
   ///
   /// 1. Gather a header from every rank, so that all ranks know how the batch is spread over them.
-  /// 2. Exchange counts of choices. Every choice gets its place among all rows of its expert, or is dropped, as if one rank
-  ///    had the whole batch.
+  /// 2. Exchange counts of choices. Every choice gets its place among all rows of its expert, or is dropped, as if one
+  ///    rank had the whole batch.
   /// 3. Exchange metadata: each rank learns which rows its experts compute, and in which order.
   /// 4. Dispatch: each token travels once to every rank that has one of its experts, slice by slice.
   /// 5. While the first slice travels, compute the dense branch on this rank's tokens, and do the caller's work.
@@ -144,7 +146,7 @@ extension ExpertParallelLayer {
 
     // 1.
     let batch = try gatherBatch(tokens, unroutable: local.unroutable, during: activity)
-    // The batch has thrown for every token without a route, so that all ranks have.
+    // For a token without a route, the batch has already thrown on all ranks.
     guard case .routed(let routes, let gates) = local else {
       throw MoEError.notFinite(what: "a logit", token: batch.firstTokens[communicator.rank])
     }
@@ -192,16 +194,16 @@ extension ExpertParallelLayer {
 
 /// This rank's tokens in one pass.
 struct LocalTokens {
-  /// `[count, D]`.
+  /// `[count, D]`: the tokens.
   let values: MemoryView<Float>
-  /// t.
+  /// The number of tokens, t.
   let count: Int
-  /// The tokens of a sequence of the batch.
+  /// The number of tokens per sequence of the batch.
   let sequenceLength: Int
   /// `[count]`: false for padding; nil if no token is padding.
   let mask: [Bool]?
 
-  /// - Parameter sequenceLength: nil for that of the input.
+  /// - Parameter sequenceLength: the number of tokens per sequence; nil for that of the input.
   init(_ input: Activations, mask: [Bool]?, sequenceLength: Int?) {
     values = MemoryView(input.tokens)
     count = input.tokenCount

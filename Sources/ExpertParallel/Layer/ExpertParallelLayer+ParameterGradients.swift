@@ -12,10 +12,10 @@ extension ExpertParallelLayer {
       execution: execution, workspace: &workspace)
   }
 
-  /// Adds the gradients of experts that several ranks hold; their replicas add them up. A collective.
+  /// Adds the gradients of experts that several ranks hold, summed over the replicas. A collective.
   ///
-  /// Experts follow one another, so that a rank computes the next expert while the sums of the expert before are with its
-  /// other replicas.
+  /// The experts are processed one after another. So a rank computes the next expert while the sums of the expert
+  /// before are at its other replicas.
   func addReplicatedGradients(
     of slices: [NetworkGradientTiles], at rows: ExpertRows, to gradients: MoEGradients,
     during activity: String, execution: Execution, workspace: inout ExpertParallelWorkspace
@@ -25,7 +25,7 @@ extension ExpertParallelLayer {
     for expert in 0..<configuration.expertCount where placement.replicas[expert].count > 1 {
       let holders = placement.replicas[expert].map { $0 + shard }
       let busy = rows.holders(expert).map { holders.firstIndex(of: $0 + shard)! }
-      // Every rank counts the operations, also those of experts that it does not hold.
+      // Every rank counts the operations, including those of experts that it does not hold.
       let operations = GradientChain.operationCount(parts: NetworkGradients.memoryLimit, members: busy.count)
       guard let group = communicator.group.group(of: holders, operations: operations) else { continue }
       let local = localExperts.firstIndex(of: expert)!
@@ -44,7 +44,7 @@ extension ExpertParallelLayer {
 
   /// Adds the gradients of some of the local experts, slice after slice.
   ///
-  /// - Parameter isIncluded: `[local experts]`.
+  /// - Parameter isIncluded: `[local experts]`: whether an expert's gradients are added.
   private func addGradients(
     of isIncluded: [Bool], slices: [NetworkGradientTiles], to gradients: MoEGradients, execution: Execution,
     workspace: inout ExpertParallelWorkspace

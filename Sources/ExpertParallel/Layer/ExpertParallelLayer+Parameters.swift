@@ -6,14 +6,15 @@ extension ExpertParallelLayer {
   /// `MoELayer.parameters(prefix:gradients:)` of the whole layer.
   ///
   /// - Parameters:
-  ///   - prefix: goes before every name.
-  ///   - gradients: made by ``makeGradients()``.
+  ///   - prefix: the prefix of every name.
+  ///   - gradients: the sums made by ``makeGradients()``.
   /// - Throws: as that method.
   package func parameters(prefix: String, gradients: MoEGradients) throws(MoEError) -> [Parameter] {
     try localLayer.parameters(prefix: prefix, gradients: gradients, experts: localExperts)
   }
 
-  /// Returns a layer with these parameters, in the same memory, and another configuration: other capacities for evaluation.
+  /// Returns a layer with these parameters, in the same memory, and another configuration, for example with other
+  /// capacities for evaluation.
   ///
   /// - Precondition: both configurations have the same sizes.
   package func with(_ configuration: MoEConfiguration) throws(MoEError) -> ExpertParallelLayer {

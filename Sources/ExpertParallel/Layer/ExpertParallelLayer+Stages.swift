@@ -3,7 +3,7 @@ internal import MoECore
 
 /// The stages of a forward pass, and the parts of them that a backward pass repeats.
 extension ExpertParallelLayer {
-  /// The routes of this rank's tokens, or the token that has none.
+  /// The routes of this rank's tokens, or a token that cannot be routed.
   enum LocalRoutes {
     case routed(Routes, gates: BranchGates?)
     case unroutable(UnroutableToken)
@@ -11,7 +11,7 @@ extension ExpertParallelLayer {
     var unroutable: UnroutableToken? { if case .unroutable(let token) = self { token } else { nil } }
   }
 
-  /// Routes this rank's tokens and gates the dense branch.
+  /// Routes this rank's tokens and computes the gates of the dense branch.
   ///
   /// Returns a token that cannot be routed, so that all ranks are told before anything is thrown.
   func route(
@@ -50,7 +50,7 @@ extension ExpertParallelLayer {
     return try Batch(headers, of: configuration)
   }
 
-  /// The slices that this rank proposes for a pass.
+  /// Returns the number of slices that this rank proposes for a pass.
   private func proposedSlices(tokens: Int) -> Int {
     switch exchange.overlap {
     case .slices(let count): count
@@ -75,7 +75,7 @@ extension ExpertParallelLayer {
     return order
   }
 
-  /// Plans who sends which rows to whom. A collective.
+  /// Plans the rows that each rank sends to each other rank. A collective.
   func plan(
     _ order: GlobalOrder, _ choices: RouterChoices, slices: Int, during activity: String
   ) throws(CommunicationError) -> DispatchPlan {
@@ -114,7 +114,7 @@ extension ExpertParallelLayer {
     }
   }
 
-  /// The index of the scratch for a slice's activations.
+  /// Returns the index of the scratch for a slice's activations.
   ///
   /// All slices share one if neither a backward pass nor a sum reads them after the slice.
   func tile(ofSlice index: Int, isRecorded: Bool) -> Int {

@@ -2,17 +2,17 @@ public import MoE
 internal import MoECore
 
 extension ExpertParallelLayer {
-  /// Returns the sums over all ranks of which losses of the batch are made. They are the same on every rank, to the bit
-  /// those of one rank with the whole batch. A collective, unless `extent` is `.rank`.
+  /// Returns the sums over all ranks from which losses over the batch are made. They are the same on every rank, and
+  /// equal to the bit to those of one rank with the whole batch. A collective, unless `extent` is `.rank`.
   ///
   /// - Parameters:
-  ///   - recording: of a pass whose backward pass has not been called.
+  ///   - recording: the recording of a pass whose backward pass has not been called.
   ///   - grouping: the groups of tokens; groups by sequence and by position need whole sequences on every rank.
   ///   - extent: whether the tokens of the batch are counted or those of this rank alone.
   ///   - workspace: scratch.
-  ///   - execution: that of the forward pass.
-  /// - Throws: as `MoELayer`'s method, `CommunicationError`, and `MoEError.invalidConfiguration` if a rank ends within a
-  ///   sequence although tokens follow.
+  ///   - execution: the execution of the forward pass.
+  /// - Throws: as `MoELayer`'s method, `CommunicationError`, and `MoEError.invalidConfiguration` if a rank ends within
+  ///   a sequence although tokens follow.
   public func statistics(
     of recording: inout ExpertParallelRecording, by grouping: TokenGrouping, extent: Extent = .batch,
     workspace: inout ExpertParallelWorkspace, execution: Execution? = nil

@@ -1,30 +1,32 @@
 public import MoE
 public import MoECore
 
-/// A Mixture-of-Experts layer whose experts are spread over ranks: tokens travel to them and back.
+/// A Mixture-of-Experts layer whose experts are spread over ranks: tokens travel to the experts, and rows travel back.
 ///
-/// Rank r holds the r-th contiguous part of the batch's tokens, of any size, and the experts that ``placement`` gives it.
-/// Router, dense branch and its gate are on every rank. Output, routing and gradients have the bits of `MoELayer` on the
-/// whole batch, unless an option gives them up: see ``GradientSum`` (and what the bits cost), ``ReturnedRows``, ``Payload``,
-/// ``Extent`` and tensor parallelism.
+/// Rank r holds the r-th contiguous part of the batch's tokens, of any size, and the experts that ``placement`` gives
+/// it. Router, dense branch and its gate are on every rank. Output, routing and gradients have the bits of `MoELayer`
+/// on the whole batch, unless an option gives them up: see ``GradientSum`` (and what the bits cost), ``ReturnedRows``,
+/// ``Payload``, ``Extent`` and tensor parallelism.
 ///
-/// Every method that exchanges is a collective: all ranks call it, in the same order, also ranks without tokens. If it
+/// Every method that exchanges is a collective: all ranks call it in the same order, even ranks without tokens. If it
 /// throws on one rank alone, the other ranks wait until the communicator's deadline.
 public struct ExpertParallelLayer {
-  /// How the gradients of parameters that several ranks hold become those of the whole batch.
+  /// The rule by which the gradients of parameters that several ranks hold become those of the whole batch.
   public enum GradientSum: Sendable {
-    /// The bits of one rank: each rank adds its tokens to the sums of the ranks before it and sends them to the next rank;
-    /// the last rank sends them to all.
+    /// The bits of one rank: each rank adds its tokens to the sums of the ranks before it and sends them to the next
+    /// rank; the last rank sends them to all.
     ///
     /// The ranks do this one after another. So the products of the router's and dense branch's gradients,
     /// 2·T·(E·D + matrices·D·F) operations, take the time that they take on one rank, and P floats of parameters travel
     /// R − 1 times over one link and once to all.
     case exact
-    /// Each rank adds up its own tokens, all at once, and an all-reduce adds these sums in order of rank.
+    /// All ranks add up the gradients of their own tokens at the same time, and an all-reduce adds these sums in order
+    /// of rank.
     ///
-    /// The sums are the same on all ranks and from run to run, but rounded otherwise than on one rank. Both differ from the
-    /// exact sum of n terms by at most γ·Σ|terms| with γ = (n + 1)·u/(1 − (n + 1)·u), u = 2⁻²⁴ (Higham, *Accuracy and
-    /// Stability of Numerical Algorithms*, §4.2), and so from one another by at most 2·γ·Σ|terms|.
+    /// The sums are the same on all ranks and from run to run, but they are rounded differently from those of one rank.
+    /// Both differ from the exact sum of n terms by at most γ·Σ|terms| with γ = (n + 1)·u/(1 − (n + 1)·u), u = 2⁻²⁴
+    /// (Higham, *Accuracy and Stability of Numerical Algorithms*, §4.2), and so from one another by at most
+    /// 2·γ·Σ|terms|.
     case reduced
   }
 
@@ -32,22 +34,22 @@ public struct ExpertParallelLayer {
   public enum Extent: Sendable {
     /// The tokens of all ranks, as on one rank.
     case batch
-    /// The tokens of each rank for themselves, as DeepSpeed and Megatron-Core count. Capacities and drops then depend on
+    /// The tokens of each rank separately, as DeepSpeed and Megatron-Core count. Capacities and drops then depend on
     /// the number of ranks, and each rank's output is that of one rank with its tokens alone.
     case rank
   }
 
-  /// Which ranks hold which experts.
+  /// The ranks that hold each expert.
   public let placement: ExpertPlacement
   /// The ranks.
   public let communicator: any Communicator
-  /// How gradients of shared parameters are added.
+  /// The rule by which gradients of shared parameters are added.
   public let gradientSum: GradientSum
-  /// How tokens and rows travel.
+  /// The options for the exchange of tokens and rows.
   public let exchange: ExchangeOptions
-  /// Whose tokens compete for a capacity of the batch.
+  /// The tokens that compete for a capacity of the batch.
   public let capacityExtent: Extent
-  /// The layer with the experts of this rank alone: it computes the stages that involve no other rank.
+  /// The layer with only the experts of this rank. It computes the stages that involve no other rank.
   package internal(set) var localLayer: MoELayer
   let meter = OverlapMeter()
 
@@ -62,16 +64,16 @@ public struct ExpertParallelLayer {
   ///   - configuration: sizes, activation and routing of the layer, the same on all ranks.
   ///   - source: the weights; it is asked for this rank's experts only.
   ///   - communicator: the ranks.
-  ///   - placement: which rank holds which experts, the same on all ranks; nil for contiguous parts of the experts, in order
-  ///     of rank.
+  ///   - placement: the ranks that hold each expert, the same on all ranks; nil for contiguous parts of the experts, in
+  ///     order of rank.
   ///   - precision: the number format in which the networks' weights are stored.
-  ///   - gradientSum: how gradients of shared parameters are added, the same on all ranks.
-  ///   - exchange: how tokens and rows travel, the same on all ranks.
-  ///   - capacityExtent: whose tokens compete for a capacity of the batch, the same on all ranks.
-  ///   - execution: the threads that pack; nil for this rank's share of `Execution.automatic()`.
-  /// - Throws: as `MoELayer`; `MoEError.invalidConfiguration` for a placement of other numbers of ranks or experts, an F that
-  ///   does not divide into shards, or a number of slices outside 1 to ``OverlapDegree/limit``; `MoEError.unsupported` for
-  ///   ``ReturnedRows/partialSums`` with a configuration that has no such sums.
+  ///   - gradientSum: the rule by which gradients of shared parameters are added, the same on all ranks.
+  ///   - exchange: the options for the exchange of tokens and rows, the same on all ranks.
+  ///   - capacityExtent: the tokens that compete for a capacity of the batch, the same on all ranks.
+  ///   - execution: the execution whose threads pack; nil for this rank's share of `Execution.automatic()`.
+  /// - Throws: as `MoELayer`; `MoEError.invalidConfiguration` for a placement with different numbers of ranks or
+  ///   experts, an F that does not divide into shards, or a number of slices outside 1 to ``OverlapDegree/limit``;
+  ///   `MoEError.unsupported` for ``ReturnedRows/partialSums`` with a configuration that has no such sums.
   public init(
     _ configuration: MoEConfiguration, weights source: some MoEWeightSource,
     over communicator: any Communicator, placement: ExpertPlacement? = nil,

@@ -1,7 +1,8 @@
 public import MoE
 internal import MoECore
 
-/// Scratch of a pass over ranks, grown by the first pass of a size and reused by the next; one for all layers of a rank.
+/// Scratch of a pass over ranks, which the first pass of a size allocates and later passes reuse. One workspace serves
+/// all layers of a rank.
 public struct ExpertParallelWorkspace: ~Copyable {
   /// The scratch of the stages that involve no other rank.
   package var local = Workspace()
@@ -17,10 +18,10 @@ public struct ExpertParallelWorkspace: ~Copyable {
   private var receivedMessage = GrowingBuffer()
   private var returnedMessage = GrowingBuffer()
 
-  /// Makes an empty workspace; the first pass fills it.
+  /// Makes an empty workspace; the first pass allocates its memory.
   public init() {}
 
-  /// Swaps the memory that a recording keeps with the memory here: a pass then reads and writes the recording's.
+  /// Swaps the routing memory with that of a recording, so that a pass reads and writes the recording's memory.
   mutating func exchange(with recording: inout ExpertParallelRecording) {
     local.exchange(with: &recording.local)
     guard recording.local.extent == .full else { return }
@@ -34,11 +35,11 @@ public struct ExpertParallelWorkspace: ~Copyable {
     while backwardTiles.count < slices { backwardTiles.append(GradientTileScratch()) }
   }
 
-  /// The buffers of a pass by a plan.
+  /// Returns the buffers of a pass that follows a plan.
   ///
   /// - Parameters:
-  ///   - plan: how many rows there are of each kind.
-  ///   - width: the numbers of a row, D.
+  ///   - plan: the plan, which gives the number of rows of each kind.
+  ///   - width: the number of values per row, D.
   ///   - payload: the number format in which rows travel.
   mutating func buffers(for plan: DispatchPlan, width: Int, payload: Payload) -> DispatchBuffers {
     func sent(_ count: Int, _ memory: inout GrowingBuffer) -> RowBuffer {
@@ -63,7 +64,7 @@ public struct ExpertParallelWorkspace: ~Copyable {
 /// The memory of a recorded forward pass of one rank, which the backward pass reads; see `Recording`.
 public struct ExpertParallelRecording: ~Copyable {
   package var local: Recording
-  /// The pass that was recorded and waits for its backward pass; nil if there is none.
+  /// The recorded pass that waits for its backward pass; nil if there is none.
   var pass: RecordedDispatch?
   /// The routes of a pass that has not begun.
   var routed: ExpertParallelLayer.LocalRoutes?
@@ -73,18 +74,18 @@ public struct ExpertParallelRecording: ~Copyable {
 
   /// Makes an empty recording.
   ///
-  /// - Parameter extent: the same on all ranks. With `.recompute` the tokens travel to the experts again in the backward
-  ///   pass.
+  /// - Parameter extent: how much of the pass is kept, the same on all ranks. With `.recompute` the tokens travel to
+  ///   the experts again in the backward pass.
   public init(_ extent: Recording.Extent = .full) { local = Recording(extent) }
 
-  /// Lets go of a pass and of routes, whose memory others are about to overwrite.
+  /// Forgets the recorded pass and the routes, before others overwrite their memory.
   mutating func forget() {
     local.forget()
     pass = nil
     routed = nil
   }
 
-  /// The routing of this rank's tokens: counts and drops are those of this rank alone.
+  /// The routing of this rank's tokens. Its counts and drops cover only this rank.
   ///
   /// ``ExpertParallelLayer/statistics(of:by:extent:workspace:execution:)`` adds them up over all ranks.
   public var record: RoutingRecord { local.record }
@@ -92,13 +93,13 @@ public struct ExpertParallelRecording: ~Copyable {
 
 /// The routing of a pass over all ranks: made by the forward pass, used again by the backward pass.
 struct DispatchedPass {
-  /// How the tokens are spread over the ranks.
+  /// The distribution of the tokens over the ranks.
   let batch: Batch
   /// The routes of this rank's tokens.
   let routes: Routes
   /// The gates of the dense branch; nil if it has none.
   let gates: BranchGates?
-  /// Which rows travel where.
+  /// The plan of the rows that travel.
   let plan: DispatchPlan
   /// The row of each of this rank's choices among the rows that come back.
   let choices: ChoiceRows
@@ -124,9 +125,9 @@ struct SliceRows {
 struct DispatchedActivations {
   /// `[slices]`: the passes of this rank's experts.
   let slices: [NetworkTiles]
-  /// The rows that came back for this rank's choices; nil if they were not wanted.
+  /// The rows that came back for this rank's choices; nil if they were not requested.
   let rows: MemoryView<Float>?
-  /// nil if there is no dense branch.
+  /// The dense branch's activations; nil if there is no dense branch.
   let branch: NetworkTiles?
 }
 
@@ -134,15 +135,15 @@ struct DispatchedActivations {
 struct RecordedDispatch {
   let identity: PassIdentity
   let dispatched: DispatchedPass
-  /// nil if the backward pass computes them again.
+  /// The activations; nil if the backward pass recomputes them.
   let activations: DispatchedActivations?
 }
 
-/// A message buffer that grows if a pass needs more than every pass before, and is reused otherwise.
+/// A message buffer that is reused, and grows only when a pass needs more than every earlier pass.
 struct GrowingBuffer {
   private var buffer: MessageBuffer?
 
-  /// Returns at least `bytes` bytes, without a defined content.
+  /// Returns at least `bytes` bytes with undefined contents.
   mutating func reserve(bytes: Int) -> MessageBuffer {
     if let buffer, buffer.byteCount >= bytes { return buffer }
     buffer = nil

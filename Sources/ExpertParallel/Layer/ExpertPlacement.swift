@@ -1,19 +1,21 @@
 public import MoECore
 
-/// Which ranks hold which experts.
+/// The ranks that hold each expert.
 ///
-/// A replica of an expert is one rank, or with tensor parallelism the consecutive ranks that hold the shards of its F. The
-/// replicas of an expert divide its rows. Results have the same bits for every placement without tensor parallelism.
+/// A replica of an expert is one rank, or with tensor parallelism the consecutive ranks that hold the shards of its F.
+/// The replicas of an expert divide its rows. Results have the same bits for every placement without tensor
+/// parallelism.
 public struct ExpertPlacement: Sendable, Equatable {
-  /// How the replicas of an expert divide its rows. Each replica takes a contiguous part in the order of the batch.
+  /// The rule by which the replicas of an expert divide its rows. Each replica takes a contiguous part in the order of
+  /// the batch.
   package enum Sharing: Sendable, Equatable {
     /// As evenly as possible.
     case evenly
     /// By groups of `size` consecutive ranks, each of which holds all experts: data parallelism.
     ///
-    /// An expert's rows are cut at the ends of the rows of each group's tokens, so tokens stay in their group. There is one
-    /// exception: a capacity that gives first choices priority over the second choices of earlier tokens puts rows in another
-    /// order than tokens, and then some tokens cross.
+    /// An expert's rows are cut at the ends of the rows of each group's tokens, so tokens stay in their group. There is
+    /// one exception: a capacity that gives first choices priority over the second choices of earlier tokens puts rows
+    /// in another order than tokens, and then some tokens cross.
     case byGroup(size: Int)
   }
 
@@ -27,11 +29,11 @@ public struct ExpertPlacement: Sendable, Equatable {
   public let experts: [[Int]]
   /// `[E]`: the first rank of each replica, in ascending order; the other ranks of a replica follow it.
   public let replicas: [[Int]]
-  /// How replicas divide rows.
+  /// The rule by which replicas divide rows.
   package let sharing: Sharing
 
-  /// Places contiguous parts of the experts in order of rank: ⌊E/R⌋ or ⌈E/R⌉ experts per rank; with more ranks than experts,
-  /// one expert per rank.
+  /// Places contiguous parts of the experts in order of rank: ⌊E/R⌋ or ⌈E/R⌉ experts per rank; with more ranks than
+  /// experts, one expert per rank.
   ///
   /// - Precondition: both numbers are at least 1.
   public init(expertCount: Int, rankCount: Int) {
@@ -42,8 +44,8 @@ public struct ExpertPlacement: Sendable, Equatable {
   }
 
   /// Places experts for expert × data × tensor parallelism: each group of `expertParallelSize` · `tensorParallelSize`
-  /// consecutive ranks holds all experts, in contiguous parts; each expert's F is split over `tensorParallelSize` consecutive
-  /// ranks.
+  /// consecutive ranks holds all experts, in contiguous parts; each expert's F is split over `tensorParallelSize`
+  /// consecutive ranks.
   ///
   /// - Throws: `MoEError.invalidConfiguration` if the ranks do not divide into such groups.
   public init(
@@ -73,8 +75,8 @@ public struct ExpertPlacement: Sendable, Equatable {
   /// - Parameters:
   ///   - expertCount: E.
   ///   - experts: `[R]`: the experts of each rank, in any order.
-  /// - Throws: `MoEError.invalidConfiguration` for a rank without an expert, an expert without a rank or twice on one rank,
-  ///   or a number outside 0 to E − 1.
+  /// - Throws: `MoEError.invalidConfiguration` for a rank without an expert, an expert without a rank or twice on one
+  ///   rank, or a number outside 0 to E − 1.
   public init(expertCount: Int, experts: [[Int]]) throws(MoEError) {
     for (what, number) in [("experts", expertCount), ("ranks", experts.count)] where number < 1 {
       throw .invalidConfiguration("the number of \(what) is \(number), expected at least 1")

@@ -1,29 +1,30 @@
-/// Where the rows of each expert are computed, and in which slices. Every rank knows it from the counts alone.
+/// The ranks and slices that compute the rows of each expert. Every rank derives them from the counts alone.
 struct ExpertRows {
-  /// `[R][local experts + 1]`: where the rows of each local expert begin among the rows of a rank.
+  /// `[R][local experts + 1]`: the index at which the rows of each local expert begin among the rows of a rank.
   let offsets: [[Int]]
-  /// `[R][slices + 1]`: where the slices of a rank begin among its rows.
+  /// `[R][slices + 1]`: the index at which each slice of a rank begins among its rows.
   let cuts: [[Int]]
-  /// The slices of every rank.
+  /// The number of slices of every rank.
   let sliceCount: Int
-  /// The shards of an expert's F, on consecutive ranks; 1 without tensor parallelism.
+  /// The number of shards of an expert's F, on consecutive ranks; 1 without tensor parallelism.
   let shardCount: Int
   /// `[E]`: the replicas of an expert.
   private let replicas: [[Replica]]
 
-  /// A rank that computes a part of an expert's rows; with tensor parallelism the first of the ranks that do.
+  /// A rank that computes a part of an expert's rows; with tensor parallelism, the first of the ranks that hold its
+  /// shards.
   private struct Replica {
     var rank: Int
     /// The replica's part of the expert's rows.
     var rows: Range<Int>
-    /// Where that part begins among the rows of the rank.
+    /// The index at which that part begins among the rows of the rank.
     var firstRow: Int
   }
 
   /// - Parameters:
-  ///   - placement: which ranks hold which experts.
-  ///   - rowsByRank: `[R][E]`: the rows of each rank's tokens for each expert.
-  ///   - slices: the slices of every rank, at least 1.
+  ///   - placement: the ranks that hold each expert.
+  ///   - rowsByRank: `[R][E]`: the number of rows that each rank's tokens have for each expert.
+  ///   - slices: the number of slices of every rank, at least 1.
   init(_ placement: ExpertPlacement, rowsByRank: [[Int]], slices: Int) {
     var replicas: [[Replica]] = (0..<placement.expertCount).map { expert in
       let cuts = placement.cuts(of: expert, rows: rowsByRank.map { $0[expert] })
@@ -63,13 +64,13 @@ struct ExpertRows {
     return (replica.rank, replica.firstRow + place - replica.rows.lowerBound)
   }
 
-  /// The first ranks of an expert's replicas that have rows, in the order of the rows.
+  /// Returns the first rank of each replica of an expert that has rows, in the order of the rows.
   func holders(_ expert: Int) -> [Int] { replicas[expert].filter { !$0.rows.isEmpty }.map(\.rank) }
 
   /// Cuts a rank's rows into slices of about equal size.
   ///
-  /// A cut lies between two experts if such a place is near, so that the weights of few experts are read twice; otherwise
-  /// it lies at a multiple of 16 rows of an expert, the height of a tile.
+  /// A cut lies between two experts if such a place is near, so that the weights of few experts are read twice.
+  /// Otherwise it lies at a multiple of 16 rows of an expert, the height of a tile.
   ///
   /// - Parameter offsets: `[local experts + 1]`.
   private static func cut(_ offsets: [Int], _ slices: Int) -> [Int] {

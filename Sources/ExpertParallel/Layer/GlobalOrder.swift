@@ -1,15 +1,16 @@
 internal import MoE
 internal import MoECore
 
-/// The order of the rows of each expert over all ranks, and the choices that a capacity drops: as one rank with the whole
-/// batch would decide.
+/// The order of the rows of each expert over all ranks, and the choices that a capacity drops. Both are as one rank
+/// with the whole batch would decide.
 ///
-/// A choice's place is a sum of counts. Rows of an expert come scope by scope (the batch, or its sequences), within a scope
-/// by priority, and with equal priority in the order of tokens, that is rank by rank. So every rank counts its own choices by
-/// scope, priority and expert, all ranks gather the counts, and each adds up the counts that come before its own. If the
-/// larger weight has priority there is no such sum: then the ranks gather experts and weights themselves, 8 bytes per choice.
+/// A choice's place is a sum of counts. Rows of an expert come scope by scope (the batch, or its sequences), within a
+/// scope by priority, and with equal priority in the order of tokens, that is rank by rank. So every rank counts its
+/// own choices by scope, priority and expert, all ranks gather the counts, and each adds up the counts that come before
+/// its own. If the larger weight has priority, no such sum exists. Then the ranks gather experts and weights
+/// themselves, 8 bytes per choice.
 struct GlobalOrder {
-  /// `[R][E]`: the rows of each rank's tokens for each expert.
+  /// `[R][E]`: the number of rows that each rank's tokens have for each expert.
   private(set) var rowsByRank: [[Int]]
   /// `[t, K]` of this rank's t tokens: the expert of each choice; −1 for a choice that was dropped or masked.
   private(set) var experts: [Int32]
@@ -17,14 +18,14 @@ struct GlobalOrder {
   private(set) var places: [Int]
   /// `[t, K]`: the place of each choice among its expert's rows of its scope; −1 as in `places`.
   private(set) var slots: [Int32]
-  /// `[E]`: the choices of this rank that were dropped.
+  /// `[E]`: the number of dropped choices of this rank.
   private(set) var dropped: [Int64]
 
   /// Exchanges the counts. A collective.
   ///
   /// - Parameters:
-  ///   - expertIDs: `[t, K]`: −1 for a masked token.
-  ///   - weights: `[t, K]`.
+  ///   - expertIDs: `[t, K]`: the expert of each choice; −1 for a masked token.
+  ///   - weights: `[t, K]`: the weight of each choice.
   ///   - scopes: the tokens that compete, and the capacities.
   ///   - priority: the order in which choices claim rows.
   ///   - expertCount: E.
@@ -36,7 +37,7 @@ struct GlobalOrder {
     priority: RoutingPolicy.Capacity.Priority, expertCount: Int, expertsPerToken: Int,
     over communicator: any Communicator, during activity: String
   ) throws(CommunicationError) {
-    // Without a capacity the order is that of the tokens, whatever the priority.
+    // Without a capacity the rows are in the order of the tokens, for any priority.
     let priority = scopes.drops ? priority : .tokenThenChoice
     let tables = (0..<communicator.size).map {
       CountTable(
@@ -59,7 +60,7 @@ struct GlobalOrder {
         table.count(experts[...]).counts, tables: tables, over: communicator, during: activity)
     }
 
-    // 2. Find where this rank's choices of each scope, priority and expert begin.
+    // 2. Find the first place of this rank's choices for each scope, priority and expert.
     let starts = Starts(of: table, rank: communicator.rank, tables: tables, counts: counts, scopes: scopes)
     rowsByRank = starts.rowsByRank
 
@@ -93,10 +94,10 @@ struct GlobalOrder {
     }
   }
 
-  /// Drops the choices of this rank for which the larger weights of their scope leave no row. A collective.
+  /// Drops this rank's choices whose scope has enough larger weights to fill the capacity. A collective.
   ///
-  /// - Returns: the experts of this rank's choices, −1 for dropped ones, and the counts of the choices of all ranks that
-  ///   were not dropped.
+  /// - Returns: the experts of this rank's choices, −1 for dropped ones, and the counts of the choices of all ranks
+  ///   that were not dropped.
   private static func heaviest(
     _ claims: [RowClaim], in scopes: CapacityScopes, tables: [CountTable],
     over communicator: any Communicator, during activity: String
@@ -116,13 +117,13 @@ struct GlobalOrder {
     return (Array(experts[table.choices]), tables.map { $0.count(experts[$0.choices]).counts })
   }
 
-  /// Returns the experts of all claims, −1 for those for which the larger weights of a scope leave no row. Among equal
-  /// weights the earlier choice stays.
+  /// Returns the experts of all claims, −1 for each claim whose scope has enough larger weights to fill the capacity.
+  /// Among equal weights the earlier choice stays.
   ///
   /// - Parameters:
-  ///   - claims: of consecutive choices.
+  ///   - claims: the claims of consecutive choices.
   ///   - scope: the choices of a scope.
-  ///   - capacity: the rows of an expert in a scope.
+  ///   - capacity: the largest number of rows per expert in a scope.
   ///   - table: a table with the number of experts.
   private static func withoutLightest(
     _ claims: [RowClaim], scope: Int, capacity: Int, _ table: CountTable
@@ -143,13 +144,13 @@ struct GlobalOrder {
     return experts
   }
 
-  /// Where a rank's choices of each scope, priority and expert begin.
+  /// The first places of a rank's choices for each scope, priority and expert.
   private struct Starts {
-    /// By the entries of the rank's table: the first slot in the scope.
+    /// For each entry of the rank's table: the first slot in the scope.
     var slots: [Int]
-    /// By the entries of the rank's table: the expert's rows of earlier scopes.
+    /// For each entry of the rank's table: the number of the expert's rows of earlier scopes.
     var rows: [Int]
-    /// `[R][E]`.
+    /// `[R][E]`: the number of rows that each rank's tokens have for each expert.
     var rowsByRank: [[Int]]
 
     init(of table: CountTable, rank: Int, tables: [CountTable], counts: [[Int32]], scopes: CapacityScopes) {
@@ -182,7 +183,7 @@ struct GlobalOrder {
 
 /// A choice that claims a row of its expert by its weight.
 private struct RowClaim: BitwiseCopyable {
-  /// −1 for a masked token.
+  /// The expert; −1 for a masked token.
   var expert: Int32
   var weight: Float
 }
@@ -193,7 +194,7 @@ private struct CountTable {
   let choices: Range<Int>
   /// The scopes of the rank's tokens.
   let scopes: Range<Int>
-  /// The tokens of a scope; nil if the rank's tokens are a scope.
+  /// The number of tokens in a scope; nil if the rank's tokens are a scope.
   private let scopeSize: Int?
   private let firstToken: Int
   let priorityCount: Int
@@ -213,14 +214,14 @@ private struct CountTable {
     self.expertsPerToken = expertsPerToken
   }
 
-  /// The entries of the table.
+  /// The number of entries of the table.
   var count: Int { scopes.count * priorityCount * expertCount }
 
   func entry(_ scope: Int, _ priority: Int, _ expert: Int) -> Int {
     ((scope - scopes.lowerBound) * priorityCount + priority) * expertCount + expert
   }
 
-  /// - Parameter choice: by its index among the choices of the rank.
+  /// - Parameter choice: the index of the choice among the choices of the rank.
   func entry(ofChoice choice: Int, _ expert: Int) -> Int {
     entry(scope(ofChoice: choice), priorityCount == 1 ? 0 : choice % expertsPerToken, expert)
   }
@@ -231,8 +232,8 @@ private struct CountTable {
 
   /// Counts choices by entry.
   ///
-  /// - Parameter experts: of the rank's choices, −1 for none.
-  /// - Returns: the counts by entry, and of each choice how many choices of its entry precede it.
+  /// - Parameter experts: the experts of the rank's choices, −1 for none.
+  /// - Returns: the counts by entry, and for each choice the number of earlier choices of the same entry.
   func count(_ experts: ArraySlice<Int32>) -> (counts: [Int32], preceding: [Int32]) {
     var counts = [Int32](repeating: 0, count: count)
     var preceding = [Int32](repeating: 0, count: experts.count)

@@ -1,7 +1,7 @@
 package import MoE
 
-/// Sums of gradients that all ranks of a group hold and some of them add to. They are the same on all ranks before and
-/// after.
+/// Sums of gradients that all ranks of a group hold and some of the ranks add to. Before and after, the sums are the
+/// same on all ranks.
 package struct GradientChain {
   private let sums: [MessageBuffer]
   private let group: any Communicator
@@ -26,14 +26,14 @@ package struct GradientChain {
     self.activity = activity
   }
 
-  /// The number of operations that a sum takes from its group, see `CommunicatorGroup.group(of:operations:)`.
+  /// Returns the number of operations that a sum takes from its group; see `CommunicatorGroup.group(of:operations:)`.
   static func operationCount(parts: Int, members: Int) -> Int { parts * members }
 
   /// Adds the contributions of all members. A collective.
   ///
   /// - Parameters:
   ///   - rule: the order in which contributions are added.
-  ///   - add: adds this rank's contribution to its sums; called on members alone.
+  ///   - add: adds this rank's contribution to its sums; called only on members.
   /// - Returns: the rest of the work, to be called before the sums are used or added to again. Other computations and
   ///   exchanges may come first.
   package func sum(
@@ -51,7 +51,7 @@ package struct GradientChain {
     var sent: [Request] = []
     for (before, next) in zip([nil] + members, members) {
       if let before {
-        // A group of two, so that the other ranks need not wait.
+        // A group of two ranks, so that the other ranks need not wait.
         guard let pair = group.group.group(of: [before, next], operations: sums.count) else { continue }
         let link = group.communicator(over: pair)
         let requests = try sums.map { sum in
@@ -76,8 +76,8 @@ package struct GradientChain {
     }
   }
 
-  /// Each member adds up its own contribution from zero. An all-reduce adds these in order of rank, and the result is added
-  /// to the earlier sums.
+  /// Each member adds up its own contribution from zero. An all-reduce adds these contributions in order of rank, and
+  /// each rank adds the result to the earlier sums.
   private func reduced(_ add: () throws -> Void) throws -> () throws -> Void {
     let before = sums.map { sum in
       let copy = MessageBuffer(byteCount: sum.byteCount)

@@ -1,12 +1,12 @@
 /// Chooses the number of slices of a pass by the times that earlier passes took.
 ///
-/// With an exchange of C seconds and P seconds of computation, n slices take about max(P, C) + min(P, C)/n + n·σ: all but
-/// an n-th of the shorter is hidden, and each slice costs σ more. That is least at n = √(min(P, C)/σ), with sums over the
-/// passes of a training step. C and P are measured by a pass in one slice, in which nothing is hidden, and are taken to be
-/// proportional to its tokens. σ has two parts: twice the shortest small exchange seen, as a slice travels out and back,
-/// and the time by which passes in several slices computed longer.
+/// With an exchange of C seconds and P seconds of computation, n slices take about max(P, C) + min(P, C)/n + n·σ: all
+/// but an n-th of the shorter time is hidden, and each slice adds σ. The minimum is at n = √(min(P, C)/σ), with sums
+/// over the passes of a training step. C and P are measured in a pass of one slice, which hides nothing, and are
+/// assumed to be proportional to its tokens. σ has two parts: twice the shortest small exchange seen, because a slice
+/// travels out and back, and the additional computing time of passes in several slices.
 package final class OverlapMeter {
-  /// A kind of pass, measured for itself.
+  /// A kind of pass. Each kind is measured separately.
   package enum Pass { case forward, recompute, backward }
 
   /// Takes the times of one pass of a rank's tokens.
@@ -29,13 +29,13 @@ package final class OverlapMeter {
     var passes = 0
     /// Seconds per token; nil before a pass in one slice.
     var perToken: (exchange: Double, computation: Double)?
-    /// Seconds per further slice, the least seen; nil before a pass in several slices.
+    /// The fewest seconds seen per further slice; nil before a pass in several slices.
     var slice: Double?
   }
 
   private var measurements: [Pass: Measurement] = [:]
   private var smallExchange = Double.infinity
-  /// The passes that are not measured: the first finds its memory unmapped and its code cold.
+  /// The number of passes that are not measured. The first pass must map its memory and load its code.
   private static let warmUp = 1
 
   package init() {}

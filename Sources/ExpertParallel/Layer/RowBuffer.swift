@@ -2,10 +2,10 @@ internal import MoE
 
 /// The buffers of the rows that a pass dispatches and combines.
 struct DispatchBuffers {
-  /// Tokens that this rank sends to the experts, and tokens that it receives for its own experts.
+  /// The tokens that this rank sends to the experts, and the tokens that it receives for its own experts.
   let sentTokens: RowBuffer
   let receivedTokens: RowBuffer
-  /// Rows of this rank's experts that go back, and rows that come back for this rank's tokens.
+  /// The rows of this rank's experts that it sends back, and the rows that come back for this rank's tokens.
   let sentRows: RowBuffer
   let returnedRows: RowBuffer
 }
@@ -14,10 +14,10 @@ struct DispatchBuffers {
 struct RowBuffer {
   /// The rows as they travel, in the payload's number format.
   let message: MessageBuffer
-  /// The rows as floats: the memory of `message` if floats travel. Not used for rows that are only sent.
+  /// The rows as floats, in the memory of `message` if floats travel. Rows that are only sent do not use it.
   private let values: MessageBuffer
   private let payload: Payload
-  /// The numbers of a row, D.
+  /// The number of values per row, D.
   let width: Int
 
   init(message: MessageBuffer, values: MessageBuffer, payload: Payload, width: Int) {
@@ -32,15 +32,15 @@ struct RowBuffer {
   /// `[rows, width]`, which the view keeps alive.
   var view: MemoryView<Float> { values.view }
 
-  /// The bytes of a row in the message.
+  /// The size of a row in the message, in bytes.
   var bytesPerRow: Int { width * payload.bytesPerElement }
 
-  /// The layout of a message with `counts` rows per rank that begins at the row `first`.
+  /// Returns the layout of a message with `counts` rows per rank that begins at the row `first`.
   func layout(_ counts: [Int], from first: Int) -> BlockLayout {
     BlockLayout(rows: counts, bytesPerRow: bytesPerRow, from: first * bytesPerRow)
   }
 
-  /// The rows that one task of a team copies.
+  /// The number of rows that one task of a team copies.
   private static let rowsPerTask = 64
 
   /// Calls `body` for each of `count` rows, in parallel.
@@ -51,7 +51,7 @@ struct RowBuffer {
     }
   }
 
-  /// Gathers rows of `source` by their indices, to be sent; they stand from the row `first` on.
+  /// Gathers rows of `source` by their indices into the message, from its row `first` on.
   func gather(
     _ source: MemoryView<Float>, _ indices: ArraySlice<Int32>, at first: Int, _ execution: Execution
   ) {
@@ -63,7 +63,7 @@ struct RowBuffer {
     }
   }
 
-  /// Adds up rows, to be sent; the sums stand from the row `first` on.
+  /// Adds up rows and writes the sums to the message, from its row `first` on.
   ///
   /// - Parameters:
   ///   - sums: for each sum its terms, as a range of `terms`.

@@ -1,7 +1,7 @@
 internal import MoECore
 
-/// The weights of a layer with one shard of each expert: F is split into equal parts, each of them rows of the projections
-/// up and columns of the projection down. The bias after the projection down belongs to the first shard.
+/// The weights of a layer with one shard of each expert: F is split into equal parts. Each part has rows of the up
+/// projections and columns of the down projection. The bias of the down projection belongs to the first shard.
 struct ShardedWeights<Source: MoEWeightSource>: MoEWeightSource {
   let source: Source
   let shard: Int

@@ -1,10 +1,10 @@
 package import MoE
 package import MoECore
 
-/// A layer that can be trained: whole on this rank, or with its experts spread over ranks.
+/// A layer that can be trained. It is whole on this rank, or its experts are spread over ranks.
 ///
-/// Both kinds take the recording and the workspace of ranks, of which a whole layer uses the local part. Of a spread
-/// layer, every method that takes a workspace is a collective: all ranks call it in the same order.
+/// Both kinds take an `ExpertParallelRecording` and an `ExpertParallelWorkspace`; a whole layer uses only their local
+/// part. In a spread layer, every method that takes a workspace is a collective: all ranks call it in the same order.
 package protocol TrainableLayer {
   /// The layer with the parameters that this rank holds.
   var localLayer: MoELayer { get }
@@ -15,14 +15,14 @@ package protocol TrainableLayer {
   func with(_ configuration: MoEConfiguration) throws(MoEError) -> Self
   /// Returns a copy whose networks are rounded to bfloat16; router, gate and biases are shared with it.
   func narrowed(execution: Execution) throws(MoEError) -> Self
-  /// Returns the parameters that this rank holds, in the memory the layer computes from.
+  /// Returns the parameters that this rank holds, in the memory that the layer computes from.
   ///
   /// - Parameters:
-  ///   - prefix: goes before every name, with a dot between; empty for none.
+  ///   - prefix: the prefix of every name, followed by a dot; empty for none.
   ///   - gradients: the sums that backward passes add to, made for ``localLayer``.
   func parameters(prefix: String, gradients: MoEGradients) throws(MoEError) -> [Parameter]
 
-  /// Applies the layer to `[…, D]` and records what a backward pass needs.
+  /// Applies the layer to `[…, D]` and records the values that a backward pass needs.
   func forward(
     _ input: Activations, mask: [Bool]?, noise: RouterNoise?, recording: inout ExpertParallelRecording,
     into output: inout Activations, workspace: inout ExpertParallelWorkspace, execution: Execution
@@ -32,15 +32,15 @@ package protocol TrainableLayer {
     _ input: Activations, mask: [Bool]?, record: inout RoutingRecord, into output: inout Activations,
     workspace: inout ExpertParallelWorkspace, execution: Execution
   ) throws
-  /// Returns the sums that losses of a recorded pass are made of: of a spread layer those over all ranks.
+  /// Returns the sums from which losses of a recorded pass are made. For a spread layer they are sums over all ranks.
   func statistics(
     of recording: inout ExpertParallelRecording, by grouping: TokenGrouping,
     workspace: inout ExpertParallelWorkspace, execution: Execution
   ) throws -> RouterStatistics
-  /// Goes back through a recorded pass.
+  /// Computes the backward pass of a recorded pass.
   ///
-  /// - Parameter part: of a whole layer `.parameters` may follow `.input`; a spread layer computes everything with
-  ///   `.input`, and nothing with `.parameters`.
+  /// - Parameter part: the gradients to compute. In a whole layer `.parameters` may follow `.input`. A spread layer
+  ///   computes everything with `.input`, and nothing with `.parameters`.
   func backward(
     _ part: BackwardPart, _ outputGradient: Activations, input: Activations,
     recording: inout ExpertParallelRecording, losses: RouterLossGradients,

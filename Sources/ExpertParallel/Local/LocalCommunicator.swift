@@ -20,7 +20,7 @@ public final class LocalCommunicator: Communicator {
   /// Makes a communicator over other ranks of the process.
   public func communicator(over group: CommunicatorGroup) -> LocalCommunicator { .init(group: group) }
 
-  /// The number of events that this rank was woken for.
+  /// The number of events that woke this rank.
   package var eventCount: Int { Int(group.engine.transport.mark()) }
 
   /// Ends the process.
@@ -28,11 +28,11 @@ public final class LocalCommunicator: Communicator {
 
   /// Runs `body` once on each rank, each on a thread of its own, and waits for all.
   ///
-  /// If a rank throws or returns while other ranks wait for it, their operations throw `.rankEnded`, which names it, at
-  /// once.
+  /// If a rank throws or returns while other ranks wait for it, their operations at once throw `.rankEnded`, which
+  /// names that rank.
   ///
-  /// The ranks share the processors: a layer that is given no `execution` computes with the rank's share of the threads,
-  /// see ``Communicator/share(of:)``. A rank that waits for others sleeps, so there may be more ranks than processors.
+  /// The ranks share the processors: a layer without an `execution` computes with the rank's share of the threads, see
+  /// ``Communicator/share(of:)``. A rank that waits for others sleeps, so there may be more ranks than processors.
   ///
   /// - Parameters:
   ///   - ranks: the number of ranks, at least 1.
@@ -40,8 +40,8 @@ public final class LocalCommunicator: Communicator {
   ///   - timeout: how long operations wait for other ranks.
   ///   - body: the work of a rank.
   /// - Returns: the results of the ranks, in order of rank.
-  /// - Throws: the error that was first in time; `CommunicationError.invalid` for fewer ranks than 1 or another number of
-  ///   hosts than ranks; `.transport` if the system cannot start a thread.
+  /// - Throws: the earliest error of all ranks; `CommunicationError.invalid` for fewer ranks than 1 or another number
+  ///   of hosts than ranks; `.transport` if the system cannot start a thread.
   @discardableResult
   public static func run<Result: Sendable>(
     ranks: Int, hosts: [Int]? = nil, timeout: Duration = .seconds(60),

@@ -5,8 +5,8 @@ final class LocalExchange: ExchangeInFlight, @unchecked Sendable {
   let content: Exchange
   /// This rank, by its number in the job.
   let member: Int
-  /// `[size]`, by rank in the group: the ranks whose block this rank has not copied yet. Touched by the rank's own thread
-  /// alone.
+  /// `[size]`, by rank in the group: the ranks whose block this rank has not copied yet. Only the rank's own thread
+  /// uses it.
   private var unreceived: [Bool]
   private var unreceivedCount: Int
   /// `[size]`, by rank in the group: the ranks that have not copied this rank's block yet.
@@ -16,7 +16,7 @@ final class LocalExchange: ExchangeInFlight, @unchecked Sendable {
   var arrived: [LocalExchange] = []
   /// The ranks that have not entered the exchange.
   var absentCount: Int
-  /// Whether this rank was woken for ranks that have arrived, and has not looked since.
+  /// Whether this rank was woken for ranks that have arrived, and has not checked since then.
   var isWoken = false
   private let world: LocalWorld
 
@@ -103,6 +103,6 @@ final class LocalTransport: Transport {
 
   var isEnding: Bool { false }
 
-  /// Does nothing: the other ranks are told when this rank ends.
+  /// Does nothing: the other ranks are notified when this rank ends.
   func fail() {}
 }

@@ -6,19 +6,20 @@
 
 /// The state that the ranks of one process share: the exchanges under way, and the ranks that have ended.
 ///
-/// `@unchecked Sendable`: everything is read and written under the lock, except for the buffers, which only the ranks of
-/// an exchange touch: a sender's buffer is read between its start and its last receiver's mark, both under the lock.
+/// `@unchecked Sendable`: everything is read and written under the lock, except for the buffers, which only the ranks
+/// of an exchange use. Receivers read a sender's buffer between the sender's start and the last receiver's mark, both
+/// of which are set under the lock.
 @safe final class LocalWorld: @unchecked Sendable {
   let size: Int
   let hosts: [Int]
   private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
   private let conditions: UnsafeMutablePointer<pthread_cond_t>
-  /// `[size]`: counts the events that a rank is woken for.
+  /// `[size]`: the number of events that woke each rank.
   private var events: [UInt64]
-  /// The parts of the ranks in each exchange, by their numbers in the job. Two groups may use one identity at once, but have
-  /// no rank in common.
+  /// The parts of the ranks in each exchange, by their numbers in the job. Two groups may use one identity at the same
+  /// time, but then they have no rank in common.
   private var started: [ExchangeID: [Int: LocalExchange]] = [:]
-  /// Why a rank has ended.
+  /// The reason for which each ended rank has ended.
   private var ended: [Int: String] = [:]
   private(set) var firstError: (any Error)?
 
@@ -50,7 +51,7 @@
     return body()
   }
 
-  /// Counts an event of a rank and wakes its thread. To be called under the lock.
+  /// Counts an event of a rank and wakes its thread. The caller holds the lock.
   private func wake(_ rank: Int) {
     events[rank] &+= 1
     unsafe pthread_cond_signal(conditions + rank)
@@ -79,13 +80,15 @@
 
   /// Enters a rank's part in an exchange.
   ///
-  /// A waiting rank is woken when half of the ranks that it waits for have come since it last looked, and so log₂R times
-  /// per exchange: it copies early what is there, but R ranks on few processors do not wake each other R² times.
+  /// A waiting rank is woken when half of the ranks that it waits for have arrived since its last check, so log₂R times
+  /// per exchange. It copies the blocks that have arrived early, but R ranks on few processors do not wake each other
+  /// R² times.
   func start(_ exchange: LocalExchange) {
     locked {
       let id = exchange.content.id
       let (rank, members) = (exchange.content.rank, exchange.content.members)
-      // Also ranks that are no peers of this one, for this one may be a peer of theirs: they then notice the mismatch.
+      // This includes ranks that are not peers of this rank, because this rank may be one of their peers. They then
+      // notice the mismatch.
       let entered = started[id] ?? [:]
       for (other, member) in members.enumerated() {
         guard let part = entered[member] else { continue }
@@ -102,7 +105,7 @@
     }
   }
 
-  /// Marks that a rank starts nothing more, and wakes all ranks, as some may wait for it.
+  /// Marks that a rank starts no further exchange, and wakes all ranks, because some may wait for it.
   func end(_ rank: Int, by error: (any Error)?) {
     locked {
       if firstError == nil { firstError = error }
@@ -111,7 +114,7 @@
     }
   }
 
-  /// Forgets all exchanges, once all ranks have ended: those that failed still hold each other.
+  /// Forgets all exchanges after all ranks have ended: failed exchanges still retain each other.
   func clear() {
     locked {
       for part in started.values.flatMap(\.values) { part.arrived = [] }
@@ -119,7 +122,7 @@
     }
   }
 
-  /// Returns the parts of ranks whose block a rank has not copied yet, which it now does.
+  /// Returns the parts of the ranks whose blocks a rank has not copied yet and will now copy.
   func takeArrived(of exchange: LocalExchange) -> [LocalExchange] {
     locked {
       defer { (exchange.arrived, exchange.isWoken) = ([], false) }
@@ -130,7 +133,7 @@
   /// Marks that a rank has copied the blocks of `senders`.
   ///
   /// - Returns: whether the rank's own part is done too; it is then forgotten.
-  /// - Throws: `.ended` if a rank that has to take part has ended.
+  /// - Throws: `.ended` if a rank that must take part has ended.
   func complete(
     _ exchange: LocalExchange, after senders: [LocalExchange]
   ) throws(TransportFault) -> Bool {
@@ -152,7 +155,8 @@
     return isDone
   }
 
-  /// Names the ranks that have ended before they took part in an exchange; nil if none has. To be called under the lock.
+  /// Returns a fault that names the ranks that ended before they took part in an exchange; nil if none did. The caller
+  /// holds the lock.
   private func fault(of exchange: LocalExchange) -> TransportFault? {
     let members = exchange.content.members
     let gone = exchange.content.peers.filter { peer in
@@ -165,6 +169,6 @@
     return .ended(ranks: gone.map { members[$0] }.sorted(), reason: ended[members[first]]!)
   }
 
-  /// `[size]`: the ranks that have not copied what an exchange sends.
+  /// Returns, `[size]`, the ranks that have not copied this rank's block of an exchange.
   func untaken(of exchange: LocalExchange) -> [Bool] { locked { exchange.untaken } }
 }

@@ -48,7 +48,7 @@
       }
     }
 
-    /// Returns MPI's text, after the rank whose message failed, if there is one: a rank that has ended may be noticed so.
+    /// Returns MPI's text, preceded by the rank whose message failed, if any. Such a rank may have ended.
     private static func text(of code: Int32, peer: Int32) -> String {
       (peer < 0 ? "" : "the messages with rank \(peer) fail: ") + errorText(of: code)
     }

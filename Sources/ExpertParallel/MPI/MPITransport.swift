@@ -2,7 +2,7 @@
   import CCommunicator
   import Glibc
 
-  /// The ranks of an MPI job. There is one in a process, for as long as it runs.
+  /// The transport of an MPI job. A process has one, as long as it runs.
   final class MPITransport: Transport {
     let rank: Int
     let size: Int
@@ -10,17 +10,17 @@
     /// `[size]`: the largest message of MPI to and from each rank, in bytes; longer blocks are cut.
     private let pieces: [Int64]
     private let tags: TagLayout
-    /// The exchanges under way, also those that failed, because MPI may still write to their buffers.
+    /// The exchanges under way, including those that failed, because MPI may still write to their buffers.
     private var inFlight: [ObjectIdentifier: MPIExchange] = [:]
     private var halfStarted: [Exchange] = []
     private var idleCount = 0
 
     /// - Precondition: MPI has been initialised.
     ///
-    /// - Parameter piece: the largest message, in bytes; nil for a size that suits the way to each rank. Between hosts that
-    ///   is the size that Open MPI sends over TCP without asking the receiver first (btl_tcp_eager_limit, 64 KiB with its
-    ///   header): the answer to such a question would wait behind all bytes on their way in the other direction, while the
-    ///   link lies idle. Within a host it is the size that MPI can count.
+    /// - Parameter piece: the largest message, in bytes; nil for a size that suits the link to each rank. Between hosts
+    ///   that is the size that Open MPI sends over TCP without asking the receiver first (btl_tcp_eager_limit, 64 KiB
+    ///   with its header): the receiver's answer would wait behind all bytes that travel in the other direction, while
+    ///   the link is idle. Within a host it is the size that MPI can count.
     init(piece: Int64?) throws(CommunicationError) {
       rank = Int(moe_mpi_rank())
       size = Int(moe_mpi_size())
@@ -65,8 +65,8 @@
 
     func mark() -> UInt64 { 0 }
 
-    /// Yields for a short while, which keeps the latency low, and then sleeps, which leaves the processor to other threads:
-    /// MPI has no call that sleeps until a message comes.
+    /// Yields for a short while, which keeps the latency low, and then sleeps, which leaves the processor to other
+    /// threads: MPI has no call that sleeps until a message comes.
     func idle(since mark: UInt64, until deadline: ContinuousClock.Instant) {
       idleCount += 1
       if idleCount < 200 { sched_yield() } else { usleep(idleCount < 2000 ? 50 : 500) }

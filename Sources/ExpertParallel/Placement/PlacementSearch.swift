@@ -1,6 +1,7 @@
 internal import HeapModule
 
-/// Places replicas of experts on ranks with a limited number of slots, and moves them until no single move or swap helps.
+/// Places replicas of experts on ranks with a limited number of slots, and moves them until no single move or swap
+/// helps.
 struct PlacementSearch {
   /// A replica of an expert and its rows, rounded up.
   private struct Replica: Equatable {
@@ -21,7 +22,7 @@ struct PlacementSearch {
   /// - Parameters:
   ///   - shares: `[E]`: the load and the number of replicas of each expert.
   ///   - rankCount: R.
-  ///   - slotCount: the replicas that a rank has memory for.
+  ///   - slotCount: the number of replicas that a rank has memory for.
   init(shares: [(load: Int, replicas: Int)], rankCount: Int, slotCount: Int) {
     self.slotCount = slotCount
     replicas = shares.enumerated().flatMap { expert, share in
@@ -44,7 +45,8 @@ struct PlacementSearch {
     return placed[rank].remove(at: index)
   }
 
-  /// A rank with a free slot: the rank with the fewest rows comes first, then the one with the fewest replicas, then the first.
+  /// A rank with a free slot: the rank with the fewest rows comes first, then the one with the fewest replicas, then
+  /// the first.
   private struct Candidate: Comparable {
     var rows: Int
     var count: Int
@@ -89,8 +91,8 @@ struct PlacementSearch {
 
   /// Moves a replica of a full rank to `roomy`, and puts `replica` on the full rank.
   ///
-  /// There is such a rank, because there are more ranks than replicas of the expert. It has an expert that `roomy` lacks,
-  /// because `roomy` has fewer experts, and one of them is not on the full rank.
+  /// There is such a rank, because there are more ranks than replicas of the expert. It has an expert that `roomy`
+  /// lacks, because `roomy` has fewer experts, and one of them is not on the full rank.
   private mutating func exchange(_ replica: Replica, into roomy: Int) {
     let full = placed.indices.filter { !holds($0, replica.expert) }.min { (rows[$0], $0) < (rows[$1], $1) }!
     let index = placed[full].indices.filter { !holds(roomy, placed[full][$0].expert) }.max {
@@ -100,8 +102,8 @@ struct PlacementSearch {
     add(replica, to: full)
   }
 
-  /// Takes rows from the rank with the most rows by the best move or swap, until none helps or a fixed number of comparisons
-  /// has been made.
+  /// Takes rows from the rank with the most rows by the best move or swap, until none helps or a fixed number of
+  /// comparisons has been made.
   mutating func improve() {
     var comparisons = 0
     while comparisons < 5_000_000 {
@@ -119,8 +121,8 @@ struct PlacementSearch {
     var taken: Int?
   }
 
-  /// Returns the move or swap after which the larger row count of the two ranks is smallest; nil if no move or swap makes it
-  /// smaller than before.
+  /// Returns the move or swap after which the larger row count of the two ranks is smallest; nil if no move or swap
+  /// makes it smaller than before.
   private func bestChange(from fullest: Int, _ comparisons: inout Int) -> Change? {
     var best: Change?
     var limit = rows[fullest]

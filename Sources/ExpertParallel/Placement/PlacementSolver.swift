@@ -3,13 +3,13 @@ public import MoECore
 
 /// Places experts by their loads so that the rank with the most rows has as few rows as possible.
 ///
-/// This is scheduling on identical machines, which is NP-hard. The solver takes the longest processing time first (Graham
-/// 1969, *Bounds on Multiprocessing Timing Anomalies*), then searches moves and swaps, with copies of the experts that have
-/// the most rows per replica. Equal input gives equal placements.
+/// This is scheduling on identical machines, which is NP-hard. The solver takes the longest processing time first
+/// (Graham 1969, *Bounds on Multiprocessing Timing Anomalies*), then searches moves and swaps, with copies of the
+/// experts that have the most rows per replica. Equal input gives equal placements.
 public struct PlacementSolver: Sendable, Equatable {
   /// A placement, and its distance from the optimum.
   public struct Solution: Sendable, Equatable, CustomStringConvertible {
-    /// Which ranks hold which experts.
+    /// The ranks that hold each expert.
     public let placement: ExpertPlacement
     /// `[R]`: the rows of each rank; replicas divide an expert's rows evenly.
     public let rows: [Int]
@@ -20,7 +20,7 @@ public struct PlacementSolver: Sendable, Equatable {
 
     /// The rows of the rank with the most rows.
     public var largestRows: Int { rows.max()! }
-    /// The excess of ``largestRows`` over the bound, in percent of the bound: the optimum is not further away.
+    /// The excess of ``largestRows`` over the bound, in percent of the bound. The optimum is at most this far away.
     public var gap: Double { bound == 0 ? 0 : 100 * Double(largestRows - bound) / Double(bound) }
 
     /// Such as “rows per rank: 1234 at most (contiguous 2210), bound 1200, gap 2.8 %”.
@@ -31,11 +31,11 @@ public struct PlacementSolver: Sendable, Equatable {
     }
   }
 
-  /// E.
+  /// The number of experts, E.
   public let expertCount: Int
-  /// R.
+  /// The number of ranks, R.
   public let rankCount: Int
-  /// The experts that a rank has memory for.
+  /// The number of experts that a rank has memory for.
   public let slotCount: Int
   /// The largest number of copies beyond one replica of each expert.
   public let extraCount: Int
@@ -43,9 +43,9 @@ public struct PlacementSolver: Sendable, Equatable {
   /// - Parameters:
   ///   - expertCount: E.
   ///   - rankCount: R.
-  ///   - slotCount: the experts that a rank has memory for; nil for ⌈E/R⌉, as in a contiguous placement.
-  ///   - extraCount: the copies that may be made beyond one replica of each expert, as far as there are slots. With more ranks
-  ///     than experts there are always at least R − E, so that every rank has an expert.
+  ///   - slotCount: the number of experts that a rank has memory for; nil for ⌈E/R⌉, as in a contiguous placement.
+  ///   - extraCount: the largest number of copies beyond one replica of each expert, limited by the free slots. With
+  ///     more ranks than experts there are always at least R − E, so that every rank has an expert.
   /// - Throws: `MoEError.invalidConfiguration` if there are fewer slots than experts.
   public init(expertCount: Int, rankCount: Int, slotCount: Int? = nil, extraCount: Int = 0) throws(MoEError) {
     guard expertCount > 0, rankCount > 0, extraCount >= 0 else {
@@ -68,8 +68,8 @@ public struct PlacementSolver: Sendable, Equatable {
   /// Places the experts of one layer.
   ///
   /// - Parameter load: `[E]`: the rows of each expert, added up over any number of training steps.
-  /// - Returns: a placement that is not worse than the contiguous one if that fits the slots; among equally good ones the one
-  ///   with the fewest copies.
+  /// - Returns: a placement that is not worse than the contiguous placement, if that fits the slots; among equally good
+  ///   placements, the one with the fewest copies.
   /// - Throws: `MoEError` unless the loads are E numbers of at least 0 whose sum is at most 2⁵³.
   public func solve(load: [Int]) throws(MoEError) -> Solution {
     guard load.count == expertCount else {
@@ -161,8 +161,8 @@ public struct PlacementSolver: Sendable, Equatable {
   func bound(_ load: [Int]) -> Int {
     // Some rank has at least the mean. Without rows the search below ends at once, so it divides by no limit of 0.
     let mean = (load.reduce(0, +) + rankCount - 1) / rankCount
-    // No replica has more than T rows only if each expert has at least ⌈load/T⌉ replicas: the bound is the smallest T for
-    // which there are enough replicas.
+    // No replica has more than T rows only if each expert has at least ⌈load/T⌉ replicas: the bound is the smallest T
+    // for which there are enough replicas.
     func replicas(for limit: Int) -> Int {
       load.reduce(0) { $0 + max(1, ($1 + limit - 1) / limit) }
     }

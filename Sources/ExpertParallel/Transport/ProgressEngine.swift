@@ -1,15 +1,15 @@
 /// The requests under way on one rank, in all groups it belongs to.
 ///
-/// An operation of several exchanges proceeds only when it is tested. So a wait for one request moves all requests of the
-/// rank; otherwise two ranks that wait for different requests first would wait for each other.
+/// An operation of several exchanges proceeds only when it is tested. So a wait for one request moves all requests of
+/// the rank; otherwise two ranks that wait for different requests first would wait for each other.
 final class ProgressEngine {
   let transport: any Transport
   private var pending: [Request] = []
   /// The first failure, which every later operation throws too.
   private(set) var failure: CommunicationError?
-  /// How long operations still wait for other ranks while the job is being ended.
+  /// The time that operations still wait for other ranks while the job is being ended.
   var grace = Duration.zero
-  /// How long this rank has waited for requests.
+  /// The time that this rank has waited for requests.
   var waitingTime = Duration.zero
   /// A number that no group of this rank has yet.
   var nextContext = 0
@@ -39,7 +39,7 @@ final class ProgressEngine {
   func fail(_ error: CommunicationError) {
     guard failure == nil else { return }
     failure = error
-    // Requests retain the engine. Their messages under way, with the buffers, stay with the transport.
+    // Requests retain the engine, so they are released. The transport keeps their messages under way and the buffers.
     pending = []
     transport.fail()
   }

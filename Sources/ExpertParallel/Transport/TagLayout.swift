@@ -1,4 +1,4 @@
-/// How the identity of an exchange is put into a tag of MPI: context, sequence (modulo), stage.
+/// The layout of an exchange's identity in an MPI tag: context, sequence (modulo), stage.
 package struct TagLayout {
   /// The number of operations of a group that may be under way at once.
   package let sequenceCount: Int

@@ -1,8 +1,8 @@
-/// How bytes get from rank to rank. All collective operations are made of its one exchange.
+/// The means by which bytes travel from rank to rank. All collective operations consist of its exchanges.
 ///
 /// One thread at a time may use a rank's transport.
 protocol Transport: AnyObject {
-  /// This rank of all.
+  /// This rank's number in the job.
   var rank: Int { get }
   /// The number of ranks of the job.
   var size: Int { get }
@@ -15,7 +15,8 @@ protocol Transport: AnyObject {
   /// Returns a mark for ``idle(since:until:)``, to be taken before an exchange is tested.
   func mark() -> UInt64
 
-  /// Leaves the processor to other threads until an exchange may have moved since `mark`, at the latest until `deadline`.
+  /// Leaves the processor to other threads until an exchange may have moved since `mark`, at the latest until
+  /// `deadline`.
   func idle(since mark: UInt64, until deadline: ContinuousClock.Instant)
 
   /// Returns this rank's share of `count` threads, at least 1: ranks on one host share its processors.
@@ -24,15 +25,15 @@ protocol Transport: AnyObject {
   /// Whether the job is being ended from outside.
   var isEnding: Bool { get }
 
-  /// Notes that an operation failed. Messages that it leaves under way stay with the transport.
+  /// Notes that an operation failed. The transport keeps the messages that the operation leaves under way.
   func fail()
 }
 
 /// Bytes to and from each rank of a group.
 ///
-/// A message goes from each rank to each of its peers, also an empty one. So an exchange completes on a rank only when all
-/// its peers have entered it: a missing rank is noticed in the operation in which it is missing, and a count that differs is
-/// noticed too. The price is R − 1 messages per rank and exchange if all other ranks are peers.
+/// Each rank sends a message to each of its peers, even an empty one. So an exchange completes on a rank only when all
+/// its peers have entered it: the exchange in which a rank is missing detects it, and it also detects a count that
+/// differs. The price is R − 1 messages per rank and exchange if all other ranks are peers.
 struct Exchange {
   let operation: String
   let id: ExchangeID
@@ -44,15 +45,15 @@ struct Exchange {
   let sent: BlockLayout
   let destination: MessageBuffer
   let received: BlockLayout
-  /// The ranks of the group with which this one exchanges; each of them has this one among its peers. The next rank comes
-  /// first, so that not all ranks turn to rank 0 at once.
+  /// The ranks of the group with which this one exchanges; each of them has this one among its peers. The next rank
+  /// comes first, so that not all ranks send to rank 0 at the same time.
   let peers: [Int]
 }
 
 /// The identity of an exchange: no two exchanges under way between the same ranks have the same.
 struct ExchangeID: Hashable {
-  /// The number of the group. Ranks that share two groups know them by different numbers, or the groups share a number and
-  /// divide its sequences.
+  /// The number of the group. Two groups that have ranks in common have different numbers, or share a number and divide
+  /// its sequences.
   let context: Int
   /// The number of the operation within the group.
   let sequence: Int
@@ -72,7 +73,7 @@ protocol ExchangeInFlight: AnyObject {
   var missing: [Int] { get }
 }
 
-/// A fault of a transport, without the operation and the caller's activity, which a request adds.
+/// A fault of a transport. A request adds the operation and the caller's activity to it.
 enum TransportFault: Error {
   case mismatch(rank: Int, String)
   case ended(ranks: [Int], reason: String)
@@ -80,7 +81,7 @@ enum TransportFault: Error {
 }
 
 extension Exchange {
-  /// Copies the block that a rank sends to itself: it does not travel.
+  /// Copies the block that a rank sends to itself, which does not travel.
   func copyOwnBlock() throws(TransportFault) {
     let (bytes, expected) = (sent.counts[rank], received.counts[rank])
     guard bytes == expected else {

@@ -1,13 +1,13 @@
 public import MoECore
 
 extension MoELayer {
-  /// The sums that losses of groups of tokens are made of, from a recorded pass.
+  /// Computes the sums from which losses over groups of tokens are made, from a recorded pass.
   ///
   /// - Parameters:
-  ///   - recording: of a pass that has not been gone back through.
+  ///   - recording: the recording of a pass whose backward pass has not run yet.
   ///   - grouping: the groups.
   ///   - workspace: scratch.
-  ///   - execution: as of the forward pass, so that the probabilities have its bits.
+  ///   - execution: the execution of the forward pass, so that the probabilities have the same bits.
   /// - Throws: `MoEError.invalidConfiguration` for a recording without a pass and for sequences of no tokens.
   public func statistics(
     of recording: inout Recording, by grouping: TokenGrouping, workspace: inout Workspace,
@@ -18,7 +18,8 @@ extension MoELayer {
       of: recording.pass?.routes, recording.record, by: grouping, workspace: &workspace, execution: execution)
   }
 
-  /// The sums that losses of groups of tokens are made of, from the routes of a recorded pass and its record.
+  /// Computes the sums from which losses over groups of tokens are made, from the routes and the record of a recorded
+  /// pass.
   package func statistics(
     of routes: Routes?, _ record: RoutingRecord, by grouping: TokenGrouping, workspace: inout Workspace,
     execution: Execution

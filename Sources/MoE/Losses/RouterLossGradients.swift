@@ -1,6 +1,6 @@
 public import MoECore
 
-/// dL/dP of a loss of the router, the same for all tokens of a group.
+/// The gradient dL/dP of a router loss. It is the same for all tokens of a group.
 public struct ProbabilityGradient: Sendable, Equatable {
   /// The groups.
   public var grouping: TokenGrouping
@@ -14,22 +14,23 @@ public struct ProbabilityGradient: Sendable, Equatable {
   }
 }
 
-/// What the losses of a batch contribute to the gradient of its routers.
+/// The contribution of a batch's losses to the gradients of its routers.
 public struct RouterLossGradients: Sendable, Equatable {
-  /// dL/dP of the probabilities that the losses see, one a grouping; they are added in this order.
+  /// The gradients dL/dP of the probabilities in the losses, one per grouping. They are added in this order.
   public var probability: [ProbabilityGradient]
-  /// dL/d(ln Σ exp(logit)) of a token as a multiple of that value: 2·c/T for a z-loss c·mean(value²).
+  /// The factor f in dL/d(lse) = f·lse, where lse = ln Σ exp(logit) of a token: 2·c/T for a z-loss c·mean(lse²).
   public var logSumExpFactor: Float
 
-  /// No losses, or those of coefficients.
+  /// Makes gradients from their coefficients; without arguments, those of no loss.
   public init(probability: [ProbabilityGradient] = [], logSumExpFactor: Float = 0) {
     self.probability = probability
     self.logSumExpFactor = logSumExpFactor
   }
 
-  /// Both contributions at once.
+  /// Returns the sum of two contributions.
   ///
-  /// - Precondition: they are of the same number of experts and, where of the same grouping, of groups.
+  /// - Precondition: both have the same number of experts. Gradients of the same grouping have the same number of
+  ///   groups.
   public static func + (left: RouterLossGradients, right: RouterLossGradients) -> RouterLossGradients {
     var sum = left
     sum.logSumExpFactor += right.logSumExpFactor
@@ -50,11 +51,11 @@ public struct RouterLossGradients: Sendable, Equatable {
     return sum
   }
 
-  /// The part of some sequences of the batch: what the backward pass of a micro-batch of these takes.
+  /// Returns the part for some sequences of the batch, for the backward pass of a micro-batch of these sequences.
   ///
-  /// The gradients of the batch and of positions are the same for every micro-batch of whole sequences.
+  /// Gradients of groupings by batch or by position are the same for every micro-batch of whole sequences.
   ///
-  /// - Precondition: the gradients of sequences have these.
+  /// - Precondition: every gradient grouped by sequence contains these sequences.
   public func ofSequences(_ sequences: Range<Int>) -> RouterLossGradients {
     var part = self
     for (index, term) in probability.enumerated() {
@@ -68,7 +69,7 @@ public struct RouterLossGradients: Sendable, Equatable {
     return part
   }
 
-  /// The part of a rank's tokens, which are those of whole sequences where there are gradients of sequences.
+  /// Returns the part for a rank's tokens. If a gradient is grouped by sequence, the tokens must form whole sequences.
   package func ofTokens(_ tokens: Range<Int>) throws(MoEError) -> RouterLossGradients {
     var part = self
     for (index, term) in probability.enumerated() {
@@ -100,7 +101,7 @@ public struct RouterLossGradients: Sendable, Equatable {
 }
 
 extension TokenGrouping {
-  /// Refuses sequences that cannot exist.
+  /// Throws an error for sequence lengths that cannot exist.
   func validate() throws(MoEError) {
     switch self {
     case .batch: break

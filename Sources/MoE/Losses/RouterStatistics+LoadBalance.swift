@@ -1,40 +1,40 @@
 public import MoECore
 
-/// Losses of the form Σ f·P, whose gradient with respect to a token's probability is a number an expert.
+/// Losses of the form Σ f·P. The gradient with respect to a token's probabilities is one number per expert.
 extension RouterStatistics {
-  /// coefficient·E·Σ f·P, f of the first choice: the coefficient when balanced, E times that when one expert takes all
-  /// with certainty (Switch Transformer §2.2, eq. 4; α = 0.01).
+  /// Returns coefficient·E·Σ f·P, with f the share of first choices: the coefficient when balanced, E times that when
+  /// one expert takes all with certainty (Switch Transformer §2.2, eq. 4; α = 0.01).
   public func switchTransformer(coefficient: Double = 0.01) -> RouterLoss {
     product(coefficient * Double(expertCount), of: \.firstChoiceCounts)
   }
 
-  /// coefficient·E²·mean(P·f), f of the first choice (GShard §2.2, Algorithm 1; GLaM).
+  /// Returns coefficient·E²·mean(P·f), with f the share of first choices (GShard §2.2, Algorithm 1; GLaM).
   public func gshardTop2(coefficient: Double = 1) -> RouterLoss {
     product(coefficient * Double(expertCount), of: \.firstChoiceCounts)
   }
 
-  /// E·Σ mean(gates)·mean(mask₁): the loss of DeepSpeed's top-1 gate. DeepSpeed keeps padding in the mean of the gates
-  /// and in the divisors; here it is in neither.
+  /// Returns E·Σ mean(gates)·mean(mask₁): the loss of DeepSpeed's top-1 gate. DeepSpeed keeps padding in the mean of
+  /// the gates and in the divisors; here it is in neither.
   public func deepSpeedTop1() -> RouterLoss { switchTransformer(coefficient: 1) }
 
-  /// E²·mean(mean(gates)·mean(mask₁)): the loss of DeepSpeed's top-2 gate, which leaves the second choice out.
+  /// Returns E²·mean(mean(gates)·mean(mask₁)): the loss of DeepSpeed's top-2 gate, which ignores the second choice.
   public func deepSpeedTop2() -> RouterLoss { gshardTop2() }
 
-  /// E²·mean(mean(gates)·mean(maskₖ))/k: the loss of DeepSpeed's top-k gate; 1 when balanced.
+  /// Returns E²·mean(mean(gates)·mean(maskₖ))/k: the loss of DeepSpeed's top-k gate; 1 when balanced.
   public func deepSpeedTopK() -> RouterLoss { megatron(coefficient: 1) }
 
-  /// coefficient·E/(k·T²)·Σ (Σ p)·count: `aux_loss` of Megatron-Core; the coefficient when balanced. Over statistics of
-  /// all micro-batches it is what `global_aux_loss` approaches.
+  /// Returns coefficient·E/(k·T²)·Σ (Σ p)·count: `aux_loss` of Megatron-Core; the coefficient when balanced.
+  /// `global_aux_loss` approaches this loss over the statistics of all micro-batches.
   ///
-  /// Megatron counts the best k of the scores without selection bias, which need not be those that were chosen.
+  /// Megatron counts the k best scores without selection bias. These need not be the chosen experts.
   public func megatron(coefficient: Double) -> RouterLoss {
     product(coefficient * Double(expertCount) / Double(expertsPerToken), of: \.counts)
   }
 
-  /// coefficient·E·Σ f·P with P of these tokens and f the share of assignments in `gathered`, such as of all
-  /// micro-batches so far: `global_aux_loss` of Megatron-Core, which averages the counts of equal micro-batches.
+  /// Returns coefficient·E·Σ f·P: `global_aux_loss` of Megatron-Core, which averages the counts of equal micro-batches.
+  /// P is over these tokens. f is the share of assignments in `gathered`, for example over all micro-batches so far.
   ///
-  /// - Throws: `MoEError.invalidConfiguration` for statistics of another number of experts.
+  /// - Throws: `MoEError.invalidConfiguration` for statistics with another number of experts.
   public func megatronGlobal(
     coefficient: Double, gathered: RouterStatistics
   ) throws(MoEError) -> RouterLoss {
@@ -51,10 +51,10 @@ extension RouterStatistics {
     return own.linear { _, expert in scale * Double(all.counts[expert]) }
   }
 
-  /// The mean over sequences of ``megatron(coefficient:)`` of each: `seq_aux_loss` of Megatron-Core. A sequence of
-  /// padding alone is not in the mean.
+  /// Returns the mean of ``megatron(coefficient:)`` over sequences: `seq_aux_loss` of Megatron-Core. The mean skips a
+  /// sequence that contains only padding.
   ///
-  /// - Throws: `MoEError.invalidConfiguration` for statistics that are not of sequences.
+  /// - Throws: `MoEError.invalidConfiguration` for statistics that are not grouped by sequence.
   public func megatronSequence(coefficient: Double) throws(MoEError) -> RouterLoss {
     guard case .sequence = grouping else {
       throw .invalidConfiguration("a loss of sequences cannot be taken of statistics of a \(grouping)")
@@ -67,15 +67,15 @@ extension RouterStatistics {
     }
   }
 
-  /// The mean over sequences of coefficient·Σ f·P with f = E/(k·T)·count and P the mean of the scores over their sum
-  /// (DeepSeek-V3 §2.1.2, eq. 17–20; α = 10⁻⁴).
+  /// Returns the mean over sequences of coefficient·Σ f·P with f = E/(k·T)·count and P the mean of the scores over
+  /// their sum (DeepSeek-V3 §2.1.2, eq. 17–20; α = 10⁻⁴).
   ///
-  /// - Throws: `MoEError.invalidConfiguration` for statistics that are not of sequences.
+  /// - Throws: `MoEError.invalidConfiguration` for statistics that are not grouped by sequence.
   public func deepSeekV3Sequence(coefficient: Double = 1e-4) throws(MoEError) -> RouterLoss {
     try megatronSequence(coefficient: coefficient)
   }
 
-  /// coefficient·mean((ln Σ exp(logit))²), which keeps logits small (ST-MoE §3.3, eq. 5; c = 0.001).
+  /// Returns coefficient·mean((ln Σ exp(logit))²), which keeps logits small (ST-MoE §3.3, eq. 5; c = 0.001).
   public func zLoss(coefficient: Double = 0.001) -> RouterLoss {
     let tokens = Double(max(routedTokenCount, 1))
     return RouterLoss(
@@ -83,14 +83,14 @@ extension RouterStatistics {
       gradients: RouterLossGradients(logSumExpFactor: Float(2 * coefficient / tokens)))
   }
 
-  /// scale·Σ (count/T)·P over the whole batch.
+  /// Returns scale·Σ (count/T)·P over the whole batch.
   private func product(_ scale: Double, of assignments: KeyPath<Self, [Int64]>) -> RouterLoss {
     let batch = ofBatch
     let tokens = Double(batch.tokenCounts[0])
     return batch.linear { _, expert in scale * Double(batch[keyPath: assignments][expert]) / tokens / tokens }
   }
 
-  /// Σ c[g, e]·Σₜ p[t, e] over the groups g that have tokens, given c.
+  /// Returns Σ c[g, e]·Σₜ p[t, e] over the groups g that have tokens, where `coefficient` gives c.
   func linear(_ coefficient: (_ group: Int, _ expert: Int) -> Double) -> RouterLoss {
     var value = 0.0
     var gradient = Matrix(rows: groupCount, columns: expertCount)

@@ -2,19 +2,19 @@ public import MoECore
 
 /// Losses that measure how unequal the experts' probabilities are.
 extension RouterStatistics {
-  /// What the variance loss compares.
+  /// The mean probabilities that the variance loss compares.
   public enum VarianceForm: Sendable, Equatable {
-    /// The table `[sequence, E]` of probabilities averaged over the batch. It compares positions too: a routing that
-    /// is balanced over all tokens but sends each position to an expert of its own scores as high as one that sends
-    /// every token to the same expert. Needs statistics of positions.
+    /// The table `[sequence, E]` of probabilities averaged over the batch. It compares positions too. A routing that
+    /// sends each position to its own expert is balanced over all tokens, but scores as high as one that sends every
+    /// token to the same expert. This form needs statistics grouped by position.
     case seedPositional
     /// The mean probabilities over all tokens: 0 when balanced.
     case overTokens
   }
 
-  /// coefficient·the unbiased variance of mean probabilities. Fewer than two have none: the loss is 0.
+  /// Returns coefficient·(the unbiased variance of the mean probabilities). For fewer than two values the loss is 0.
   ///
-  /// - Throws: `MoEError.invalidConfiguration` for `.seedPositional` of statistics that are not of positions.
+  /// - Throws: `MoEError.invalidConfiguration` for `.seedPositional` with statistics that are not grouped by position.
   public func variance(_ form: VarianceForm, coefficient: Double = 1) throws(MoEError) -> RouterLoss {
     switch form {
     case .overTokens: return ofBatch.varianceOfMeans(coefficient: coefficient)
@@ -27,12 +27,12 @@ extension RouterStatistics {
     }
   }
 
-  /// coefficient·var(I)/(mean(I)² + 10⁻¹⁰) with I the sum of an expert's probabilities and the unbiased variance
-  /// (Shazeer et al. 2017 §4, eq. 7, with Tutel's divisor).
+  /// Returns coefficient·var(I)/(mean(I)² + 10⁻¹⁰), with I the sum of each expert's probabilities and var the unbiased
+  /// variance (Shazeer et al. 2017 §4, eq. 7, with Tutel's divisor).
   ///
-  /// The load loss, which Tutel adds with the same coefficient ½, is not here: it needs the noise of a noisy top-k
-  /// gate, which no policy has. The square of the coefficient of variation is smooth at balance, where its root has no
-  /// derivative. One expert has no variance: its loss is 0.
+  /// Tutel also adds a load loss with the same coefficient ½. It is omitted here because it needs the noise of a noisy
+  /// top-k gate, which no policy has. The square of the coefficient of variation is smooth at balance, but the
+  /// coefficient itself has no derivative there. With one expert the loss is 0.
   public func importance(coefficient: Double = 0.5) -> RouterLoss {
     let batch = ofBatch
     let importance = (0..<expertCount).map { batch.probabilitySum(0, $0) }
@@ -47,7 +47,7 @@ extension RouterStatistics {
     return loss
   }
 
-  /// The variance of the table of mean probabilities of the groups that have tokens.
+  /// Returns the variance of the mean probabilities, over the groups that have tokens.
   private func varianceOfMeans(coefficient: Double) -> RouterLoss {
     let groups = (0..<groupCount).filter { tokenCounts[$0] > 0 }
     let means = groups.flatMap { group in
@@ -64,7 +64,7 @@ extension RouterStatistics {
     return loss
   }
 
-  /// Σ(v − v̄)²/(n − 1) and its gradient 2·(v − v̄)/(n − 1).
+  /// Returns Σ(v − v̄)²/(n − 1) and its gradient 2·(v − v̄)/(n − 1).
   private static func variance(_ values: [Double]) -> (value: Double, gradient: [Double]) {
     let mean = values.reduce(0, +) / Double(values.count)
     let freedom = Double(values.count - 1)

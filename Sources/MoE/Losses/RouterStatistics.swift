@@ -1,10 +1,10 @@
 public import MoECore
 
-/// What the losses of a router are made of: sums over groups of tokens, in integers.
+/// The sums over groups of tokens from which a router's losses are made, as integers.
 ///
-/// Statistics of micro-batches are added first, and the losses taken over the sum: a loss that averages over the batch
-/// is not the mean of the micro-batches' losses. Its gradients then fit the backward pass of each micro-batch, and the
-/// sum of these passes is that of the whole batch.
+/// Add the statistics of the micro-batches first, then compute the losses from the sum: a loss that averages over the
+/// batch is not the mean of the micro-batches' losses. The gradients of such a loss fit the backward pass of each
+/// micro-batch. The sum of these passes is the backward pass of the whole batch.
 public struct RouterStatistics: Sendable, Equatable {
   /// The groups.
   public let grouping: TokenGrouping
@@ -12,21 +12,21 @@ public struct RouterStatistics: Sendable, Equatable {
   public let expertCount: Int
   /// K.
   public let expertsPerToken: Int
-  /// `[G]`: tokens that took part.
+  /// `[G]`: the number of tokens that are not masked.
   public package(set) var tokenCounts: [Int64]
-  /// `[G, E]`: choices of each expert before dropping.
+  /// `[G, E]`: the number of choices of each expert before dropping.
   public package(set) var counts: [Int64]
-  /// `[G, E]`: first choices of each expert before dropping.
+  /// `[G, E]`: the number of first choices of each expert before dropping.
   public package(set) var firstChoiceCounts: [Int64]
   /// `[G, E]`: Σ over tokens of each expert's probability in units of 2⁻³⁰.
   public package(set) var probabilitySums: [Int64]
-  /// Σ over tokens of (ln Σ exp(logit))². Unlike the integers, it rounds, and so depends on the order of adding.
+  /// Σ over tokens of (ln Σ exp(logit))². Unlike the integers it is rounded, so it depends on the order of addition.
   public package(set) var logSumExpSquares: Double
 
-  /// Statistics of no tokens, in G groups.
+  /// Makes statistics of no tokens, in G groups.
   ///
   /// - Parameters:
-  ///   - grouping: the groups; of sequences there are none yet.
+  ///   - grouping: the groups; a grouping by sequence has no groups yet.
   ///   - expertCount: E.
   ///   - expertsPerToken: K.
   public init(grouping: TokenGrouping, expertCount: Int, expertsPerToken: Int) {
@@ -46,16 +46,16 @@ public struct RouterStatistics: Sendable, Equatable {
     logSumExpSquares = 0
   }
 
-  /// G.
+  /// The number of groups, G.
   public var groupCount: Int { tokenCounts.count }
 
-  /// Tokens that took part, over all groups.
+  /// The number of tokens that are not masked, over all groups.
   public var routedTokenCount: Int { Int(tokenCounts.reduce(0, +)) }
 
-  /// The statistics of both batches as one: the sums of a batch and of positions are added, and the sequences on the
-  /// right follow those on the left.
+  /// Returns the statistics of two batches taken as one. Sums over the batch or over positions are added; the sequences
+  /// of `right` follow those of `left`.
   ///
-  /// - Throws: `MoEError.invalidConfiguration` for statistics of other groups or numbers of experts.
+  /// - Throws: `MoEError.invalidConfiguration` for statistics with different groups or numbers of experts.
   public static func + (left: Self, right: Self) throws(MoEError) -> Self {
     guard
       left.grouping == right.grouping, left.expertCount == right.expertCount,
@@ -91,20 +91,20 @@ public struct RouterStatistics: Sendable, Equatable {
     return batch
   }
 
-  /// Σ over the tokens of a group of an expert's probability.
+  /// Returns the sum of an expert's probability over the tokens of a group.
   func probabilitySum(_ group: Int, _ expert: Int) -> Double {
     Double(probabilitySums[group * expertCount + expert]) * 0x1p-30
   }
 
-  /// A selection bias moved towards balance: b + rate·sign(mean count − count), once for a batch (DeepSeek-V3
-  /// §2.1.2, rate 0.001). The sign is that of an integer.
+  /// Returns a selection bias moved towards balance: b + rate·sign(mean count − count), once per batch (DeepSeek-V3
+  /// §2.1.2, rate 0.001). The sign is computed in integers.
   ///
-  /// - Precondition: there is one value an expert.
+  /// - Precondition: there is one value per expert.
   public func updatedSelectionBias(_ bias: [Float], rate: Float = 0.001) -> [Float] {
     Self.updatedSelectionBias(bias, counts: ofBatch.counts, rate: rate)
   }
 
-  /// The same from the counts alone.
+  /// Returns the updated selection bias, from the counts alone.
   package static func updatedSelectionBias(_ bias: [Float], counts: [Int64], rate: Float) -> [Float] {
     precondition(bias.count == counts.count, "\(bias.count) biases for \(counts.count) experts")
     let total = counts.reduce(0, +)

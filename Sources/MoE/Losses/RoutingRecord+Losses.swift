@@ -1,8 +1,8 @@
 public import MoECore
 
 extension RoutingRecord {
-  /// The sums of which losses of the batch are made. ``MoELayer/statistics(of:by:workspace:execution:)`` returns those
-  /// of sequences and positions.
+  /// The sums from which losses over the batch are made. ``MoELayer/statistics(of:by:workspace:execution:)`` returns
+  /// the sums grouped by sequence or by position.
   public var statistics: RouterStatistics {
     var statistics = RouterStatistics(
       grouping: .batch, expertCount: expertCount, expertsPerToken: expertsPerToken)
@@ -14,21 +14,22 @@ extension RoutingRecord {
     return statistics
   }
 
-  /// coefficient·E·Σ f·P with f the share of assignments before dropping, a constant, and P the mean probability
-  /// (Switch Transformer §2.2, eq. 4; of all k choices as in DeepSpeed and Megatron-Core where the policy says so).
+  /// Returns coefficient·E·Σ f·P, with f the share of assignments before dropping, a constant, and P the mean
+  /// probability (Switch Transformer §2.2, eq. 4). If the policy says so, f counts all k choices, as in DeepSpeed and
+  /// Megatron-Core.
   public func loadBalance(coefficient: Float) -> RouterLoss {
     loadBalance == .firstChoice
       ? statistics.switchTransformer(coefficient: Double(coefficient))
       : statistics.megatron(coefficient: Double(coefficient))
   }
 
-  /// coefficient·mean((ln Σ exp(logit))²) (ST-MoE §3.3, eq. 5).
+  /// Returns coefficient·mean((ln Σ exp(logit))²) (ST-MoE §3.3, eq. 5).
   public func zLoss(coefficient: Float) -> RouterLoss { statistics.zLoss(coefficient: Double(coefficient)) }
 
-  /// A selection bias moved towards balance: b + rate·sign(mean count − count), once for a batch (DeepSeek-V3
-  /// §2.1.2, rate 0.001). The sign is that of an integer.
+  /// Returns a selection bias moved towards balance: b + rate·sign(mean count − count), once per batch (DeepSeek-V3
+  /// §2.1.2, rate 0.001). The sign is computed in integers.
   ///
-  /// - Precondition: there is one value an expert.
+  /// - Precondition: there is one value per expert.
   public func updatedSelectionBias(_ bias: [Float], rate: Float) -> [Float] {
     statistics.updatedSelectionBias(bias, rate: rate)
   }

@@ -1,13 +1,13 @@
-/// Which tokens a loss of the router averages over.
+/// The groups of tokens that a router loss averages over.
 public enum TokenGrouping: Sendable, Hashable {
-  /// All of them: one group.
+  /// All tokens in one group.
   case batch
-  /// Each sequence of `length` consecutive tokens; the last may be short.
+  /// One group per sequence of `length` consecutive tokens; the last sequence may be shorter.
   case sequence(length: Int)
-  /// Each position in sequences of `length` tokens.
+  /// One group per position in sequences of `length` tokens.
   case position(length: Int)
 
-  /// G: the number of groups of T tokens.
+  /// Returns G, the number of groups of T tokens.
   ///
   /// - Precondition: a sequence has at least one token.
   public func groupCount(tokenCount: Int) -> Int {
@@ -18,7 +18,7 @@ public enum TokenGrouping: Sendable, Hashable {
     }
   }
 
-  /// The consecutive tokens of a group: token t belongs to group (t / this) mod G.
+  /// The number of consecutive tokens in a group: token t belongs to group (t / runLength) mod G.
   var runLength: Int {
     if case .sequence(let length) = self { length } else { 1 }
   }

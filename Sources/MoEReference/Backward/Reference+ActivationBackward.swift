@@ -6,10 +6,10 @@ public import MoECore
   import Glibc
 #endif
 extension Reference {
-  /// ∂h/∂g and ∂h/∂u of h = ``activation(_:gate:up:)``; ∂h/∂g is 0 for a form without a gate.
+  /// Returns ∂h/∂g and ∂h/∂u of h = ``activation(_:gate:up:)``; ∂h/∂g is 0 for a function without a gate.
   ///
-  /// A clamped value has the derivative 0 outside its limits and 1 on them, and relu has 0 at 0, as PyTorch
-  /// has it.
+  /// As in PyTorch, the derivative of a clamp is 0 outside its limits and 1 at them, and the derivative of relu at 0
+  /// is 0.
   public static func activationBackward(
     _ function: ActivationFunction, gate g: Double, up u: Double
   ) -> (gate: Double, up: Double) {
@@ -32,17 +32,17 @@ extension Reference {
     }
   }
 
-  /// d/dx x·σ(αx) = σ(αx)·(1 + αx·(1 − σ(αx))), with 1 − σ(a) = σ(−a).
+  /// Returns d/dx x·σ(αx) = σ(αx)·(1 + αx·(1 − σ(αx))), with 1 − σ(a) = σ(−a).
   private static func siluDerivative(_ x: Double, alpha: Double = 1) -> Double {
     sigmoid(alpha * x) * (1 + alpha * x * sigmoid(-alpha * x))
   }
 
-  /// d/dx x·Φ(x) = Φ(x) + x·φ(x) with the normal density φ(x) = e^(−x²/2)/√(2π).
+  /// Returns d/dx x·Φ(x) = Φ(x) + x·φ(x) with the normal density φ(x) = e^(−x²/2)/√(2π).
   private static func geluDerivative(_ x: Double) -> Double {
     0.5 * erfc(-x / 2.0.squareRoot()) + x * exp(-x * x / 2) / (2 * Double.pi).squareRoot()
   }
 
-  /// d/dx ½·x·(1 + tanh a) = ½·(1 + tanh a) + ½·x·(1 − tanh² a)·a′ with a = √(2/π)·(x + 0.044715·x³).
+  /// Returns d/dx ½·x·(1 + tanh a) = ½·(1 + tanh a) + ½·x·(1 − tanh² a)·a′ with a = √(2/π)·(x + 0.044715·x³).
   private static func geluTanhDerivative(_ x: Double) -> Double {
     let t = tanh((2 / Double.pi).squareRoot() * (x + 0.044715 * x * x * x))
     let slope = (2 / Double.pi).squareRoot() * (1 + 3 * 0.044715 * x * x)

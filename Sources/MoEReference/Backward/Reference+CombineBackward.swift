@@ -1,18 +1,18 @@
 public import MoECore
 
 extension Reference {
-  /// Backward of ``combine(_:permutation:weights:hiddenSize:placement:)``: dL/dy of the row of (t, s) is
-  /// w[t, s]·dL/dout[t], and dL/dw[t, s] = dL/dout[t]·y.
+  /// Computes the backward pass of ``combine(_:permutation:weights:hiddenSize:placement:)``. For the row y of the
+  /// choice (t, s), dL/dy = w[t, s]·dL/dout[t] and dL/dw[t, s] = dL/dout[t]·y.
   ///
-  /// With weights on the input, dL/dy is dL/dout[t] alone and dL/dw is 0 here. A dropped choice has no row, so
-  /// its dL/dw is 0.
+  /// If weights multiply the input, dL/dy = dL/dout[t], and dL/dw is 0 here. A dropped choice has no row, so its dL/dw
+  /// is 0.
   ///
   /// - Parameters:
-  ///   - outputs: y `[M, D]`.
+  ///   - outputs: the experts' outputs y `[M, D]`.
   ///   - permutation: the rows of the kept choices.
-  ///   - weights: `[T, K]`.
+  ///   - weights: the routing weights `[T, K]`.
   ///   - placement: whether weights multiply the input or the output of an expert.
-  ///   - outputGradient: dL/dout `[T, D]`.
+  ///   - outputGradient: the gradient dL/dout `[T, D]`.
   /// - Returns: dL/dy `[M, D]` and dL/dw `[T, K]`.
   public static func combineBackward(
     _ outputs: [[Double]], permutation: Permutation, weights: [[Double]],

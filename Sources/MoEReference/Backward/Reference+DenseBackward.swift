@@ -1,31 +1,31 @@
 public import MoECore
 
 extension Reference {
-  /// What flows back through the dense branch of one token.
+  /// The gradients that the dense branch computes for one token.
   public struct DenseGradients: Sendable, Equatable {
     /// dL/dx `[D]`, through the network and its gate.
     public var x: [Double]
     /// The gradient of the experts' sum `[D]`.
     public var experts: [Double]
-    /// Of the gate's parameters; nil where the branch has no gate.
+    /// The gradients of the gate's parameters; nil if the branch has no gate.
     public var gate: LinearGradients?
   }
 
-  /// Backward of out = a·experts + b·y with (y, a, b) of
-  /// ``denseBranch(_:_:weights:gate:activation:precision:)``, on one token.
+  /// Computes for one token the backward pass of out = a·experts + b·y, with (y, a, b) from
+  /// ``denseBranch(_:_:weights:gate:activation:precision:)``.
   ///
-  /// dL/dy = b·dL/dout, dL/da = dL/dout·experts and dL/db = dL/dout·y; the last two go back through the sigmoid
-  /// or the softmax of the gate.
+  /// dL/dy = b·dL/dout, dL/da = dL/dout·experts and dL/db = dL/dout·y. The gradient of the gate's logits follows from
+  /// dL/da and dL/db by the derivative of the sigmoid or the softmax.
   ///
   /// - Parameters:
-  ///   - x: `[D]`.
+  ///   - x: the token `[D]`.
   ///   - branch: the kind of dense branch.
   ///   - weights: the parameters of the branch's network.
   ///   - gate: the parameters of the branch's gate; nil if it has none.
   ///   - activation: the activation between the products.
-  ///   - expertsSum: `[D]`; zero for a masked token, which passes the branch all the same.
-  ///   - outputGradient: dL/dout `[D]`.
-  ///   - gradients: of the branch's network, added to.
+  ///   - expertsSum: the experts' sum `[D]`; zero for a masked token, which still passes the branch.
+  ///   - outputGradient: the gradient dL/dout `[D]`.
+  ///   - gradients: the gradients of the branch's network, to which those of this token are added.
   public static func denseBranchBackward(
     _ x: [Double], _ branch: MoEConfiguration.DenseBranch, weights: FeedForwardWeights,
     gate: BranchGateWeights?, activation: ActivationFunction, expertsSum: [Double],

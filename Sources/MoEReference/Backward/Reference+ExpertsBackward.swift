@@ -1,22 +1,22 @@
 public import MoECore
 
 extension Reference {
-  /// Gradients of one network's parameters, shaped as `FeedForwardWeights` has them.
+  /// The gradients of one network's parameters, with the shapes of `FeedForwardWeights`.
   public struct FeedForwardGradients: Sendable, Equatable {
-    /// `[F, D]`; nil where the activation has no gate.
+    /// `[F, D]`; nil if the activation has no gate.
     public var gate: [[Double]]?
     /// `[F, D]`.
     public var up: [[Double]]
     /// `[D, F]`.
     public var down: [[Double]]
-    /// `[F]`; nil where the activation has no gate. Bias gradients are there whether or not the biases are.
+    /// `[F]`; nil if the activation has no gate. Bias gradients are computed even if the network has no biases.
     public var gateBias: [Double]?
     /// `[F]`.
     public var upBias: [Double]
     /// `[D]`.
     public var downBias: [Double]
 
-    /// The gradients of a network that no row has passed.
+    /// Makes gradients of zeros for a network with these parameters.
     public init(zerosFor weights: FeedForwardWeights) {
       gate = weights.gate.map { zeros($0.rows, $0.columns) }
       up = zeros(weights.up.rows, weights.up.columns)
@@ -26,7 +26,7 @@ extension Reference {
       downBias = Array(repeating: 0, count: weights.down.rows)
     }
 
-    /// Adds the gradients of the three products of one row.
+    /// Adds the gradients of one row's three products.
     mutating func add(gate g: LinearGradients?, up u: LinearGradients, down d: LinearGradients) {
       if let g {
         gate = sum(gate!, g.weight)
@@ -37,16 +37,17 @@ extension Reference {
     }
   }
 
-  /// One network backward on one row: returns dL/dx `[D]` and adds to the parameters' gradients.
+  /// Computes the backward pass of one network for one row. It returns dL/dx `[D]` and adds to the gradients of the
+  /// parameters.
   ///
   /// With u = x·upᵀ + b_u, g = x·gateᵀ + b_g, h = act(g, u) and y = h·downᵀ + b_d: dL/dh is dL/dy·down, dL/dg
   /// and dL/du are dL/dh times the activation's derivatives, and dL/dx is dL/du·up + dL/dg·gate.
   ///
   /// - Parameters:
-  ///   - x: `[D]`.
+  ///   - x: the input row `[D]`.
   ///   - weights: the network's parameters.
   ///   - function: the activation between the products.
-  ///   - outputGradient: dL/dy `[D]`.
+  ///   - outputGradient: the gradient dL/dy `[D]`.
   ///   - gradients: the sums to which the gradients are added.
   public static func feedForwardBackward(
     _ x: [Double], _ weights: FeedForwardWeights, activation function: ActivationFunction,
@@ -66,15 +67,15 @@ extension Reference {
     return gate.map { sum(up.input, $0.input) } ?? up.input
   }
 
-  /// Each kept row back through its expert: dL/dz `[M, D]` and every expert's parameters, zeros where it has
-  /// no rows.
+  /// Computes the backward pass of the experts for all kept rows. It returns dL/dz `[M, D]` and the gradients of each
+  /// expert's parameters, which are zeros for an expert without rows.
   ///
   /// - Parameters:
-  ///   - inputs: z `[M, D]` of ``gather(_:permutation:weights:placement:)``.
+  ///   - inputs: the experts' inputs z `[M, D]` from ``gather(_:permutation:weights:placement:)``.
   ///   - permutation: the rows of the kept choices.
   ///   - experts: the parameters of each expert.
   ///   - activation: the activation between the products.
-  ///   - outputGradient: dL/dy `[M, D]`.
+  ///   - outputGradient: the gradient dL/dy `[M, D]`.
   public static func expertsBackward(
     _ inputs: [[Double]], permutation: Permutation, experts: [FeedForwardWeights],
     activation: ActivationFunction, outputGradient: [[Double]]

@@ -1,42 +1,43 @@
 public import MoECore
 
 extension Reference {
-  /// Gradients of everything a layer computes from, shaped as what they are of.
+  /// The gradients of a layer's input and parameters. Each has the shape of its input or parameter.
   ///
-  /// Those of biases are there whether or not the layer has the biases. The selection bias has none by
-  /// definition: it enters the choice alone, and the choice is a constant.
+  /// Bias gradients are computed even if the layer has no biases. The selection bias has no gradient by definition: it
+  /// affects only the choice of experts, and the choice is a constant.
   public struct LayerGradients: Sendable, Equatable {
-    /// `[T, D]`.
+    /// The gradient of the tokens `[T, D]`.
     public var x: [[Double]]
-    /// `[E, D]`.
+    /// The gradient of the router's weight `[E, D]`.
     public var routerWeight: [[Double]]
-    /// `[E]`.
+    /// The gradient of the router's bias `[E]`.
     public var routerBias: [Double]
-    /// One network an expert; zeros where no row was kept.
+    /// The gradients of each expert's network; zeros for an expert without kept rows.
     public var experts: [FeedForwardGradients]
-    /// The network of the dense branch.
+    /// The gradients of the dense branch's network.
     public var dense: FeedForwardGradients?
-    /// `[1, D]` or `[2, D]`, the gate of the dense branch.
+    /// The gradient of the weight of the dense branch's gate, `[1, D]` or `[2, D]`.
     public var denseGateWeight: [[Double]]?
-    /// `[1]` or `[2]`.
+    /// The gradient of the bias of the dense branch's gate, `[1]` or `[2]`.
     public var denseGateBias: [Double]?
   }
 
-  /// The backward pass of ``layer(_:weights:configuration:routing:permutation:precision:)`` in exact
-  /// arithmetic: the stages of the forward pass in reverse, each in its own file.
+  /// Computes the backward pass of ``layer(_:weights:configuration:routing:permutation:precision:)`` with the precision
+  /// `exact`: the stages of the forward pass in reverse order, each in its own file.
   ///
   /// The chosen experts, the drops, the group masks and SparseMixer's survivors are constants.
   ///
   /// - Parameters:
-  ///   - x: `[…, D]`.
+  ///   - x: the activations `[…, D]`.
   ///   - weights: the layer's parameters.
   ///   - configuration: the layer's configuration.
-  ///   - routing: of ``routing(choosing:logits:policy:selectionBias:noise:)`` where a kernel has chosen. A masked
-  ///     token has the experts −1 and a gradient through the dense branch alone.
-  ///   - permutation: which choices were kept.
-  ///   - outputGradient: dL/doutput `[T, D]`.
+  ///   - routing: the routing of the forward pass; for the choices of a kernel, the result of
+  ///     ``routing(choosing:logits:policy:selectionBias:noise:)``. A masked token has the experts −1 and gets a
+  ///     gradient only through the dense branch.
+  ///   - permutation: the permutation of the forward pass, which says which choices were kept.
+  ///   - outputGradient: the gradient dL/doutput `[T, D]`.
   ///   - loss: the router's own losses, if any, already multiplied by their coefficients.
-  ///   - noise: of a training pass.
+  ///   - noise: the noise of the pass, if it is a training pass with noise.
   public static func gradients(
     _ x: Activations, weights: MoEWeights, configuration: MoEConfiguration, routing: Routing,
     permutation: Permutation, outputGradient: [[Double]], loss: RouterLoss? = nil, noise: RouterNoise? = nil
@@ -53,7 +54,7 @@ extension Reference {
       routerWeight: zeros(configuration.expertCount, configuration.hiddenSize),
       routerBias: Array(repeating: 0, count: configuration.expertCount), experts: [])
 
-    // 1. The dense branch takes its part of dL/doutput and leaves the experts theirs.
+    // 1. Through the dense branch: its own gradients, and the gradient of the experts' sum.
     var expertsGradient = outputGradient
     if let branch = configuration.denseBranch {
       let sums = combine(
@@ -64,7 +65,7 @@ extension Reference {
         outputGradient: outputGradient)
     }
 
-    // 2. From the sum over choices to the rows of the experts and the routing weights.
+    // 2. From the sum over choices to the experts' output rows and the routing weights.
     let combined = combineBackward(
       outputs, permutation: permutation, weights: routing.weights, placement: policy.weightPlacement,
       outputGradient: expertsGradient)
@@ -75,7 +76,7 @@ extension Reference {
       outputGradient: combined.rows)
     gradients.experts = ofExperts.parameters
 
-    // 4. From the rows of the experts to the tokens.
+    // 4. From the experts' input rows to the tokens.
     let gathered = gatherBackward(
       tokens, permutation: permutation, weights: routing.weights, placement: policy.weightPlacement,
       rowGradient: ofExperts.inputs)
@@ -107,7 +108,7 @@ extension Reference {
 }
 
 extension Reference.LayerGradients {
-  /// Adds the dense branch of every token; returns the gradient of the experts' sum `[T, D]`.
+  /// Adds the gradients of the dense branch of all tokens; returns the gradient of the experts' sums `[T, D]`.
   fileprivate mutating func addDenseBranch(
     _ branch: MoEConfiguration.DenseBranch, weights: MoEWeights, activation: ActivationFunction,
     tokens: [[Double]], expertsSums: [[Double]], outputGradient: [[Double]]

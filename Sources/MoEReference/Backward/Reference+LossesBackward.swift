@@ -1,18 +1,18 @@
 public import MoECore
 
 extension Reference {
-  /// dL/dlogits `[T, E]` of a loss of the router, through the probabilities of
+  /// Returns dL/dlogits `[T, E]` of a loss of the router. The loss depends on the logits through the probabilities
   /// ``Routing/scores`` and through ln Σ exp(logit).
   ///
   /// - The softmax over all experts: dL/dlⱼ = pⱼ·(dL/dpⱼ − Σₖ dL/dpₖ·pₖ).
-  /// - Sigmoids over their sum, p = s/(Σs + 1e−20): dL/dsⱼ = (dL/dpⱼ − Σₖ dL/dpₖ·pₖ)/(Σs + 1e−20), times σ′.
-  /// - z = ln Σ exp(l): dz/dl = softmax(l), whatever the scoring.
+  /// - Sigmoids divided by their sum, p = s/(Σs + 1e−20): dL/dsⱼ = (dL/dpⱼ − Σₖ dL/dpₖ·pₖ)/(Σs + 1e−20), times σ′.
+  /// - z = ln Σ exp(l): dz/dl = softmax(l), for every scoring.
   ///
   /// - Parameters:
   ///   - loss: the loss and its gradients.
-  ///   - logits: `[T, E]`.
-  ///   - expertIDs: `[T, K]`; a token of −1 is masked and gets no gradient.
-  ///   - scoring: the way in which logits become scores.
+  ///   - logits: the logits `[T, E]`.
+  ///   - expertIDs: the chosen experts `[T, K]`; −1 for a masked token, which gets no gradient.
+  ///   - scoring: the formula that turns logits into scores.
   public static func lossBackward(
     _ loss: RouterLoss, logits: [[Double]], expertIDs: [[Int]], scoring: RoutingPolicy.Scoring
   ) -> [[Double]] {

@@ -1,18 +1,18 @@
 public import MoECore
 
 extension Reference {
-  /// Backward of ``gather(_:permutation:weights:placement:)``: dL/dx[t] = Σₛ dL/dz[row of (t, s)] in slot
-  /// order, so that the gradients scatter the way the outputs were combined.
+  /// Computes the backward pass of ``gather(_:permutation:weights:placement:)``: dL/dx[t] = Σₛ dL/dz[row of (t, s)]
+  /// over the kept choices s, added in the same order in which combine adds the outputs.
   ///
-  /// With weights on the input, z = w·x: each term is multiplied by its weight, and dL/dw[t, s] = dL/dz·x[t].
-  /// Otherwise dL/dw is 0 here, as it is for what was dropped.
+  /// If weights multiply the input, z = w·x: each term is multiplied by its weight, and dL/dw[t, s] = dL/dz·x[t].
+  /// Otherwise dL/dw is 0 here. For a dropped choice dL/dw is always 0.
   ///
   /// - Parameters:
-  ///   - x: `[T, D]`.
+  ///   - x: the tokens `[T, D]`.
   ///   - permutation: the rows of the kept choices.
-  ///   - weights: `[T, K]`.
+  ///   - weights: the routing weights `[T, K]`.
   ///   - placement: whether weights multiply the input or the output of an expert.
-  ///   - rowGradient: dL/dz `[M, D]`.
+  ///   - rowGradient: the gradient dL/dz `[M, D]`.
   /// - Returns: dL/dx `[T, D]` and dL/dw `[T, K]`.
   public static func gatherBackward(
     _ x: [[Double]], permutation: Permutation, weights: [[Double]],

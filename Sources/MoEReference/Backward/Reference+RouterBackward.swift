@@ -1,19 +1,21 @@
 public import MoECore
 
 extension Reference {
-  /// dL/dw `[T, K]` → dL/dlogits `[T, E]`: back through the scale, the normalisation and the scoring.
+  /// Computes dL/dlogits `[T, E]` from dL/dw `[T, K]`: the backward pass of the scale, the normalisation and the
+  /// scoring.
   ///
-  /// Which experts were chosen, which choices were dropped, which groups were masked and which experts
-  /// survived SparseMixer's threshold are constants. A dropped choice has dL/dw = 0, yet it was part of the sum
-  /// that the others were divided by, so its logit gets a gradient through the sum. A masked token gets none.
+  /// The chosen experts, the drops, the group masks and SparseMixer's survivors are constants. A dropped choice has
+  /// dL/dw = 0, but its score is part of the sum by which the other choices are divided. So its logit gets a gradient
+  /// through the sum. A masked token gets no gradient.
   ///
   /// - Parameters:
-  ///   - logits: `[T, E]`.
-  ///   - expertIDs: `[T, K]`; −1 where masked.
+  ///   - logits: the logits `[T, E]`.
+  ///   - expertIDs: the chosen experts `[T, K]`; −1 for a masked token.
   ///   - policy: the routing policy.
-  ///   - weightGradient: dL/dw `[T, K]`.
-  ///   - noise: of a training pass. SparseMixer then has its estimator: what reaches a choice's score goes to the
-  ///     logits by the Jacobian of the survivors' softmax, as if the score had not been multiplied by its factor.
+  ///   - weightGradient: the gradient dL/dw `[T, K]`.
+  ///   - noise: the noise of the pass, if it is a training pass with noise. SparseMixer then uses its estimator: it
+  ///     multiplies the gradient of a choice's score by the Jacobian of the survivors' softmax, as if the score had not
+  ///     been multiplied by its factor.
   public static func routerBackward(
     logits: [[Double]], expertIDs: [[Int]], policy: RoutingPolicy, weightGradient: [[Double]],
     noise: RouterNoise? = nil
@@ -28,10 +30,10 @@ extension Reference {
     }
   }
 
-  /// v = r/d with d = d(Σr): dL/drⱼ = (dL/dvⱼ − d′·Σₖ dL/dvₖ·vₖ)/d.
+  /// Computes the backward pass of v = r/d with d = d(Σr): dL/drⱼ = (dL/dvⱼ − d′·Σₖ dL/dvₖ·vₖ)/d.
   ///
-  /// d′ is 1 where the divisor is the sum, and 0 where it is a constant: no normalisation, or a sum that is
-  /// not above its floor. Where d is 0 the forward pass divides by nothing, and so does this.
+  /// d′ is 1 if the divisor is the sum, and 0 if it is a constant: no normalisation, or a sum that is not above its
+  /// floor. If d is 0, neither the forward nor the backward pass divides.
   static func normalizationBackward(
     _ raw: [Double], by normalization: RoutingPolicy.Normalization, gradient: [Double]
   ) -> [Double] {
@@ -47,11 +49,11 @@ extension Reference {
     return gradient.map { ($0 - shared) / divisor }
   }
 
-  /// dL/dr `[K]` → dL/dlogits `[E]`, r being the scores of the chosen experts.
+  /// Computes dL/dlogits `[E]` from dL/dr `[K]`, with r the scores of the chosen experts.
   private static func scoringBackward(
     _ logits: [Double], chosen: [Int], scoring: RoutingPolicy.Scoring, gradient: [Double]
   ) -> [Double] {
-    /// Puts the gradients of some experts among the zeros of all others.
+    /// Returns `[E]`: `values` at the indices `experts`, and zeros for all other experts.
     func scattered(_ values: [Double], to experts: [Int]) -> [Double] {
       var all = logits.map { _ in 0.0 }
       for (value, expert) in zip(values, experts) { all[expert] = value }
@@ -66,7 +68,7 @@ extension Reference {
       let shares = softmax(chosen.map { logits[$0] })
       return scattered(softmaxBackward(shares, gradient: gradient), to: chosen)
     case .sparseMixer(let jitter):
-      // The derivative of the evaluation's formula; in training, of the share of the sampled expert.
+      // At evaluation, the derivative of its formula; in training, the derivative of the sampled expert's share.
       var sum = logits.map { _ in 0.0 }
       for choice in chosen.indices {
         let survivors = sparseMixerSurvivors(logits, chosen: chosen, choice: choice, jitter: Double(jitter))
@@ -77,12 +79,12 @@ extension Reference {
     }
   }
 
-  /// p = softmax(l): dL/dlⱼ = pⱼ·(dL/dpⱼ − Σₖ dL/dpₖ·pₖ).
+  /// Computes the backward pass of p = softmax(l): dL/dlⱼ = pⱼ·(dL/dpⱼ − Σₖ dL/dpₖ·pₖ).
   static func softmaxBackward(_ p: [Double], gradient: [Double]) -> [Double] {
     let mean = dot(gradient, p)
     return zip(p, gradient).map { $0 * ($1 - mean) }
   }
 
-  /// σ′(x) = σ(x)·σ(−x).
+  /// Returns σ′(x) = σ(x)·σ(−x).
   static func sigmoidDerivative(_ x: Double) -> Double { sigmoid(x) * sigmoid(-x) }
 }

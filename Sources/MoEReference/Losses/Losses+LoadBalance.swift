@@ -1,12 +1,13 @@
 extension Reference.Losses {
-  /// α·E·Σₑ fₑ·Pₑ with fₑ the share of tokens whose first choice is e and Pₑ the mean probability of e (Switch
-  /// Transformer §2.2, eq. 4): α when balanced, α·E when one expert takes all with certainty.
+  /// Returns α·E·Σₑ fₑ·Pₑ, with fₑ the share of tokens whose first choice is e and Pₑ the mean probability of e (Switch
+  /// Transformer §2.2, eq. 4). It is α if the load is balanced, and α·E if one expert gets all tokens with
+  /// probability 1.
   ///
   /// - Parameters:
-  ///   - probabilities: `[T, E]`, each token's shares of 1.
-  ///   - firstChoiceCounts: `[E]`.
+  ///   - probabilities: the probabilities `[T, E]`, which add up to 1 for each token.
+  ///   - firstChoiceCounts: the number of first choices of each expert, `[E]`.
   ///   - coefficient: the factor of the loss.
-  ///   - mask: `[T]`, false for a token that takes no part; nil if all do.
+  ///   - mask: the mask `[T]`, false for a masked token; nil if all tokens take part.
   public static func switchTransformer(
     _ probabilities: [[Double]], firstChoiceCounts: [Int], coefficient: Double = 0.01, mask: [Bool]? = nil
   ) -> Reference.RouterLoss {
@@ -16,69 +17,71 @@ extension Reference.Losses {
     }
   }
 
-  /// E²·meanₑ(Pₑ·fₑ), f of the first choice only (GShard §2.2, Algorithm 1; GLaM in lingvo).
+  /// Returns E²·meanₑ(Pₑ·fₑ), with f from first choices only (GShard §2.2, Algorithm 1; GLaM in lingvo).
   ///
   /// - Parameters:
-  ///   - probabilities: `[T, E]`, each token's shares of 1.
-  ///   - firstChoiceCounts: `[E]`.
+  ///   - probabilities: the probabilities `[T, E]`, which add up to 1 for each token.
+  ///   - firstChoiceCounts: the number of first choices of each expert, `[E]`.
   ///   - coefficient: the factor of the loss.
-  ///   - mask: `[T]`, false for a token that takes no part; nil if all do.
+  ///   - mask: the mask `[T]`, false for a masked token; nil if all tokens take part.
   public static func gshardTop2(
     _ probabilities: [[Double]], firstChoiceCounts: [Int], coefficient: Double = 1, mask: [Bool]? = nil
   ) -> Reference.RouterLoss {
     meanOfProducts(probabilities, counts: firstChoiceCounts, coefficient: coefficient, mask: mask)
   }
 
-  /// E·Σₑ mean(gates)·mean(mask₁): `top1gating` of DeepSpeed.
+  /// Returns E·Σₑ mean(gates)·mean(mask₁): `top1gating` of DeepSpeed.
   ///
-  /// DeepSpeed keeps padding in the mean of the gates and in both divisors; here it is in neither.
+  /// DeepSpeed includes padding in the mean of the gates and in both divisors. This function leaves padding out of all
+  /// three.
   ///
   /// - Parameters:
-  ///   - probabilities: `[T, E]`, each token's shares of 1.
-  ///   - firstChoiceCounts: `[E]`.
-  ///   - mask: `[T]`, false for a token that takes no part; nil if all do.
+  ///   - probabilities: the probabilities `[T, E]`, which add up to 1 for each token.
+  ///   - firstChoiceCounts: the number of first choices of each expert, `[E]`.
+  ///   - mask: the mask `[T]`, false for a masked token; nil if all tokens take part.
   public static func deepSpeedTop1(
     _ probabilities: [[Double]], firstChoiceCounts: [Int], mask: [Bool]? = nil
   ) -> Reference.RouterLoss {
     switchTransformer(probabilities, firstChoiceCounts: firstChoiceCounts, coefficient: 1, mask: mask)
   }
 
-  /// E²·meanₑ(mean(gates)·mean(mask₁)): `top2gating` of DeepSpeed, which leaves the second choice out.
+  /// Returns E²·meanₑ(mean(gates)·mean(mask₁)): `top2gating` of DeepSpeed, which does not count second choices.
   ///
   /// - Parameters:
-  ///   - probabilities: `[T, E]`, each token's shares of 1.
-  ///   - firstChoiceCounts: `[E]`.
-  ///   - mask: `[T]`, false for a token that takes no part; nil if all do.
+  ///   - probabilities: the probabilities `[T, E]`, which add up to 1 for each token.
+  ///   - firstChoiceCounts: the number of first choices of each expert, `[E]`.
+  ///   - mask: the mask `[T]`, false for a masked token; nil if all tokens take part.
   public static func deepSpeedTop2(
     _ probabilities: [[Double]], firstChoiceCounts: [Int], mask: [Bool]? = nil
   ) -> Reference.RouterLoss {
     meanOfProducts(probabilities, counts: firstChoiceCounts, coefficient: 1, mask: mask)
   }
 
-  /// E²·meanₑ(mean(gates)·mean(maskₖ))/k: `topkgating` of DeepSpeed; 1 when balanced.
+  /// Returns E²·meanₑ(mean(gates)·mean(maskₖ))/k: `topkgating` of DeepSpeed. It is 1 if the load is balanced.
   ///
   /// - Parameters:
-  ///   - probabilities: `[T, E]`, each token's shares of 1.
-  ///   - counts: `[E]`, of all k choices.
-  ///   - expertsPerToken: K.
-  ///   - mask: `[T]`, false for a token that takes no part; nil if all do.
+  ///   - probabilities: the probabilities `[T, E]`, which add up to 1 for each token.
+  ///   - counts: the number of choices of each expert, `[E]`, over all k choices.
+  ///   - expertsPerToken: K, the number of experts per token.
+  ///   - mask: the mask `[T]`, false for a masked token; nil if all tokens take part.
   public static func deepSpeedTopK(
     _ probabilities: [[Double]], counts: [Int], expertsPerToken: Int, mask: [Bool]? = nil
   ) -> Reference.RouterLoss {
     meanOfProducts(probabilities, counts: counts, coefficient: 1 / Double(expertsPerToken), mask: mask)
   }
 
-  /// coefficient·E/(k·T²)·Σₑ (Σₜ p)·countₑ: `aux_loss` of Megatron-Core; the coefficient when balanced.
+  /// Returns coefficient·E/(k·T²)·Σₑ (Σₜ p)·countₑ: `aux_loss` of Megatron-Core. It equals the coefficient if the load
+  /// is balanced.
   ///
-  /// Over several micro-batches the counts may be those of all (`global_aux_loss`).
+  /// With several micro-batches, the counts may be those of all micro-batches (`global_aux_loss`).
   ///
   /// - Parameters:
-  ///   - probabilities: `[T, E]`, each token's shares of 1.
-  ///   - counts: `[E]`, of all k choices. Megatron counts the best k of the scores without selection
-  ///     bias, which need not be those that were chosen.
-  ///   - expertsPerToken: K.
+  ///   - probabilities: the probabilities `[T, E]`, which add up to 1 for each token.
+  ///   - counts: the number of choices of each expert, `[E]`, over all k choices. Megatron counts the experts with the
+  ///     k best scores without selection bias; the layer may have chosen other experts.
+  ///   - expertsPerToken: K, the number of experts per token.
   ///   - coefficient: the factor of the loss.
-  ///   - mask: `[T]`, false for a token that takes no part; nil if all do.
+  ///   - mask: the mask `[T]`, false for a masked token; nil if all tokens take part.
   public static func megatron(
     _ probabilities: [[Double]], counts: [Int], expertsPerToken: Int, coefficient: Double,
     mask: [Bool]? = nil
@@ -89,16 +92,17 @@ extension Reference.Losses {
     }
   }
 
-  /// coefficient·Σₑ fₑ·Pₑ·E with P the mean over these tokens and f the share of the assignments of all micro-batches so
-  /// far: `global_aux_loss` of Megatron-Core, which takes the mean count of equal micro-batches.
+  /// Returns coefficient·Σₑ fₑ·Pₑ·E, with P the mean over these tokens and f the share of the choices of all
+  /// micro-batches so far: `global_aux_loss` of Megatron-Core, which uses the mean count of micro-batches of equal
+  /// size.
   ///
   /// - Parameters:
-  ///   - probabilities: `[T, E]`, each token's shares of 1.
-  ///   - gatheredCounts: `[E]`, of all k choices of all micro-batches.
-  ///   - gatheredTokenCount: the tokens of all micro-batches that took part.
-  ///   - expertsPerToken: K.
+  ///   - probabilities: the probabilities `[T, E]`, which add up to 1 for each token.
+  ///   - gatheredCounts: the number of choices of each expert, `[E]`, over all k choices of all micro-batches.
+  ///   - gatheredTokenCount: the number of tokens that took part, over all micro-batches.
+  ///   - expertsPerToken: K, the number of experts per token.
   ///   - coefficient: the factor of the loss.
-  ///   - mask: `[T]`, false for a token that takes no part; nil if all do.
+  ///   - mask: the mask `[T]`, false for a masked token; nil if all tokens take part.
   public static func megatronGlobal(
     _ probabilities: [[Double]], gatheredCounts: [Int], gatheredTokenCount: Int, expertsPerToken: Int,
     coefficient: Double, mask: [Bool]? = nil
@@ -111,16 +115,16 @@ extension Reference.Losses {
     }
   }
 
-  /// The mean over sequences of ``megatron(_:counts:expertsPerToken:coefficient:mask:)`` of each:
-  /// `seq_aux_loss` of Megatron-Core. A sequence of padding alone is not in the mean.
+  /// Returns the mean of ``megatron(_:counts:expertsPerToken:coefficient:mask:)`` over the sequences: `seq_aux_loss` of
+  /// Megatron-Core. A sequence whose tokens are all padding is not in the mean.
   ///
   /// - Parameters:
-  ///   - probabilities: `[T, E]`, each token's shares of 1.
-  ///   - counts: `[B, E]`, of all k choices.
-  ///   - sequenceLength: the tokens of a sequence.
-  ///   - expertsPerToken: K.
+  ///   - probabilities: the probabilities `[T, E]`, which add up to 1 for each token.
+  ///   - counts: the number of choices of each expert in each sequence, `[B, E]`, over all k choices.
+  ///   - sequenceLength: the number of tokens of a sequence.
+  ///   - expertsPerToken: K, the number of experts per token.
   ///   - coefficient: the factor of the loss.
-  ///   - mask: `[T]`, false for a token that takes no part; nil if all do.
+  ///   - mask: the mask `[T]`, false for a masked token; nil if all tokens take part.
   public static func megatronSequence(
     _ probabilities: [[Double]], counts: [[Int]], sequenceLength: Int, expertsPerToken: Int,
     coefficient: Double, mask: [Bool]? = nil
@@ -131,16 +135,16 @@ extension Reference.Losses {
     }
   }
 
-  /// The mean over sequences of α·Σₑ fₑ·Pₑ with fₑ = E/(k·T)·Σₜ 1[t chose e] and Pₑ the mean of s/Σs
+  /// Returns the mean over sequences of α·Σₑ fₑ·Pₑ, with fₑ = E/(k·T)·Σₜ 1[t chose e] and Pₑ the mean of s/Σs
   /// (DeepSeek-V3 §2.1.2, eq. 17–20; α = 10⁻⁴).
   ///
   /// - Parameters:
-  ///   - probabilities: `[T, E]`, each token's shares of 1.
-  ///   - counts: `[B, E]`, of all k choices.
-  ///   - sequenceLength: the tokens of a sequence.
-  ///   - expertsPerToken: K.
+  ///   - probabilities: the probabilities `[T, E]`, which add up to 1 for each token.
+  ///   - counts: the number of choices of each expert in each sequence, `[B, E]`, over all k choices.
+  ///   - sequenceLength: the number of tokens of a sequence.
+  ///   - expertsPerToken: K, the number of experts per token.
   ///   - coefficient: the factor of the loss.
-  ///   - mask: `[T]`, false for a token that takes no part; nil if all do.
+  ///   - mask: the mask `[T]`, false for a masked token; nil if all tokens take part.
   public static func deepSeekV3Sequence(
     _ probabilities: [[Double]], counts: [[Int]], sequenceLength: Int, expertsPerToken: Int,
     coefficient: Double = 1e-4, mask: [Bool]? = nil
@@ -155,7 +159,7 @@ extension Reference.Losses {
     }
   }
 
-  /// coefficient·E²·meanₑ(Pₑ·fₑ) with fₑ = countₑ/T.
+  /// Returns coefficient·E²·meanₑ(Pₑ·fₑ) with fₑ = countₑ/T.
   private static func meanOfProducts(
     _ probabilities: [[Double]], counts: [Int], coefficient: Double, mask: [Bool]?
   ) -> Reference.RouterLoss {
@@ -166,9 +170,9 @@ extension Reference.Losses {
     }
   }
 
-  /// Σₜₑ cₑ·p[t, e] over the tokens that take part: what every loss of the form Σ f·P is, f being constant.
+  /// Returns Σₜₑ cₑ·p[t, e] over the tokens that take part. Every loss Σ f·P with a constant f has this form.
   ///
-  /// - Parameter coefficients: c `[E]` for a number of tokens, which is not 0.
+  /// - Parameter coefficients: a function that returns c `[E]` for the number of tokens that take part, which is not 0.
   private static func dot(
     _ probabilities: [[Double]], mask: [Bool]?, _ coefficients: (Double) -> [Double]
   ) -> Reference.RouterLoss {
@@ -183,7 +187,8 @@ extension Reference.Losses {
     return loss
   }
 
-  /// The mean of one loss a sequence, given its index, probabilities and mask, over those with tokens.
+  /// Returns the mean of one loss per sequence over the sequences with at least one token that takes part.
+  /// `lossOfSequence` gets the index, the probabilities and the mask of a sequence.
   private static func meanOverSequences(
     _ probabilities: [[Double]], sequenceLength: Int, mask: [Bool]?,
     _ lossOfSequence: (Int, [[Double]], [Bool]) -> Reference.RouterLoss
@@ -205,7 +210,7 @@ extension Reference.Losses {
 }
 
 extension Reference.RouterLoss {
-  /// Nothing, for probabilities `[T, E]`.
+  /// Makes a loss of 0 with gradients of zeros, for probabilities `[T, E]`.
   init(zerosFor probabilities: [[Double]]) {
     value = 0
     probabilityGradient = probabilities.map { $0.map { _ in 0 } }

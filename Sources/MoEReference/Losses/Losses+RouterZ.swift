@@ -1,11 +1,11 @@
 extension Reference.Losses {
-  /// c·mean(z²) with z = ln Σ exp(logit), which keeps logits small (ST-MoE §3.3, eq. 5; c = 0.001).
+  /// Returns c·mean(z²) with z = ln Σ exp(logit), a loss that keeps logits small (ST-MoE §3.3, eq. 5; c = 0.001).
   ///
   /// - Parameters:
-  ///   - logSumExp: z `[T]`.
+  ///   - logSumExp: the values z `[T]`.
   ///   - expertCount: E, the width of the probabilities' gradient, which is 0.
   ///   - coefficient: the factor of the loss.
-  ///   - mask: `[T]`, false for a token that takes no part; nil if all do.
+  ///   - mask: the mask `[T]`, false for a masked token; nil if all tokens take part.
   public static func routerZ(
     _ logSumExp: [Double], expertCount: Int, coefficient: Double = 0.001, mask: [Bool]? = nil
   ) -> Reference.RouterLoss {

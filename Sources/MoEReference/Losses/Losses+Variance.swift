@@ -1,10 +1,10 @@
 extension Reference.Losses {
-  /// c·var(I)/(mean(I)² + 10⁻¹⁰) with Iₑ = Σₜ p[t, e], the importance of expert e, and the unbiased variance
+  /// Returns c·var(I)/(mean(I)² + 10⁻¹⁰) with Iₑ = Σₜ p[t, e], the importance of expert e, and the unbiased variance
   /// over experts (Shazeer et al. 2017 §4, eq. 7; Tutel and FastMoE have this divisor).
   ///
-  /// The square of the coefficient of variation is smooth at balance, where its root has no derivative. Shazeer's
-  /// load loss is the same function of the probabilities that a token's noisy choice falls on an expert; Tutel
-  /// adds ½ of both. One expert has no variance: its loss is 0.
+  /// This is the square of the coefficient of variation, which is smooth at balance; the coefficient itself has no
+  /// derivative there. Shazeer's load loss is the same function, applied to the probability that a token's noisy choice
+  /// is a given expert. Tutel adds ½ of each of the two losses. With one expert the variance and the loss are 0.
   public static func importance(
     _ probabilities: [[Double]], coefficient: Double = 0.5, mask: [Bool]? = nil
   ) -> Reference.RouterLoss {
@@ -24,11 +24,12 @@ extension Reference.Losses {
     return loss
   }
 
-  /// The unbiased variance of the table `[sequence, E]` of probabilities averaged over the batch.
+  /// Returns the unbiased variance of the table `[S, E]` of probabilities: for each position in a sequence, the mean
+  /// over the sequences of the batch.
   ///
-  /// It compares positions too: a routing that is balanced over all tokens but sends each position to an expert
-  /// of its own scores as high as one that sends every token to the same expert. A position that is masked
-  /// in every sequence is not in the table.
+  /// The loss also compares positions. Suppose that a routing sends all tokens of a position to one expert, but each
+  /// position to a different expert. It is balanced over all tokens, yet its loss is as high as that of a routing that
+  /// sends every token to one expert. A position that is masked in every sequence is not in the table.
   public static func seedPositional(
     _ probabilities: [[Double]], sequenceLength: Int, coefficient: Double = 1, mask: [Bool]? = nil
   ) -> Reference.RouterLoss {
@@ -38,7 +39,7 @@ extension Reference.Losses {
     return varianceOfMeans(probabilities, groups: positions, coefficient: coefficient)
   }
 
-  /// The unbiased variance over experts of their mean probabilities over all tokens: 0 when balanced.
+  /// Returns the unbiased variance over experts of their mean probabilities over all tokens. It is 0 at balance.
   public static func varianceOverTokens(
     _ probabilities: [[Double]], coefficient: Double = 1, mask: [Bool]? = nil
   ) -> Reference.RouterLoss {
@@ -46,8 +47,8 @@ extension Reference.Losses {
     return varianceOfMeans(probabilities, groups: all, coefficient: coefficient)
   }
 
-  /// The unbiased variance of the table `[G, E]` of mean probabilities of groups of tokens; empty groups are
-  /// left out.
+  /// Returns the unbiased variance of the table `[G, E]` of mean probabilities of groups of tokens. Empty groups are
+  /// not in the table.
   private static func varianceOfMeans(
     _ probabilities: [[Double]], groups: [[Int]], coefficient: Double
   ) -> Reference.RouterLoss {
@@ -69,7 +70,7 @@ extension Reference.Losses {
     return loss
   }
 
-  /// Σ(v − v̄)²/(n − 1) and its gradient 2·(v − v̄)/(n − 1), since Σ(v − v̄) is 0.
+  /// Returns Σ(v − v̄)²/(n − 1) and its gradient 2·(v − v̄)/(n − 1), which has no further term because Σ(v − v̄) is 0.
   private static func variance(_ values: [Double]) -> (value: Double, gradient: [Double]) {
     let mean = values.reduce(0, +) / Double(values.count)
     let freedom = Double(values.count - 1)
@@ -79,7 +80,7 @@ extension Reference.Losses {
     )
   }
 
-  /// `[E]`: the sums of some rows of `[T, E]`.
+  /// Returns the sum `[E]` of the given rows of a table `[T, E]`.
   private static func columnSums(_ table: [[Double]], of rows: [Int]) -> [Double] {
     rows.dropFirst().reduce(table[rows[0]]) { Reference.sum($0, table[$1]) }
   }

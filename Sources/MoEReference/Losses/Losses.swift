@@ -1,13 +1,13 @@
 public import MoECore
 
 extension Reference {
-  /// A loss of the router and its gradient; a sum of losses is one too.
+  /// A loss of the router, or a sum of such losses, with its gradients.
   public struct RouterLoss: Sendable, Equatable {
-    /// The loss, its coefficient included.
+    /// The loss, multiplied by its coefficient.
     public var value: Double
-    /// `[T, E]`: dL/dp of the probabilities that the losses see, ``Routing/scores``; 0 where masked.
+    /// `[T, E]`: dL/dp of the probabilities that the losses use, ``Routing/scores``; 0 for a masked token.
     public var probabilityGradient: [[Double]]
-    /// `[T]`: dL/dz with z = ln Σ exp(logit); 0 where masked.
+    /// `[T]`: dL/dz with z = ln Σ exp(logit); 0 for a masked token.
     public var logSumExpGradient: [Double]
 
     /// Makes a loss.
@@ -17,20 +17,20 @@ extension Reference {
       self.logSumExpGradient = logSumExpGradient
     }
 
-    /// The loss Σ c[g, e]·p[t, e] with g the group of token t, for coefficients that something else has computed.
+    /// Makes the loss Σ c[g, e]·p[t, e], with g the group of token t, from given coefficients.
     ///
     /// - Parameters:
-    ///   - value: the loss.
-    ///   - coefficients: c = dL/dp `[G, E]`, the same for all tokens of a group.
-    ///   - tokensPerGroup: the length of a group, a run of consecutive tokens; the last may be short.
-    ///   - tokenCount: T.
+    ///   - value: the value of the loss.
+    ///   - coefficients: the gradient c = dL/dp `[G, E]`, which is equal for all tokens of a group.
+    ///   - tokensPerGroup: the length of a group, which is a run of consecutive tokens; the last group may be shorter.
+    ///   - tokenCount: T, the number of tokens.
     public init(value: Double = 0, coefficients: [[Double]], tokensPerGroup: Int, tokenCount: Int) {
       self.value = value
       probabilityGradient = (0..<tokenCount).map { coefficients[$0 / tokensPerGroup] }
       logSumExpGradient = Array(repeating: 0, count: tokenCount)
     }
 
-    /// Both losses at once.
+    /// Returns the sum of two losses.
     public static func + (left: Self, right: Self) -> Self {
       RouterLoss(
         value: left.value + right.value,
@@ -39,20 +39,21 @@ extension Reference {
     }
   }
 
-  /// The losses that keep a router balanced, as their systems compute them, with their gradients.
+  /// The losses that keep a router balanced, as the published systems compute them, with their gradients.
   ///
-  /// Probabilities are `[T, E]`, each token's shares of 1: the softmax over all experts or sigmoids over their
-  /// sum. Counts are assignments before dropping; they are constants, and the gradient flows through the
-  /// probabilities alone (Switch Transformer §2.2). A token whose `mask` is false is in no sum, no count and
-  /// no divisor, so that every loss is that of the batch without its padding. A loss of no tokens is 0.
+  /// Probabilities are `[T, E]` and add up to 1 for each token: the softmax over all experts, or the sigmoids divided
+  /// by their sum. Counts are numbers of choices before dropping. They are constants, so the gradient flows only
+  /// through the probabilities (Switch Transformer §2.2). A token whose `mask` is false is in no sum, no count and no
+  /// divisor, so padding changes no loss. The loss of a batch without tokens is 0.
   public enum Losses {
-    /// `[G, E]`: how many tokens of each run of `tokensPerGroup` chose each expert; the last run may be short.
+    /// Returns `[G, E]`: for each run of `tokensPerGroup` tokens, the number of choices of each expert. The last run
+    /// may be shorter.
     ///
     /// - Parameters:
-    ///   - expertIDs: `[T, K]`, −1 where masked.
-    ///   - expertCount: E.
-    ///   - tokensPerGroup: the tokens of a run.
-    ///   - assignments: the choices that are counted: all, or each token's first.
+    ///   - expertIDs: the chosen experts `[T, K]`; −1 for a masked token.
+    ///   - expertCount: E, the number of experts.
+    ///   - tokensPerGroup: the number of tokens of a run.
+    ///   - assignments: the choices that are counted: all choices, or the first choice of each token.
     public static func counts(
       _ expertIDs: [[Int]], expertCount: Int, tokensPerGroup: Int, of assignments: RoutingPolicy.LoadBalance
     ) -> [[Int]] {
@@ -66,14 +67,14 @@ extension Reference {
       }
     }
 
-    /// Runs of `tokensPerGroup` consecutive tokens; the last may be short.
+    /// Returns runs of `tokensPerGroup` consecutive tokens; the last run may be shorter.
     static func groups(tokenCount: Int, tokensPerGroup: Int) -> [Range<Int>] {
       stride(from: 0, to: tokenCount, by: max(tokensPerGroup, 1)).map {
         $0..<min($0 + max(tokensPerGroup, 1), tokenCount)
       }
     }
 
-    /// The tokens of `range` that take part.
+    /// Returns the tokens of `range` that take part.
     static func routed(_ range: Range<Int>, mask: [Bool]?) -> [Int] { range.filter { mask?[$0] ?? true } }
   }
 }

@@ -1,8 +1,9 @@
 public import MoECore
 
 extension Reference.Routing {
-  /// E·Σₑ fₑ·Pₑ: fₑ the share of assignments that went to expert e before dropping, Pₑ its mean probability
-  /// (Switch Transformer §2.2, eq. 4). It is 1 when balanced and E when one expert takes all with certainty.
+  /// Returns E·Σₑ fₑ·Pₑ, with fₑ the share of choices that expert e gets before dropping and Pₑ its mean probability
+  /// (Switch Transformer §2.2, eq. 4). It is 1 if the load is balanced, and E if one expert gets all choices with
+  /// probability 1.
   public func loadBalanceLoss(_ assignments: RoutingPolicy.LoadBalance) -> Double {
     guard routedTokenCount > 0 else { return 0 }
     let assigned = assignments == .firstChoice ? firstChoiceCounts : counts

@@ -2,8 +2,8 @@ package import MoECore
 
 /// A matrix of a checkpoint, and how the model's copy of it is read and written.
 package struct CheckpointEntry {
-  /// Its name in the checkpoint, which is equal on every rank that holds it. The name of an expert's matrix has the
-  /// expert's number among all experts of the layer.
+  /// The name in the checkpoint, which is equal on every rank that holds the matrix. The name of an expert's matrix
+  /// has the expert's number among all experts of the layer.
   package let name: String
   /// `[rows, columns]`.
   package let shape: [Int]

@@ -33,7 +33,8 @@ extension CheckpointManifest {
     for (name, value) in try root.object("tensors") {
       tensors[name] = try Self.tensor(name, value, files: files, path: path)
     }
-    // Format 1 had no hash of the manifest. There is one text for each content, so the hash is in it or it is damaged.
+    // Format 1 had no hash of the manifest. Each content has only one text, which includes the hash, so any other
+    // text is damaged.
     if format > 1, !json.utf8.elementsEqual(bytes) {
       throw root.error("is not the text of its own SHA-256, so it is damaged")
     }
@@ -86,7 +87,7 @@ extension CheckpointManifest {
   }
 }
 
-/// The members of an object, none of which is unknown.
+/// The members of a JSON object that has no unknown member.
 private struct Fields {
   private let what: String
   private let path: String

@@ -2,14 +2,14 @@ package import MoECheckpoints
 
 /// The content of `manifest.json`: the files of a checkpoint of several ranks, and the file of each tensor.
 package struct CheckpointManifest: Equatable, Sendable {
-  /// A tensor and the file it is in.
+  /// A tensor and the file that has it.
   package struct Tensor: Equatable, Sendable {
     /// `[rows, columns]`.
     package var shape: [Int]
     /// The index of the file.
     package var file: Int
 
-    /// Collects both.
+    /// Collects both values.
     package init(shape: [Int], file: Int) { (self.shape, self.file) = (shape, file) }
   }
 
@@ -58,7 +58,7 @@ package struct CheckpointManifest: Equatable, Sendable {
     return names.map { $0.sorted() }
   }
 
-  /// The text of the file, with one line per file and per tensor. There is one text for each content.
+  /// The text of the file, with one line per file and per tensor. Equal contents have equal texts.
   ///
   /// Its last field is the SHA-256 of the text itself with zeros in the place of the hash's 64 digits.
   package var json: String {

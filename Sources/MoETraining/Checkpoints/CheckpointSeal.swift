@@ -2,9 +2,9 @@ internal import MoECheckpoints
 
 /// The hash inside a checkpoint of one file. It reveals damage anywhere in the file.
 ///
-/// Two strings of `__metadata__` are the seal: `checkpoint_format`, the version, and `sha256`, the hash of the whole file
-/// with zeros in the place of the hash's 64 digits. Both are there or neither: damage to the name of one leaves the
-/// other.
+/// Two strings of `__metadata__` are the seal: `checkpoint_format`, the version, and `sha256`, the hash of the whole
+/// file with zeros in the place of the hash's 64 digits. A file has both or neither, so if damage changes the name of
+/// one, the other one reveals it.
 enum CheckpointSeal {
   private static let formatKey = "checkpoint_format"
   private static let hashKey = "sha256"
@@ -20,8 +20,8 @@ enum CheckpointSeal {
 
   /// Checks the version. If the file has a seal, reads the whole file and checks every byte.
   ///
-  /// - Returns: whether the file has a seal. Files of version 1 have none: damage to their values cannot be found.
-  /// - Throws: `CheckpointError` where the version is not known, or the file was changed since it was sealed.
+  /// - Returns: whether the file has a seal. Files of version 1 have none, so damage to their values cannot be found.
+  /// - Throws: `CheckpointError` where the version is not known, or the file was changed after it was sealed.
   static func verify(_ file: SafetensorsFile) throws(CheckpointError) -> Bool {
     try checkFormat(of: file)
     guard let expected = file.metadata[hashKey] else {

@@ -2,14 +2,14 @@ internal import Foundation
 internal import MoECheckpoints
 
 /// The names of checkpoints: `checkpoint.safetensors` and `checkpoint-previous.safetensors` of one rank,
-/// `checkpoint-<step>` of several.
+/// `checkpoint-<step>` of several ranks.
 extension CheckpointStore {
   static let newestFile = "checkpoint.safetensors"
   static let previousFile = "checkpoint-previous.safetensors"
   /// The name of a checkpoint while it is written.
   static let nextFile = "checkpoint-next.safetensors"
   static let nextFolder = "checkpoint-next"
-  /// The suffix of a folder while another one of its step takes its name.
+  /// The suffix that a folder gets while a new checkpoint of that step takes its name.
   static let replaced = ".previous"
 
   func path(_ name: String) -> String { "\(path)/\(name)" }
@@ -39,6 +39,10 @@ extension CheckpointStore {
     var steps: [String: Int] = [:]
     for name in folders { steps[name] = Self.step(ofFolder: name)! }
     for name in files { steps[name] = openedStep(of: name) ?? (name == Self.newestFile ? .max : -1) }
+    // The newest file is never older than the previous one: a smaller step in it is damage, which must be found.
+    if let newest = steps[Self.newestFile] {
+      steps[Self.newestFile] = max(newest, steps[Self.previousFile] ?? newest)
+    }
     // A folder comes before the folder of its step that it replaced.
     func order(_ name: String) -> (Int, String) { (-steps[name]!, name == Self.newestFile ? "" : name) }
     return steps.keys.sorted { order($0) < order($1) }

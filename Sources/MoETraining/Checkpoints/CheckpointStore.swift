@@ -7,7 +7,8 @@ package struct FoundCheckpoint {
   package var content: any CheckpointContent
   /// The step of the run.
   package var step: Int
-  /// The reason why it is not the newest, or why damage cannot be noticed; nil where there is no such reason.
+  /// The reason why the checkpoint is not the newest, or why damage to it cannot be noticed; nil if neither is the
+  /// case.
   package var note: String?
   /// The names of newer checkpoints, which are damaged.
   package var damaged: Set<String> = []
@@ -30,13 +31,13 @@ package struct CheckpointStore: Sendable {
 
   /// Puts a checkpoint in place, keeps the one before it and removes older ones. A collective.
   ///
-  /// One rank writes `checkpoint.safetensors`, several ranks write a folder `checkpoint-<step>`. The new checkpoint is
-  /// complete before it gets its name, and the one before keeps a name. So whenever the processes are killed, one
-  /// complete checkpoint is left.
+  /// One rank writes `checkpoint.safetensors`, several ranks write a folder `checkpoint-<step>`. The new checkpoint
+  /// is complete before it gets its name, and the one before keeps a name. So one complete checkpoint is left
+  /// whenever the processes are killed.
   ///
   /// - Parameter damaged: the names that ``find(over:)`` skipped; none of them counts as the one before.
-  /// - Throws: the errors of ``TrainingCheckpoint`` and ``ShardedCheckpoint``, equal on all ranks. The checkpoints then
-  ///   stay as they are.
+  /// - Throws: the errors of ``TrainingCheckpoint`` and ``ShardedCheckpoint``, equal on all ranks. No existing
+  ///   checkpoint is changed then.
   package func save(
     _ checkpoint: TrainingCheckpoint, step: Int, metadata: NamedValues<String>, over ranks: CheckpointRanks,
     damaged: Set<String> = []
@@ -58,7 +59,8 @@ package struct CheckpointStore: Sendable {
   }
 
   private func putFileInPlace(damaged: Set<String>) throws(CheckpointError) {
-    // The newest file becomes the previous one only if it is whole: the previous one may be the last whole one.
+    // The newest file becomes the previous one only if it is undamaged: the previous one may be the last undamaged
+    // one.
     if !damaged.contains(Self.newestFile), openedStep(of: Self.newestFile) != nil {
       let second = "\(Self.previousFile).tmp"
       _ = unsafe unlink(path(second))
@@ -89,7 +91,7 @@ package struct CheckpointStore: Sendable {
     }
   }
 
-  /// Removes all checkpoints except `newest`, which has just been put in place, and the newest one before it that can be
+  /// Removes all checkpoints except `newest`, which was just put in place, and the newest one before it that can be
   /// opened.
   private func prune(keeping newest: String, step: Int, damaged: Set<String>) {
     let others = names().filter { $0 != newest }
@@ -97,16 +99,16 @@ package struct CheckpointStore: Sendable {
     for name in others where name != before { remove(name) }
   }
 
-  /// Removes a file or folder. It loses its name first, so that no half of it is ever taken for a checkpoint.
+  /// Removes a file or folder. It is renamed first, so that no half of it is ever taken for a checkpoint.
   private func remove(_ name: String) {
     if unsafe Foundation.rename(path(name), path("\(name).tmp")) == 0 {
       try? FileManager.default.removeItem(atPath: path("\(name).tmp"))
     }
   }
 
-  /// Returns the newest checkpoint that is undamaged; nil where there is none and none is expected. A collective.
+  /// Returns the newest undamaged checkpoint; nil if there are no checkpoints and none is expected. A collective.
   ///
-  /// - Throws: `CheckpointError`, equal on all ranks, where there are checkpoints and all are damaged.
+  /// - Throws: `CheckpointError`, equal on all ranks, if checkpoints exist and all are damaged.
   package func find(over ranks: CheckpointRanks = CheckpointRanks(nil)) throws -> FoundCheckpoint? {
     let own = ranks.rank == 0 ? names() : []
     var newestError: CheckpointError?

@@ -6,10 +6,10 @@ package import MoECheckpoints
 package struct FileDigest: Sendable, Equatable {
   /// The number of bytes.
   package var byteCount: Int
-  /// 32 bytes.
+  /// The SHA-256, 32 bytes.
   package var sha256: [UInt8]
 
-  /// Collects both.
+  /// Collects both values.
   package init(byteCount: Int, sha256: [UInt8]) {
     self.byteCount = byteCount
     self.sha256 = sha256
@@ -27,7 +27,7 @@ package struct FileDigest: Sendable, Equatable {
     sha256.map { String($0 >> 4, radix: 16) + String($0 & 15, radix: 16) }.joined()
   }
 
-  /// A digest of bytes that come piece by piece.
+  /// Computes the digest of bytes that arrive in pieces.
   struct Builder {
     private var hash = SHA256()
     private var byteCount = 0
@@ -47,7 +47,7 @@ package struct FileDigest: Sendable, Equatable {
 }
 
 extension SafetensorsFile {
-  /// Returns the digest of the whole file; all of it is read.
+  /// Reads the whole file and returns its digest.
   package func digest() -> FileDigest {
     var builder = FileDigest.Builder()
     unsafe withAllBytes { _, bytes in unsafe builder.add(bytes) }

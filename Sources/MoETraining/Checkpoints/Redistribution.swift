@@ -4,17 +4,17 @@ internal import MoECore
 
 /// Sends matrices from the ranks that hold them to the ranks that want them, by one all-to-all. A collective.
 ///
-/// A matrix that a rank holds itself is not sent. Any other matrix is sent by one of the ranks that hold it. Beside `held`
-/// and `wanted`, a rank needs memory for twice the floats that it sends and receives: once as matrices and once as
-/// messages.
+/// A matrix that a rank holds itself is not sent. Any other matrix is sent by one of the ranks that hold it. Beside
+/// `held` and `wanted`, a rank needs memory for twice the floats that it sends and receives: once as matrices and
+/// once as messages.
 ///
 /// - Parameters:
 ///   - held: the matrices that this rank holds. Matrices of one name are equal on all ranks.
 ///   - wanted: the matrices that this rank is to get, in other memory than `held`.
-///   - communicator: the ranks.
-/// - Returns: the bytes that this rank received from others.
-/// - Throws: `CheckpointError`, equal on all ranks and before anything is sent, naming a matrix that no rank holds or that
-///   is wanted in another shape; `CommunicationError`.
+///   - communicator: the ranks that send and receive.
+/// - Returns: the number of bytes that this rank received from others.
+/// - Throws: `CheckpointError`, equal on all ranks and before anything is sent, naming a matrix that no rank holds or
+///   that a rank wants in another shape; `CommunicationError`.
 @discardableResult
 package func redistribute(
   from held: [CheckpointEntry], to wanted: [CheckpointEntry], over communicator: any Communicator
@@ -52,7 +52,7 @@ package func redistribute(
   return received.count * MemoryLayout<Float>.stride
 }
 
-/// The source and the target of each matrix that is wanted. It is equal on all ranks.
+/// The source and the target of each wanted matrix, equal on all ranks.
 private struct MatrixRoutes {
   /// `[R]` lists: for each rank, the matrices that it wants, in order, and the rank that each comes from.
   private let routes: [[(name: String, source: Int)]]

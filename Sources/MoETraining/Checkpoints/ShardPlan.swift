@@ -15,9 +15,9 @@ package struct ShardPlan: Equatable {
   /// The shape of each tensor.
   package private(set) var shapes: [String: [Int]] = [:]
 
-  /// Gives each tensor to one of the ranks that hold it. Tensors of several holders are given away largest first, each to
-  /// the holder that has the fewest bytes to write so far. So the bytes of two ranks that hold the same tensors differ by
-  /// at most the largest tensor given away.
+  /// Assigns each tensor to one of the ranks that hold it. Tensors with several holders are assigned largest first,
+  /// each to the holder that has the fewest bytes to write so far. So the bytes of two ranks that hold equal sets of
+  /// tensors differ by at most the largest tensor assigned in this way.
   ///
   /// - Parameter held: the names and shapes that each rank holds, in order of rank.
   /// - Throws: `CheckpointError` naming a tensor that has two shapes.

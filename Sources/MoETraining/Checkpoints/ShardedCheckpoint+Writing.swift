@@ -3,10 +3,10 @@ package import MoECheckpoints
 internal import MoECore
 
 extension ShardedCheckpoint {
-  /// Writes the matrices of all ranks into a folder, and removes what the folder held before. A collective.
+  /// Writes the matrices of all ranks into a folder, and removes the old content of the folder. A collective.
   ///
-  /// All ranks write at once, one file each: the matrices that ``ShardPlan`` gives to the rank. Once all files are on the
-  /// disk, rank 0 writes the manifest.
+  /// All ranks write at once, one file each: the matrices that ``ShardPlan`` gives to the rank. Once all files are on
+  /// the disk, rank 0 writes the manifest.
   ///
   /// - Parameters:
   ///   - entries: the matrices that this rank holds. Matrices of one name are equal on all ranks that hold them.

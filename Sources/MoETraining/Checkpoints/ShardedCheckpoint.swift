@@ -1,11 +1,12 @@
 package import MoECheckpoints
 package import MoECore
 
-/// A checkpoint of several files: one safetensors file per rank that wrote it, and `manifest.json`, which is written last.
+/// A checkpoint of several files: one safetensors file per rank that wrote it, and `manifest.json`, which is written
+/// last.
 package final class ShardedCheckpoint {
   /// The folder.
   package let path: String
-  /// The files and tensors that it has.
+  /// The manifest, which names the files and tensors.
   package let manifest: CheckpointManifest
   /// The files that this rank has opened.
   private var files: [Int: SafetensorsFile] = [:]

@@ -2,14 +2,14 @@ internal import Foundation
 internal import MoE
 internal import MoECheckpoints
 
-/// The matrices of a model and of its optimizer's state, each in its logical shape under its own name. The bytes of the
-/// files depend on the values and on the number of ranks alone.
+/// The matrices of a model and of its optimizer's state, each in its logical shape under its own name. The bytes of
+/// the files depend only on the values and on the number of ranks.
 package struct TrainingCheckpoint {
   /// The matrices that this rank holds.
   package let entries: [CheckpointEntry]
   private let readsAll: Bool
 
-  /// - Parameter optimizer: nil to read the model alone.
+  /// - Parameter optimizer: the optimizer whose state is part of the checkpoint; nil to read the model alone.
   init(_ model: LanguageModel, _ optimizer: (any Optimizer)?) {
     readsAll = optimizer != nil
     let parameters = model.parameters.flatMap { parameter in
@@ -55,8 +55,8 @@ package struct TrainingCheckpoint {
 
   /// Checks every name, type and shape, then reads this rank's matrices. A collective.
   ///
-  /// - Throws: `CheckpointError`, equal on all ranks, naming a tensor that is missing, has another shape, or is held by no
-  ///   rank. No value has changed then.
+  /// - Throws: `CheckpointError`, equal on all ranks, naming a tensor that is missing, has another shape, or is held
+  ///   by no rank. No value has changed then.
   package func read(_ content: any CheckpointContent, over ranks: CheckpointRanks) throws {
     let label = "checkpoint \(content.path)"
     try ranks.agree(step: label) {

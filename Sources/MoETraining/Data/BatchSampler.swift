@@ -1,7 +1,7 @@
 internal import MoE
 
-/// Draws the sequences to train on. They depend on seed and step alone, so that a resumed run sees the sequences that an
-/// uninterrupted one would see.
+/// Draws the sequences to train on. They depend only on the seed and the step, so a resumed run sees the sequences
+/// that an uninterrupted run would see.
 public struct BatchSampler: Sendable {
   /// B sequences of S bytes and the bytes that follow each of them, `[B·S]`.
   public struct Batch: Sendable, Equatable {

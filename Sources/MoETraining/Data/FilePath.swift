@@ -1,8 +1,8 @@
 internal import Foundation
 
-/// A path as the bytes that the file system has, which need not be UTF-8.
+/// A path as the bytes that the file system uses. They need not be UTF-8.
 struct FilePath: Hashable {
-  /// No zero byte is among them.
+  /// The bytes of the path, without a zero byte.
   let bytes: [UInt8]
 
   init(_ bytes: [UInt8]) { self.bytes = bytes }
@@ -17,13 +17,13 @@ struct FilePath: Hashable {
     return FilePath(bytes.last == UInt8(ascii: "/") ? bytes + name : bytes + [UInt8(ascii: "/")] + name)
   }
 
-  /// Calls `body` with the path as C has it.
+  /// Calls `body` with the path as a C string.
   func withCString<Result>(_ body: (UnsafePointer<CChar>) -> Result) -> Result {
     let terminated = bytes.map { CChar(bitPattern: $0) } + [0]
     return unsafe terminated.withUnsafeBufferPointer { unsafe body($0.baseAddress!) }
   }
 
-  /// A file or folder by device and number: equal for all paths that lead to it.
+  /// A file or folder by its device and inode number, which are equal for all paths that lead to it.
   struct Identity: Hashable {
     let device: UInt64
     let number: UInt64
@@ -32,11 +32,11 @@ struct FilePath: Hashable {
   /// The kinds of things that a path may lead to.
   enum Kind {
     case file, folder
-    /// Anything else, in words.
+    /// Any other kind, described in words.
     case other(String)
   }
 
-  /// Follows links and returns what the path leads to; nil where there is nothing, or only a link to nothing.
+  /// Follows links and returns the kind and identity of the path's target; nil where the target does not exist.
   func target() -> (kind: Kind, identity: Identity)? {
     var status = stat()
     guard unsafe withCString({ unsafe stat($0, &status) }) == 0 else { return nil }
@@ -96,7 +96,7 @@ struct FilePath: Hashable {
     }
   }
 
-  /// The path without links, “.” and “..”; nil where it leads to nothing.
+  /// Returns the path without links, “.” and “..”; nil where its target does not exist.
   func resolved() -> FilePath? {
     guard let path = unsafe withCString({ unsafe realpath($0, nil) }) else { return nil }
     defer { unsafe free(path) }
@@ -108,8 +108,8 @@ struct FilePath: Hashable {
 extension FilePath {
   private static let slash = UInt8(ascii: "/")
 
-  /// Finds what a text names. A name that is not UTF-8 is found by the text that ``text`` makes of it, where no other
-  /// name in its folder becomes the same.
+  /// Finds the file or folder that a text names. A name that is not UTF-8 is found by the text that ``text`` makes of
+  /// it, if no other name in its folder has that text.
   static func find(_ text: String) -> FilePath? {
     if text.isEmpty || text.utf8.contains(0) { return nil }
     let plain = FilePath(text)
@@ -133,7 +133,7 @@ extension FilePath {
     return path.target() == nil ? nil : path
   }
 
-  /// The path from the root. Links stay as they are named, unless “..” follows one.
+  /// Returns the path from the root. Links keep their names, unless “..” follows one.
   func absolute() -> FilePath {
     let parts = bytes.split(separator: Self.slash)
     if parts.contains(Array("..".utf8)[...]) { return resolved() ?? self }
@@ -149,5 +149,5 @@ extension FilePath {
   }
 }
 
-/// The last failed call's reason, as the system says it.
+/// Returns the system's text for the error of the last failed call.
 func systemReason() -> String { unsafe String(cString: strerror(errno)) }

@@ -8,9 +8,9 @@ public struct HeldOutSequences: Sendable {
   public private(set) var targets: [UInt8] = []
   /// All labels of the corpus.
   public let labels: [String]
-  /// Labels of which fewer than S + 1 bytes are held out, so that no sequence is theirs.
+  /// The labels with fewer than S + 1 held-out bytes, which therefore have no sequence.
   public private(set) var missing: [String] = []
-  /// S.
+  /// S, the length of a sequence.
   public let sequenceLength: Int
 
   /// Takes up to `perLabel` sequences of each label, spread evenly over its held-out text without overlap.
@@ -29,7 +29,7 @@ public struct HeldOutSequences: Sendable {
     }
   }
 
-  /// N.
+  /// N, the number of sequences.
   public var count: Int { labelOfSequence.count }
 }
 

@@ -7,12 +7,13 @@ struct TextBlock {
 
 /// Cuts texts into blocks, some of which are held out.
 enum TextBlocks {
-  /// The bytes after which a block ends with the line that reaches them.
+  /// The size in bytes from which a block ends at the next end of a line.
   static let size = 2048
   /// One of this many blocks is held out.
   static let share = 20
 
-  /// Returns blocks of about 2 KiB that end with a line. Where a line is longer than a block, they end with a character.
+  /// Returns blocks of about 2 KiB that end with a line. Where a line is longer than a block, they end with a
+  /// character.
   static func cut(_ bytes: [UInt8]) -> [Range<Int>] {
     var blocks: [Range<Int>] = []
     var start = 0
@@ -27,8 +28,9 @@ enum TextBlocks {
     return blocks
   }
 
-  /// Returns whether each of a label's blocks is held out. One in twenty is, and at least one of two: those whose content
-  /// has the lowest hashes. Neither a seed nor the order of the files changes the choice.
+  /// Returns for each of a label's blocks whether it is held out. One block in twenty is, but at least one if there
+  /// are two: those whose content has the lowest hashes. Neither a seed nor the order of the files changes the
+  /// choice.
   static func heldOut(_ blocks: [TextBlock]) -> [Bool] {
     let count = blocks.count < 2 ? 0 : max(1, blocks.count / share)
     let chosen = blocks.indices.sorted { (blocks[$0].hash, $0) < (blocks[$1].hash, $1) }.prefix(count)

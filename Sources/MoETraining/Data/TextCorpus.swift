@@ -1,10 +1,10 @@
 public import MoERun
 
-/// Texts by label, each split in a part to train on and a part held out.
+/// Texts by label, each split into a part to train on and a held-out part.
 public struct TextCorpus: Sendable {
   /// A file or folder that was left out.
   public struct Skipped: Codable, Sendable, Equatable {
-    /// Its path; bytes that are not UTF-8 are replacement characters.
+    /// The path. Bytes that are not UTF-8 become replacement characters.
     public var path: String
     /// The reason, in a few words.
     public var reason: String
@@ -12,7 +12,7 @@ public struct TextCorpus: Sendable {
 
   /// All files of one label, their bytes one after the other.
   public struct Text: Sendable {
-    /// The name under which it counts.
+    /// The label of the text.
     public var label: String
     /// Bytes to train on.
     public var train: [UInt8] = []
@@ -29,15 +29,15 @@ public struct TextCorpus: Sendable {
 
   /// Reads files and folders.
   ///
-  /// A folder is read recursively, links included, its files in the order of their paths' bytes. Each file, and each
-  /// file with the bytes of another, is read once. Entries that are not read are listed in ``skipped`` with the reason:
-  /// hidden ones, pipes, sockets and devices, links to nothing, files that cannot be read or are no text, and folders of
-  /// runs.
+  /// A folder is read recursively, links included, its files in the order of their paths' bytes. A file is read once,
+  /// even if it is named twice or has the bytes of another. Entries that are not read are listed in ``skipped`` with
+  /// the reason: hidden entries, pipes, sockets and devices, broken links, files that cannot be read or are not text,
+  /// and folders of runs.
   ///
   /// - Parameters:
-  ///   - arguments: PATH or LABEL=PATH. An argument that is the path of a file or folder is that path, also where it
-  ///     has an equals sign; otherwise the label ends at the first equals sign that such a path follows. Without a
-  ///     label a folder is called by its name, a file by its name without extension.
+  ///   - arguments: PATH or LABEL=PATH. An argument that is the path of a file or folder is read as a path, even if
+  ///     it has an equals sign. Otherwise the label ends at the first equals sign that such a path follows. Without a
+  ///     label, a folder's label is its name, and a file's label is its name without extension.
   ///   - run: the folder of the run, which is left out where it is inside a folder of texts.
   /// - Throws: ``TrainingError/text(path:_:)`` for an argument that cannot be read, for a file named by itself that is
   ///   empty or not UTF-8, and for a folder without a text.
@@ -69,9 +69,9 @@ public struct TextCorpus: Sendable {
     }
   }
 
-  /// Bytes to train on.
+  /// The number of bytes to train on.
   public var trainBytes: Int { texts.reduce(0) { $0 + $1.train.count } }
-  /// Bytes held out.
+  /// The number of held-out bytes.
   public var validationBytes: Int { texts.reduce(0) { $0 + $1.validation.count } }
 
   /// A hash that changes with any byte, any label and the order of the texts.

@@ -2,8 +2,8 @@ internal import Foundation
 
 /// The files of a folder of texts, recursively.
 ///
-/// Links to files and folders are followed. A folder that is reached twice is read once: by its own path rather than by
-/// a link, so that links that lead back up end there.
+/// Links to files and folders are followed. A folder that is reached twice is read once, by its own path rather than
+/// by a link. So links to a parent folder do not loop.
 struct TextFolder {
   /// The files, in the order of their paths' bytes.
   private(set) var files: [FilePath] = []
@@ -15,8 +15,8 @@ struct TextFolder {
   private let leftOut: FilePath.Identity?
 
   /// - Parameters:
-  ///   - path: the folder.
-  ///   - leftOut: a folder that is not text: that of the run itself.
+  ///   - path: the folder of texts.
+  ///   - leftOut: a folder that is not read: the folder of the run itself.
   /// - Throws: ``TrainingError/text(path:_:)`` where the folder cannot be read.
   init(_ path: FilePath, leavingOut leftOut: FilePath.Identity?) throws(TrainingError) {
     self.leftOut = leftOut

@@ -11,7 +11,7 @@ struct TextReader {
 
   private(set) var files: [Read] = []
   private(set) var skipped: [TextCorpus.Skipped] = []
-  /// The folder of the run, which is no text.
+  /// The folder of the run, which is not read as text.
   private let leftOut: FilePath.Identity?
   private var paths: [FilePath.Identity: String] = [:]
   private var hashes: [UInt64: [Int]] = [:]
@@ -22,8 +22,8 @@ struct TextReader {
 
   /// Reads a file, or all files of a folder.
   ///
-  /// - Throws: ``TrainingError/text(path:_:)`` for a file named by itself that is not text, and for a folder in which
-  ///   there is no text.
+  /// - Throws: ``TrainingError/text(path:_:)`` for a file named by itself that is not text, and for a folder without
+  ///   a text.
   mutating func read(_ source: TextSource) throws(TrainingError) {
     if !source.isFolder {
       if let complaint = read(source.path, source.label) {
@@ -43,7 +43,8 @@ struct TextReader {
     }
   }
 
-  /// Reads a file; returns the reason where it is left out. A file named again is listed, and no error.
+  /// Reads a file; returns the reason where it is left out. A file that is named again is listed in ``skipped``,
+  /// which is no error.
   private mutating func read(_ path: FilePath, _ label: String) -> String? {
     guard let identity = path.target()?.identity else {
       return "the file cannot be read: \(systemReason())"

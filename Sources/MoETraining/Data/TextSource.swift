@@ -1,18 +1,18 @@
 internal import Foundation
 
-/// A file or folder as it was named: PATH or LABEL=PATH.
+/// A file or folder as an argument names it: PATH or LABEL=PATH.
 ///
-/// Both path and label may have equals signs. The argument is a path where there is a file or folder of that name.
-/// Otherwise it is split at the first equals sign that is followed by the path of a file or folder.
+/// Both path and label may have equals signs. The argument is a path if a file or folder has that name. Otherwise it
+/// is split at the first equals sign that is followed by the path of a file or folder.
 struct TextSource {
   let path: FilePath
   let label: String
   let isFolder: Bool
 
-  /// - Throws: ``TrainingError/text(path:_:)`` where there is no such file or folder, or the label is empty.
+  /// - Throws: ``TrainingError/text(path:_:)`` where the file or folder does not exist, or the label is empty.
   init(_ argument: String) throws(TrainingError) {
     guard let (given, path) = Self.parts(of: argument), let target = path.target() else {
-      // The label is the shorter guess, so the path is what follows it.
+      // For an error, the first equals sign is taken as the end of the label.
       let mark = argument.firstIndex(of: "=")
       let path = mark.map { String(argument[argument.index(after: $0)...]) } ?? argument
       throw .text(path: path, Self.complaint(about: path))
@@ -60,7 +60,7 @@ extension TextCorpus {
   /// Returns a file or folder as LABEL=PATH, with its path from the root, so that it can be found from any folder.
   ///
   /// - Parameter argument: PATH or LABEL=PATH, as for ``init(_:leavingOut:)``.
-  /// - Throws: ``TrainingError/text(path:_:)`` where there is no such file or folder.
+  /// - Throws: ``TrainingError/text(path:_:)`` where the file or folder does not exist.
   public static func absolute(_ argument: String) throws(TrainingError) -> String {
     let source = try TextSource(argument)
     return "\(source.label)=\(source.path.absolute().text)"

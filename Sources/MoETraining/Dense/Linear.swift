@@ -2,13 +2,13 @@ internal import MoE
 
 /// y = x·Wᵀ with a row-major weight [N, K].
 ///
-/// A sequence is a task of the forward product, and the gradient of the weight adds up sequence by sequence in their
-/// order, so the bits depend neither on threads nor on how a batch is split between sequences.
+/// In the forward product, one sequence is one task. The gradient of the weight adds up sequence by sequence in their
+/// order. So the bits depend neither on threads nor on how a batch is split between sequences.
 struct Linear {
   let weight: Parameter
   let inputSize: Int
   let outputSize: Int
-  /// Rows of the weight whose gradient is one task.
+  /// The number of rows of the weight's gradient that one task computes.
   private static let blockRows = 64
 
   init(_ weight: Parameter) {
@@ -17,7 +17,7 @@ struct Linear {
     inputSize = weight.tensors[0].shape[1]
   }
 
-  /// y [B·S, N] from x [B·S, K].
+  /// Computes y [B·S, N] from x [B·S, K].
   func forward(
     _ x: UnsafePointer<Float>, sequences: Int, length: Int, into y: UnsafeMutablePointer<Float>,
     execution: Execution
@@ -30,7 +30,7 @@ struct Linear {
     }
   }
 
-  /// dx [B·S, K] = dy [B·S, N]·W, and the weight's gradient += dyᵀ·x.
+  /// Computes dx [B·S, K] = dy [B·S, N]·W, and adds dyᵀ·x to the weight's gradient.
   func backward(
     _ part: BackwardPart, _ dy: UnsafePointer<Float>, x: UnsafePointer<Float>, sequences: Int, length: Int,
     into dx: UnsafeMutablePointer<Float>, execution: Execution

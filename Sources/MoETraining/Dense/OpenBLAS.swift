@@ -3,16 +3,17 @@ internal import MoE
 
 /// The dense matrix products of attention and output projection.
 ///
-/// OpenBLAS is called with one thread from tasks of our own team, so the two never fight for cores, and a product's
-/// bits depend on its shape alone.
+/// Tasks of this library's own threads call OpenBLAS with one thread each, so the two do not compete for cores, and
+/// the bits of a product depend only on its shape.
 public enum OpenBLAS {
-  /// Its version, options and the CPU it computes for, which OPENBLAS_CORETYPE in the environment overrides.
+  /// The version and options of OpenBLAS, and the CPU that it computes for. OPENBLAS_CORETYPE in the environment sets
+  /// this CPU.
   public static var description: String {
     let config = unsafe String(cString: openblas_get_config()).split(separator: " ").joined(separator: " ")
     return unsafe "\(config), kernels for \(String(cString: openblas_get_corename()))"
   }
 
-  /// Makes it one thread, once.
+  /// Sets OpenBLAS to one thread, once per process.
   static let prepare: Void = openblas_set_num_threads(1)
 
   /// A matrix of a product: rows of `stride` floats.
@@ -28,7 +29,7 @@ public enum OpenBLAS {
     }
   }
 
-  /// c [m, n] = a [m, k] · b [k, n], or c + that, on the calling thread.
+  /// Computes c [m, n] = a [m, k] · b [k, n], or c += a·b, on the calling thread.
   static func multiply(
     _ a: Operand, _ b: Operand, m: Int, n: Int, k: Int, into c: UnsafeMutablePointer<Float>, stride: Int,
     accumulates: Bool = false

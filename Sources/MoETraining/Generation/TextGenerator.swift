@@ -1,24 +1,24 @@
 internal import Foundation
 public import MoE
 
-/// Bytes that a model continues a prompt with.
+/// Generates the bytes with which a model continues a prompt.
 public struct TextGenerator {
   private let model: LanguageModel
   private let sampling: Sampling
   private var decoder: Decoder
   private var random: SeededGenerator
-  /// What the decoder has read.
+  /// The bytes that the decoder has read.
   private var context: [UInt8]
   private var logits: [Float]
 
-  /// Reads the prompt; where it is longer than the context, its end.
+  /// Reads the prompt, or only its end where the prompt is longer than the context.
   ///
   /// - Parameters:
   ///   - model: the model that writes.
   ///   - prompt: the beginning of the text; if it is empty, a newline stands for it.
   ///   - sampling: how a byte is drawn.
-  ///   - seed: of the draws.
-  /// - Throws: `MoEError` where there is no memory or the model is not finite.
+  ///   - seed: the seed of the draws.
+  /// - Throws: `MoEError` where memory is missing or the model is not finite.
   public init(
     _ model: LanguageModel, prompt: [UInt8], sampling: Sampling = Sampling(), seed: UInt64
   ) throws {
@@ -33,7 +33,7 @@ public struct TextGenerator {
     for byte in prompt.count <= limit ? prompt : prompt.suffix(max(1, limit / 2)) { try read(byte) }
   }
 
-  /// The next byte.
+  /// Returns the next byte.
   public mutating func next() throws -> UInt8 {
     let byte = sampling.draw(from: logits, &random)
     if context.count == model.configuration.contextLength {
@@ -52,20 +52,21 @@ public struct TextGenerator {
   }
 }
 
-/// How a byte is drawn from logits.
+/// The rule by which a byte is drawn from logits.
 public struct Sampling: Sendable, Equatable {
-  /// What logits are divided by; 0 takes the largest.
+  /// The divisor of the logits; 0 takes the byte with the largest logit.
   public var temperature: Double
-  /// The least probability that the candidates, likeliest first, have together (Holtzman et al. 2020).
+  /// The smallest probability that the candidates must have together. Likelier bytes become candidates first
+  /// (Holtzman et al. 2020).
   public var topP: Double
 
-  /// A rule.
+  /// Makes a rule.
   public init(temperature: Double = 0.8, topP: Double = 1) {
     self.temperature = temperature
     self.topP = topP
   }
 
-  /// Draws an index; ties go to the lower one.
+  /// Draws an index. Equal logits are ordered by index, the lower one first.
   public func draw(from logits: [Float], _ random: inout SeededGenerator) -> UInt8 {
     let order = logits.indices.sorted { (-logits[$0], $0) < (-logits[$1], $1) }
     if temperature == 0 { return UInt8(order[0]) }

@@ -1,13 +1,14 @@
-/// Turns bytes into text as they come: a character when it is whole, a replacement where it cannot become one.
+/// Turns bytes into text as they arrive. A character is returned once it is whole, and a replacement character where
+/// bytes cannot become a character.
 ///
-/// All pieces together are what decoding all bytes at once gives.
+/// All pieces together are equal to the text that decoding all bytes at once gives.
 public struct TextStream {
   private var pending: [UInt8] = []
 
-  /// An empty stream.
+  /// Makes an empty stream.
   public init() {}
 
-  /// The text that is certain once `byte` was read.
+  /// Adds a byte, and returns the text that is now certain.
   public mutating func append(_ byte: UInt8) -> String {
     var text = ""
     if byte & 0xC0 != 0x80 { text = finish() }
@@ -16,13 +17,13 @@ public struct TextStream {
     return text
   }
 
-  /// The text of what is left.
+  /// Returns the text of the remaining bytes.
   public mutating func finish() -> String {
     defer { pending = [] }
     return String(decoding: pending, as: UTF8.self)
   }
 
-  /// Bytes of the character that begins with `byte`.
+  /// Returns the number of bytes of a character that begins with `byte`.
   private static func length(_ byte: UInt8) -> Int {
     switch byte {
     case 0xC2...0xDF: 2

@@ -3,27 +3,27 @@ internal import MoE
 
 /// Causal attention of several heads over rotary positions (Su et al. 2021).
 ///
-/// A sequence's head is a task; its scores are made a block of rows at a time, each against no more columns than it
-/// may look at.
+/// One head of one sequence is one task. It computes the scores in blocks of rows. A block has columns only for the
+/// tokens up to its last row, because attention is causal.
 struct Attention {
   let queryKeyValue: Linear
   let output: Linear
   let headCount: Int
   let positions: RotaryTable
-  /// Rows of the scores of one product.
+  /// The number of rows of scores that one matrix product computes.
   private static let blockRows = 128
 
   private var hiddenSize: Int { output.outputSize }
   private var headSize: Int { hiddenSize / headCount }
   private var scale: Float { 1 / Float(headSize).squareRoot() }
-  /// Columns of a row of scores: S rounded up to 16.
+  /// The number of columns of a row of scores: S rounded up to 16.
   static func width(_ length: Int) -> Int { (length + 15) / 16 * 16 }
 
-  /// What a pass keeps of one layer's attention.
+  /// The values of one layer's attention that a pass keeps.
   @safe final class State {
-    /// Queries and keys as turned, and values: [B·S, 3D].
+    /// Rotated queries, rotated keys, and values: [B·S, 3D].
     let projected: Memory
-    /// [B, heads, S, width]; nil where the backward pass computes them again.
+    /// The softmax of the scores, [B, heads, S, width]; nil where the backward pass computes it again.
     let probabilities: Memory?
     let context: Memory
 
@@ -37,9 +37,9 @@ struct Attention {
     }
   }
 
-  /// What all layers share within a pass.
+  /// The buffers that all layers share within a pass.
   @safe final class Scratch {
-    /// A block of scores for each task, twice.
+    /// Two blocks of scores for each task.
     let blocks: Memory
     let projectedGradient: Memory
     let contextGradient: Memory
@@ -53,7 +53,7 @@ struct Attention {
     }
   }
 
-  /// y [B·S, D] from x.
+  /// Computes y [B·S, D] from x [B·S, D].
   func forward(
     _ x: Rows, sequences: Int, length: Int, state: State, scratch: Scratch, into y: Rows,
     execution: Execution
@@ -83,14 +83,15 @@ struct Attention {
       state.context.floats, sequences: sequences, length: length, into: y.floats, execution: execution)
   }
 
-  /// The rotation of the heads of queries and keys in sequences of `length` tokens, the first at position `first`.
+  /// Returns the rotation of the heads of queries and keys in sequences of `length` tokens. The first token of a
+  /// sequence is at position `first`.
   func rotary(length: Int, first: Int = 0) -> moe_rotary {
     unsafe moe_rotary(
       S: Int64(length), first_position: Int64(first), heads: Int64(2 * headCount), head_size: Int64(headSize),
       cosines: positions.cosines.floats, sines: positions.sines.floats)
   }
 
-  /// The softmax of a block of rows.
+  /// Computes the scores of a block of rows, and their softmax.
   private func scores(
     _ query: UnsafePointer<Float>, first: Int, rows: Int, length: Int, task: Int, state: State,
     scratch: Scratch, _ execution: Execution
@@ -111,7 +112,7 @@ struct Attention {
     return unsafe block
   }
 
-  /// dx [B·S, D] from dy, and the gradients of both weights.
+  /// Computes dx [B·S, D] from dy, and adds the gradients of both weights.
   func backward(
     _ part: BackwardPart, _ dy: Rows, x: Rows, sequences: Int, length: Int, state: State, scratch: Scratch,
     into dx: Rows,
@@ -136,8 +137,9 @@ struct Attention {
       execution: execution)
   }
 
-  /// Back through one head of one sequence, the last block of rows first: it reaches all columns, so the blocks
-  /// before it find sums to add to.
+  /// Computes the gradients of queries, keys and values of one head of one sequence. It begins with the last block of
+  /// rows: this block has all columns, so it writes the sums of all keys and values, and the other blocks add to
+  /// them.
   private func headBackward(
     _ task: Int, length: Int, state: State, scratch: Scratch, _ execution: Execution
   ) {
@@ -167,7 +169,7 @@ struct Attention {
       unsafe OpenBLAS.multiply(
         dOut, .init(query + 2 * hidden, stride: 3 * hidden, isTransposed: true), m: rows, n: columns, k: size,
         into: gradient, stride: width)
-      // Columns past the last token of a padded row meet probabilities of 0 and must be numbers.
+      // Padding columns are multiplied by probabilities of 0, so they must be finite.
       for row in 0..<rows {
         for column in columns..<(columns + 15) / 16 * 16 { unsafe gradient[row * width + column] = 0 }
       }

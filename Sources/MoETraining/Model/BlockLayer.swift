@@ -17,7 +17,7 @@ enum BlockLayer {
 
   var isSpread: Bool { if case .spread = self { true } else { false } }
 
-  /// The same parameters under another configuration.
+  /// Returns a layer with these parameters and another configuration.
   func with(_ configuration: MoEConfiguration) throws(MoEError) -> BlockLayer {
     switch self {
     case .whole(let layer): .whole(layer.with(configuration))
@@ -25,7 +25,7 @@ enum BlockLayer {
     }
   }
 
-  /// A copy whose networks are in bfloat16.
+  /// Returns a copy whose networks are in bfloat16.
   func narrowed(execution: Execution) throws(MoEError) -> BlockLayer {
     switch self {
     case .whole(let layer): .whole(try layer.narrowed(execution: execution))
@@ -40,7 +40,7 @@ enum BlockLayer {
     }
   }
 
-  /// A recorded pass; over ranks a collective, as are all below.
+  /// Applies the layer and records the pass. This and all methods below are collectives where the layer is spread.
   func forward(
     _ input: Rows, noise: RouterNoise?, recording: inout ExpertParallelRecording, into output: Rows,
     workspace: inout ExpertParallelWorkspace, execution: Execution
@@ -57,7 +57,7 @@ enum BlockLayer {
     }
   }
 
-  /// A pass that is not recorded.
+  /// Applies the layer without recording the pass.
   func forward(
     _ input: Rows, record: inout RoutingRecord, into output: Rows, workspace: inout ExpertParallelWorkspace,
     execution: Execution
@@ -74,7 +74,7 @@ enum BlockLayer {
     }
   }
 
-  /// The sums that the losses of a recorded pass are made of: over ranks those of all of them.
+  /// Returns the sums from which the losses of a recorded pass are computed, over the tokens of all ranks.
   func statistics(
     of recording: inout ExpertParallelRecording, by grouping: TokenGrouping,
     workspace: inout ExpertParallelWorkspace, execution: Execution
@@ -88,7 +88,8 @@ enum BlockLayer {
     }
   }
 
-  /// Back through a recorded pass. What is spread has all its gradients after the part `.input`.
+  /// Computes the gradients of a recorded pass. A spread layer computes all of them in the part `.input`, and nothing
+  /// in the part `.parameters`.
   func backward(
     _ part: BackwardPart, _ outputGradient: Rows, input: Rows, recording: inout ExpertParallelRecording,
     losses: RouterLossGradients, into inputGradient: Rows, gradients: MoEGradients,

@@ -2,19 +2,20 @@ internal import CKernels
 internal import ExpertParallel
 internal import MoE
 
-/// One sequence that grows byte by byte, with the keys and values of what was read.
+/// One sequence that grows byte by byte, with the keys and values of the bytes read so far.
 ///
-/// With ranks each call is a collective. The first rank reads the byte; the other ranks compute their experts alone, and get
-/// the logits from the first rank.
+/// With ranks each call is a collective. The first rank reads the byte. The other ranks compute only their experts,
+/// and get the logits from the first rank.
 public final class Decoder {
   private let model: LanguageModel
   private let pass: Pass
-  /// Rotated keys and values of each layer: [S, 3D] like the projection, whose queries are left where they are.
+  /// The rotated keys and the values of each layer: [S, 3D] like the projection. The columns of the queries are not
+  /// used.
   private let caches: [Memory]
   private let scores: Memory
-  /// A pass without tokens: on ranks other than the first, which compute their experts alone.
+  /// A pass without tokens, for ranks other than the first, which compute only their experts; nil on the first rank.
   private let empty: Pass?
-  /// Bytes read so far.
+  /// The number of bytes read so far.
   public private(set) var position = 0
 
   init(_ model: LanguageModel) throws {
@@ -28,7 +29,7 @@ public final class Decoder {
     empty = try model.ranks.flatMap { $0.isFirst ? nil : try Pass(model, sequences: 0, length: 1) }
   }
 
-  /// Reads a byte and gives the logits of the next: `[256]`.
+  /// Reads a byte and returns the logits of the next byte: `[256]`.
   ///
   /// - Throws: `MoEError.invalidConfiguration` where the context is full, `MoEError.diverged` for a
   ///   model whose numbers are not finite.
@@ -56,7 +57,7 @@ public final class Decoder {
     return logits
   }
 
-  /// Reads a byte; the logits of the next stay in the pass.
+  /// Reads a byte and leaves the logits of the next byte in the pass.
   private func computeLogits(after byte: UInt8) throws {
     let execution = model.execution
     model.embedding.forward([byte], into: pass.embedded, execution: execution)
@@ -77,14 +78,14 @@ public final class Decoder {
       pass.finalNorm.normed.floats, sequences: 1, length: 1, into: pass.logits.floats, execution: execution)
   }
 
-  /// Applies a feed-forward block to the byte of a pass, or to no byte.
+  /// Applies a feed-forward block to the byte of `pass`, or to no byte if `pass` has no tokens.
   private func evaluate(_ feedForward: FeedForward, _ pass: Pass, _ index: Int) throws {
     try feedForward.layer.evaluate(
       pass.layers[index].feedForwardNorm.normed.activations, into: &pass.branch.activations,
       record: &pass.layers[index].feedForward.evaluation)
   }
 
-  /// One query against all keys so far.
+  /// Computes the attention of one query to all keys so far.
   private func attend(_ attention: Attention, _ x: Rows, cache: Memory, _ execution: Execution) {
     let hidden = attention.output.outputSize
     let size = hidden / attention.headCount
@@ -113,7 +114,7 @@ public final class Decoder {
 }
 
 extension LanguageModel {
-  /// A sequence that has read nothing yet.
+  /// Makes a decoder that has read nothing yet.
   ///
   /// - Throws: `MoEError.outOfMemory`.
   public func makeDecoder() throws -> Decoder { try Decoder(self) }

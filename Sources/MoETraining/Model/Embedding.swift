@@ -1,11 +1,11 @@
 internal import CKernels
 internal import MoE
 
-/// The table of tokens, which is also the output projection.
+/// The table of token embeddings, which is also the weight of the output projection.
 struct Embedding {
   let projection: Linear
-  /// Gradients of the way in, added to those of the projection once a batch, so that each is one chain over its
-  /// tokens however the batch is split.
+  /// The gradients of the table as the model's input. They are added to the gradients of the projection once per
+  /// batch, so that each is one chain of additions over its tokens however the batch is split.
   let inputGradient: Memory
   private static let blockRows = 32
   private static let blockColumns = 64
@@ -18,7 +18,7 @@ struct Embedding {
   private var hiddenSize: Int { projection.inputSize }
   private var scale: Float { Float(hiddenSize).squareRoot() }
 
-  /// x [T, D] = √D·table[token].
+  /// Computes x [T, D] = √D·table[token].
   func forward(_ tokens: ArraySlice<UInt8>, into x: Rows, execution: Execution) {
     let (hidden, scale) = (hiddenSize, scale)
     let table = unsafe projection.weight.values.floats
@@ -32,7 +32,7 @@ struct Embedding {
     }
   }
 
-  /// Adds the gradients of x, tokens in order.
+  /// Adds the gradients of x to those of the table as input, in order of the tokens.
   func backward(_ gradient: Rows, tokens: ArraySlice<UInt8>, execution: Execution) {
     let (hidden, scale) = (hiddenSize, scale)
     let rows = unsafe gradient.floats
@@ -47,7 +47,7 @@ struct Embedding {
     }
   }
 
-  /// Adds the gradients of the way in to those of the way out.
+  /// Adds the gradients of the table as input to its gradients as output projection.
   func finishGradient() {
     let sums = unsafe projection.weight.gradient.floats
     let input = unsafe inputGradient.floats

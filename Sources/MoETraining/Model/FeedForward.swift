@@ -5,12 +5,12 @@ final class FeedForward {
   let block: FeedForwardBlock
   let index: Int
   let layer: TrainedLayer
-  /// Those of the layer that have something to learn.
+  /// The parameters of the layer that are trained.
   let parameters: [Parameter]
 
   /// - Parameters:
-  ///   - index: of the block in the model.
-  ///   - workspace: scratch that all blocks share.
+  ///   - index: the block's index in the model.
+  ///   - workspace: the scratch that all blocks share.
   /// - Throws: `MoEError`, `CommunicationError`.
   init(
     _ block: FeedForwardBlock, hiddenSize: Int, index: Int, weights: InitialWeights, precision: Precision,
@@ -24,22 +24,22 @@ final class FeedForward {
       weights: weights.layer(configuration, block, index: index), precision: precision,
       name: "layers.\(index)", index: index, over: block.isMoE ? ranks : nil, workspace: workspace,
       execution: execution)
-    // The router of one expert has nothing to learn: its weight is 1 whatever its logit.
+    // The router of one expert cannot learn: the expert's weight is 1 whatever the logit is.
     parameters = layer.parameters.filter { block.isMoE || !$0.name.hasSuffix(".router") }
   }
 
-  /// What a pass keeps of one block.
+  /// The values of one block that a pass keeps.
   final class State {
     let recording: LayerRecording
-    /// Of a pass that was not recorded.
+    /// The routing of a pass that was not recorded.
     var evaluation = RoutingRecord()
 
     init(_ extent: Recording.Extent) { recording = LayerRecording(extent) }
   }
 
-  /// The noise of the block's router in a step; nil where the block has none.
+  /// Returns the noise of the block's router in a step; nil where the block has none.
   ///
-  /// - Parameter noise: of the step, the same for all blocks.
+  /// - Parameter noise: the noise of the step, which is equal for all blocks.
   func noise(of noise: RouterNoise) -> RouterNoise? {
     guard block.inputJitter > 0 else { return nil }
     var own = noise
@@ -48,12 +48,13 @@ final class FeedForward {
     return own
   }
 
-  /// The tokens that the losses of the block average over: DeepSeek-V3's, those of a sequence.
+  /// Returns the tokens over which the losses of the block average: one sequence for DeepSeek-V3, the batch
+  /// otherwise.
   func grouping(length: Int) -> TokenGrouping {
     block.routing == .deepSeekV3 ? .sequence(length: length) : .batch
   }
 
-  /// Returns the load-balance loss of the paper and the z-loss.
+  /// Returns the load-balance loss of the routing's paper, and the z-loss.
   func losses(of statistics: RouterStatistics) throws(MoEError) -> (balance: RouterLoss, z: RouterLoss) {
     let coefficient = Double(block.balanceCoefficient)
     let balance: RouterLoss =

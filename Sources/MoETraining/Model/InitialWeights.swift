@@ -1,14 +1,15 @@
 internal import MoE
 
-/// The parameters of a new model: normal with deviation 1/√(inputs), less where many layers add up.
+/// The parameters of a new model: normal with deviation 1/√(inputs). The last matrix of each branch of the residual
+/// stream is smaller, because the stream adds up the branches of many layers.
 ///
-/// Each tensor has a generator of its own, so its values depend on the seed and its place, not on what else there is.
+/// Each tensor has its own random generator, so its values depend only on the seed and on the tensor's place.
 struct InitialWeights {
   let seed: UInt64
-  /// What the last matrix of every branch of the residual stream is multiplied by: 1/√(2·layers).
+  /// The factor of the last matrix of every branch of the residual stream: 1/√(2·layers).
   let outputScale: Float
 
-  /// A matrix [rows, columns]; `place` numbers the tensors of a model.
+  /// Makes a matrix [rows, columns]; `place` is the number of the tensor in the model.
   func matrix(_ rows: Int, _ columns: Int, scale: Float = 1, place: Int) -> Matrix {
     var seeds = SeededGenerator(seed: seed)
     var generator = SeededGenerator(seed: seeds.next() &+ UInt64(place) &* 0x9E37_79B9_7F4A_7C15)
@@ -17,15 +18,15 @@ struct InitialWeights {
       rows: rows, columns: columns, deviation: scale / Float(columns).squareRoot(), using: &generator)
   }
 
-  /// Returns the router, experts and dense branch of a layer; the router begins at √0.1 of the usual (Switch §2.4),
-  /// biases begin at 0.
+  /// Returns the router, experts and dense branch of a layer. The router's deviation is √0.1 of the usual one (Switch
+  /// §2.4). Biases begin at 0.
   ///
-  /// - Parameter configuration: what `block` computes.
+  /// - Parameter configuration: the layer configuration of `block`.
   func layer(_ configuration: MoEConfiguration, _ block: FeedForwardBlock, index: Int) -> Source {
     Source(weights: self, configuration: configuration, block: block, firstPlace: (index + 1) << 24)
   }
 
-  /// Parameters of one layer, made when they are asked for.
+  /// The parameters of one layer, each made when it is asked for.
   struct Source: MoEWeightSource {
     let weights: InitialWeights
     let configuration: MoEConfiguration
@@ -69,7 +70,7 @@ struct InitialWeights {
         downBias: bias(hidden))
     }
 
-    /// Zeros where the block has biases.
+    /// Returns zeros; nil where the block has no biases.
     private func bias(_ count: Int) -> [Float]? {
       block.hasBiases ? Array(repeating: 0, count: count) : nil
     }

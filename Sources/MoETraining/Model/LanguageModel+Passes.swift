@@ -2,8 +2,8 @@ internal import CKernels
 internal import MoE
 
 extension LanguageModel {
-  /// Logits of a batch, left in the pass: [B·S, V]. A pass of training has noise and is recorded; one without is an
-  /// evaluation.
+  /// Computes the logits of a batch, [B·S, V], and leaves them in the pass. A pass with `noise` is a training pass
+  /// and is recorded. A pass without `noise` is an evaluation.
   func forward(
     _ inputs: ArraySlice<UInt8>, _ pass: Pass, noise: RouterNoise?, clock: inout StageClock
   ) throws {
@@ -34,7 +34,8 @@ extension LanguageModel {
           }
         } catch MoEError.notFinite(let what, let token) {
           if ranks != nil, !feedForward.layer.isSpread {
-            // The other ranks do not know yet; no numbers follow from here, which the next router or the loss tells all.
+            // The other ranks do not know of the error yet. This block puts out NaN instead, which the next router of
+            // a spread layer or the loss reports on all ranks.
             unsafe pass.branch.floats.update(
               repeating: .nan, count: pass.tokenCount * configuration.hiddenSize)
           } else {
@@ -54,7 +55,7 @@ extension LanguageModel {
     }
   }
 
-  /// Losses of each token, and the gradient of the mean over `divisor` tokens in place of the logits.
+  /// Computes the loss of each token, and replaces the logits by the gradients of Σ losses/`divisor`.
   func crossEntropy(_ targets: ArraySlice<UInt8>, _ pass: Pass, divisor: Int) {
     unsafe targets.withUnsafeBufferPointer { targets in
       unsafe moe_cross_entropy(
@@ -63,9 +64,9 @@ extension LanguageModel {
     }
   }
 
-  /// Back from the logits' gradient to the embedding.
+  /// Computes all gradients from those of the logits, layer by layer from the last to the embedding.
   ///
-  /// - Parameter part: the sequences of the batch that all ranks together go back through.
+  /// - Parameter part: the sequences of the batch whose gradients all ranks together compute.
   func backward(
     _ inputs: ArraySlice<UInt8>, _ pass: Pass, of part: Range<Int>, losses: [RouterLossGradients],
     clock: inout StageClock
@@ -112,11 +113,12 @@ extension LanguageModel {
     }
   }
 
-  /// Back through a branch of the residual stream and the norm before it.
+  /// Computes the gradients of a branch of the residual stream and of the norm before it, and adds them to those of
+  /// the stream.
   ///
   /// - Parameters:
-  ///   - parameters: those of the branch that every rank holds.
-  ///   - branch: from the gradient of the stream to that of what the branch takes in.
+  ///   - parameters: the parameters of the branch that every rank holds.
+  ///   - branch: computes the gradient of the branch's input from the gradient of the stream.
   private func goBack(
     _ pass: Pass, of part: Range<Int>, through parameters: [Parameter], after norm: Norm, state: Norm.State,
     _ branch: (BackwardPart) throws -> Void

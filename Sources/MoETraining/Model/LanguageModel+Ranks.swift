@@ -1,31 +1,34 @@
 internal import ExpertParallel
 internal import MoE
 
-/// What a pass of a model asks of its ranks; with one there is nothing to ask.
+/// The exchanges between ranks in a pass of a model. With one rank there are none.
 extension LanguageModel {
-  /// Whether gradients of what all ranks hold are added up rank after rank, beside the pass.
+  /// Whether the ranks add the gradients of the parameters that all of them hold one rank after another, during the
+  /// pass.
   var isSummedInOrder: Bool { ranks?.gradientSum == .exact }
 
-  /// Lets the ranks add gradients of a part of the batch, one after another; ``completeSums()`` gives all the result.
+  /// Calls `add`, which adds the gradients of this rank's tokens to `memories`. With exact sums the ranks do this one
+  /// after another, and ``completeSums()`` brings the result to all of them.
   func sumOverRanks(_ memories: [Memory], of part: Range<Int>, _ add: () throws -> Void) throws {
     guard let ranks, isSummedInOrder else { return try add() }
     openSums.append(try ranks.sum(memories, of: part, step: "the gradients of the backward pass", add))
   }
 
-  /// Completes what ``sumOverRanks(_:of:_:)`` began.
+  /// Completes the sums that ``sumOverRanks(_:of:_:)`` began.
   func completeSums() throws {
     let sums = openSums
     openSums = []
     for complete in sums { try complete() }
   }
 
-  /// Before a batch whose gradients are reduced: what earlier batches left is kept by one rank.
+  /// Prepares a batch whose gradients are all-reduced: only the first rank keeps the sums of earlier batches, so that
+  /// they count once.
   func prepareReduction() {
     guard let ranks, ranks.gradientSum == .reduced, !ranks.isFirst else { return }
     for parameter in sharedParameters { parameter.resetGradient() }
   }
 
-  /// Adds up what the ranks have of the gradients of a batch, where this has not been done beside the pass.
+  /// Adds the gradients of a batch over all ranks, unless the ranks added them during the pass.
   func reduceGradients() throws {
     guard let ranks, ranks.gradientSum == .reduced else { return }
     for parameter in sharedParameters {
@@ -38,24 +41,24 @@ extension LanguageModel {
     }
   }
 
-  /// The parameters whose gradients no layer adds up over ranks itself.
+  /// The parameters whose gradients are not summed over ranks by a spread layer.
   private var sharedParameters: [Parameter] {
     let spread = layers.filter(\.feedForward.layer.isSpread).flatMap(\.feedForward.parameters)
     return parameters.filter { parameter in !spread.contains { $0 === parameter } }
   }
 
-  /// The losses of all tokens of a part of the batch, of which this rank's are in the pass.
+  /// Returns the losses of all tokens of a part of the batch. The pass has the losses of this rank's tokens.
   func losses(_ pass: Pass, of part: Range<Int>) throws -> [Float] {
     let own = unsafe Array(UnsafeBufferPointer(start: pass.losses.floats, count: pass.tokenCount))
     return try ranks?.gather(own, of: part, length: pass.length, step: "the losses") ?? own
   }
 
-  /// Sums of counts over all ranks.
+  /// Returns the sums of `counts` over all ranks.
   func overRanks(_ counts: [Int]) throws -> [Int] {
     try ranks?.communicator.allReduce(counts, .sum, during: "the counts of choices") ?? counts
   }
 
-  /// Where the first number that is not finite is, over all ranks.
+  /// Returns where, over all ranks, the first number that is not finite is.
   func firstNonFinite(_ pass: Pass, upTo last: Int) throws -> String {
     let found = pass.firstNonFinite(upTo: last)
     return try ranks?.first(found, step: "the search for NaN") ?? found.text

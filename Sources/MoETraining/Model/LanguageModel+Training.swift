@@ -2,17 +2,17 @@ internal import ExpertParallel
 internal import MoE
 
 extension LanguageModel {
-  /// Adds the gradients of a batch to those of the parameters: of the mean cross-entropy of its tokens plus the
-  /// routers' losses, both over the whole batch. With ranks a collective: all are given the whole batch, each computes
-  /// its part of every micro-batch, and all have the same outcome and gradients.
+  /// Adds the gradients of a batch to the gradients of the parameters. The loss is the mean cross-entropy of the
+  /// batch's tokens plus the routers' losses over the batch. With ranks a collective: each rank is given the whole
+  /// batch and computes its part of every micro-batch, and all ranks get equal outcomes and gradients.
   ///
   /// - Parameters:
-  ///   - inputs: `[B·S]`.
-  ///   - targets: `[B·S]`, the token after each.
+  ///   - inputs: the tokens, `[B·S]`.
+  ///   - targets: the token after each of them, `[B·S]`.
   ///   - sequenceLength: S.
-  ///   - microBatchCount: parts of whole sequences that are computed one after another, to the same gradients with
-  ///     less memory; a capacity of the batch is then one of each part.
-  ///   - noiseSeed: of the routers' noise, where a block has any: another one for every step.
+  ///   - microBatchCount: the number of parts, of whole sequences, that are computed one after another. More parts
+  ///     need less memory and give equal gradients; a capacity then applies to each part instead of the batch.
+  ///   - noiseSeed: the seed of the routers' noise, different for every step; ignored where no block has noise.
   /// - Throws: `MoEError.diverged` naming the layer where a number is not finite, on all ranks;
   ///   `MoEError.shapeMismatch`, `CommunicationError`.
   public func accumulateGradients(
@@ -60,7 +60,8 @@ extension LanguageModel {
     var losses: [(balance: RouterLoss, z: RouterLoss)] = []
     for (layer, sums) in zip(layers, sums) { losses.append(try layer.feedForward.losses(of: sums)) }
 
-    // With one part its forward pass is still recorded; of several, each is computed again beside its backward pass.
+    // One part is still recorded from its forward pass. Of several, each forward pass is computed again before its
+    // backward pass.
     for part in parts {
       let own = ranks?.share(of: part) ?? part
       let tokens = own.lowerBound * sequenceLength..<own.upperBound * sequenceLength
@@ -78,7 +79,7 @@ extension LanguageModel {
     }
     embedding.finishGradient()
     try reduceGradients()
-    // A spread layer has counted its losses over all ranks, but each rank its own drops.
+    // The statistics of a spread layer cover all ranks, but each rank counted only the drops of its own tokens.
     dropped = try overRanks(dropped)
     let outcomes = layers.indices.filter { layers[$0].feedForward.block.isMoE }.map { index in
       LayerOutcome(
@@ -91,10 +92,11 @@ extension LanguageModel {
       stageSeconds: clock.seconds)
   }
 
-  /// What follows a change of the parameters: copies in bfloat16 are made again, and selection biases move towards the
-  /// balance of the step's counts.
+  /// Follows a change of the parameters: makes the copies in bfloat16 again, and moves the selection biases towards
+  /// an equal load.
   ///
-  /// - Parameter outcome: of the step that led to the change; nil where the parameters were read from a checkpoint.
+  /// - Parameter outcome: the outcome of the step that led to the change; nil where the parameters were read from a
+  ///   checkpoint.
   public func parametersChanged(after outcome: StepOutcome?) {
     for layer in layers { layer.feedForward.layer.parametersChanged() }
     for layer in outcome?.layers ?? [] {
@@ -110,9 +112,9 @@ extension LanguageModel {
     Parallel.forEach(parameters.count, execution) { parameters[$0].resetGradient() }
   }
 
-  /// The losses and routes of held-out text, with the capacities of evaluation. With ranks a collective.
+  /// Returns the losses and routes of held-out text, with the capacities of evaluation. With ranks a collective.
   ///
-  /// - Throws: as ``accumulateGradients(inputs:targets:sequenceLength:microBatchCount:noiseSeed:)``.
+  /// - Throws: the errors of ``accumulateGradients(inputs:targets:sequenceLength:microBatchCount:noiseSeed:)``.
   public func evaluate(
     inputs: [UInt8], targets: [UInt8], sequenceLength: Int
   ) throws -> Evaluation {
@@ -141,7 +143,7 @@ extension LanguageModel {
     return evaluation
   }
 
-  /// A clock that knows how long this rank waits for others.
+  /// Makes a clock that also measures how long this rank waits for others.
   private func stageClock() -> StageClock {
     guard let communicator = ranks?.communicator else { return StageClock() }
     return StageClock { communicator.waitingTime }

@@ -2,7 +2,8 @@ internal import ExpertParallel
 internal import Foundation
 public import MoE
 
-/// A decoder-only transformer over bytes with its gradients: forward and backward by hand, no graph.
+/// A decoder-only transformer over bytes with its gradients. Forward and backward passes are written by hand, without
+/// a graph.
 ///
 /// The residual stream runs through embedding → (norm, attention, norm, feed-forward)·L → norm → embeddingᵀ. One
 /// task at a time may use a model.
@@ -15,38 +16,42 @@ public final class LanguageModel {
     let feedForward: FeedForward
   }
 
-  /// What the model computes.
+  /// The sizes and layers of the model.
   public let configuration: ModelConfiguration
-  /// All that an optimizer changes, in the order and with the names of a checkpoint; of experts those of this rank.
+  /// All parameters that an optimizer changes, in the order and with the names of a checkpoint. Of the experts, these
+  /// are the ones that this rank holds.
   public let parameters: [Parameter]
-  /// The ranks that compute it; nil where there is one.
+  /// The ranks that compute the model together; nil for this process alone.
   public let ranks: Ranks?
   let extent: Recording.Extent
   let execution: Execution
-  /// What is left to do of sums over ranks, in order.
+  /// The sums over ranks that were begun and are not complete, in order.
   var openSums: [() throws -> Void] = []
   let embedding: Embedding
   let layers: [Layer]
   let finalNorm: Norm
   private var passes: [[Int]: Pass] = [:]
 
-  /// A model with random parameters, the same for the same seed and any number of ranks. With ranks a collective.
+  /// Makes a model with random parameters, which depend on the seed and not on the number of ranks. With ranks a
+  /// collective.
   ///
   /// - Parameters:
-  ///   - configuration: what it computes.
-  ///   - seed: of the parameters.
-  ///   - precision: of the feed-forward networks' products; the parameters are in fp32 whatever it is, and so is
-  ///     all else.
-  ///   - recording: what a training step keeps of experts and attention scores, or computes again.
-  ///   - ranks: those over which experts are spread and batches dealt out; nil for this one alone.
+  ///   - configuration: the sizes and layers of the model.
+  ///   - seed: the seed of the parameters.
+  ///   - precision: the precision of the feed-forward networks' products. The parameters and all other values are in
+  ///     fp32.
+  ///   - recording: whether a training step keeps the activations of experts and the attention scores, or computes
+  ///     them again.
+  ///   - ranks: the ranks over which experts are spread and batches are split; nil for this process alone.
   ///   - execution: nil for `Execution.automatic()`; local ranks share the processors.
-  /// - Throws: `MoEError` for sizes that cannot be honoured, and `CommunicationError`.
+  /// - Throws: `MoEError` for sizes that cannot be used, and `CommunicationError`.
   public init(
     _ configuration: ModelConfiguration, seed: UInt64, precision: Precision = .float32,
     recording: Recording.Extent = .full, over ranks: Ranks? = nil, execution: Execution? = nil
   ) throws {
     try configuration.validate()
-    // Matrices of new parameters are made in memory that cannot be refused, so a model far too large is refused here.
+    // The memory of new parameters is allocated without an error that could be caught, so a model that is far too
+    // large is refused here.
     let bytes = 4 * configuration.parameterCount(shareOfExperts: 1 / Double(ranks?.communicator.size ?? 1))
     if bytes > Double(ProcessInfo.processInfo.physicalMemory) {
       throw MoEError.outOfMemory(bytes: Int(bytes))
@@ -101,12 +106,13 @@ public final class LanguageModel {
           feedForward: feedForward))
     }
     self.layers = layers
-    // At a new model's end the stream still holds the token itself, whose own logit would be √D with a gain of 1.
+    // In a new model the last stream still contains the token's own embedding. With a gain of 1 the logit of that
+    // token would be √D.
     finalNorm = try norm("final_norm", gain: 0.3)
     self.parameters = parameters
   }
 
-  /// The routers' selection biases by name: not trained by gradients, but part of a checkpoint.
+  /// The routers' selection biases by name. No gradient changes them, but they are part of a checkpoint.
   public var selectionBiases: [String: [Float]] {
     get {
       var biases: [String: [Float]] = [:]
@@ -126,7 +132,7 @@ public final class LanguageModel {
     }
   }
 
-  /// All parameters, those that one token passes, and those of experts, over all ranks.
+  /// The numbers of parameters over all ranks: all, the ones that one token passes, and the ones of experts.
   public var parameterCounts: (total: Int, activePerToken: Int, experts: Int) {
     var active = parameters.reduce(0) { $0 + ($1.group == .expert ? 0 : $1.elementCount) }
     var (total, experts) = (active, 0)
@@ -142,7 +148,7 @@ public final class LanguageModel {
     return (total, active, experts)
   }
 
-  /// The buffers for a shape of batch.
+  /// Returns the buffers for batches of this shape.
   func pass(sequences: Int, length: Int) throws(MoEError) -> Pass {
     if let pass = passes[[sequences, length]] { return pass }
     let pass = try Pass(self, sequences: sequences, length: length)
@@ -150,7 +156,7 @@ public final class LanguageModel {
     return pass
   }
 
-  /// Checks a batch against the model.
+  /// Checks a batch against the model, and returns its number of sequences.
   func check(_ inputs: [UInt8], _ targets: [UInt8], _ length: Int) throws(MoEError) -> Int {
     guard (1...configuration.contextLength).contains(length) else {
       throw .invalidConfiguration(

@@ -1,26 +1,26 @@
 public import MoE
 
-/// A decoder-only transformer over bytes: what it computes, and nothing of how it is trained.
+/// The sizes and layers of a decoder-only transformer over bytes. It has no settings of training.
 ///
-/// Each layer is x += attention(norm(x)), x += feedForward(norm(x)) with RMSNorm (Zhang and Sennrich 2019) and
-/// rotary positions (Su et al. 2021); the embedding, times √D on its way in, is also the output projection.
+/// Each layer is x += attention(norm(x)), x += feedForward(norm(x)) with RMSNorm (Zhang and Sennrich 2019) and rotary
+/// positions (Su et al. 2021). The embedding is multiplied by √D as input, and is also the output projection.
 public struct ModelConfiguration: Codable, Sendable, Equatable {
-  /// V: one token a byte.
+  /// V, the number of tokens: one per value of a byte.
   public var vocabularySize = 256
   /// S, the longest sequence.
   public var contextLength: Int
-  /// D.
+  /// D, the width of the residual stream.
   public var hiddenSize: Int
-  /// Attention heads; D/heads is even.
+  /// The number of attention heads; D/heads is even.
   public var headCount: Int
   /// The feed-forward block of each layer.
   public var blocks: [FeedForwardBlock]
-  /// What the rotary angles are powers of.
+  /// The base of the powers that give the rotary angles.
   public var rotaryBase = 10_000.0
-  /// Added to the mean square under the root of a norm.
+  /// The number added to the mean square under the root of a norm.
   public var normEpsilon: Float = 1e-6
 
-  /// Collects sizes; ``validate()`` checks them.
+  /// Collects the sizes; ``validate()`` checks them.
   public init(contextLength: Int, hiddenSize: Int, headCount: Int, blocks: [FeedForwardBlock]) {
     self.contextLength = contextLength
     self.hiddenSize = hiddenSize
@@ -28,12 +28,12 @@ public struct ModelConfiguration: Codable, Sendable, Equatable {
     self.blocks = blocks
   }
 
-  /// Layers of attention and feed-forward block.
+  /// The number of layers, each with attention and a feed-forward block.
   public var layerCount: Int { blocks.count }
 
   /// Checks every size.
   ///
-  /// - Throws: `MoEError.invalidConfiguration` naming the value that cannot be honoured.
+  /// - Throws: `MoEError.invalidConfiguration` naming the value that cannot be used.
   public func validate() throws(MoEError) {
     func require(_ condition: Bool, _ message: @autoclosure () -> String) throws(MoEError) {
       if !condition { throw .invalidConfiguration(message()) }
@@ -61,12 +61,13 @@ public struct ModelConfiguration: Codable, Sendable, Equatable {
       "the model has \(parameters) parameters, expected at most \(Self.parameterLimit)")
   }
 
-  /// The most parameters of a model. Below it every product of sizes fits an `Int`.
+  /// The largest number of parameters of a model. Below it every product of sizes fits an `Int`.
   private static let parameterLimit = 1e15
 
-  /// The number of parameters in Double, which no size overflows.
+  /// Returns the number of parameters, as a Double so that no size overflows.
   ///
-  /// - Parameter shareOfExperts: the share of the experts that is counted: what one of several ranks holds.
+  /// - Parameter shareOfExperts: the share of the experts that is counted, such as the share that one of several
+  ///   ranks holds.
   func parameterCount(shareOfExperts: Double = 1) -> Double {
     blocks.reduce(Double(vocabularySize) * Double(hiddenSize)) {
       $0 + $1.parameterCount(hiddenSize: hiddenSize, shareOfExperts: shareOfExperts)
@@ -74,7 +75,7 @@ public struct ModelConfiguration: Codable, Sendable, Equatable {
     }
   }
 
-  /// Multiply-adds of the weights a token passes, twice: the FLOPs of a forward pass, without attention scores.
+  /// The FLOPs of a forward pass per token, without attention scores: two per weight that a token passes.
   public var flopsPerToken: Int {
     let attention = 4 * hiddenSize * hiddenSize
     let blocks = blocks.reduce(0) { $0 + $1.activeParameters(hiddenSize: hiddenSize) }
@@ -82,11 +83,11 @@ public struct ModelConfiguration: Codable, Sendable, Equatable {
   }
 }
 
-/// A feed-forward block: a dense network is a layer of one expert.
+/// A feed-forward block. A dense network is a layer of one expert.
 public struct FeedForwardBlock: Codable, Sendable, Equatable {
-  /// How tokens find experts.
+  /// The rules by which a router chooses experts for a token.
   public enum Routing: String, Codable, Sendable, CaseIterable {
-    /// Every token passes the one expert.
+    /// No choice: every token passes the one expert.
     case dense
     /// Switch Transformer §2.1.
     case switchTransformer = "switch"
@@ -94,13 +95,13 @@ public struct FeedForwardBlock: Codable, Sendable, Equatable {
     case gshardTop2 = "gshard-top2"
     /// DeepSpeed-MoE's top-1 gate.
     case deepSpeedTop1 = "deepspeed-top1"
-    /// Softmax, top-k, over their sum.
+    /// Mixtral: softmax, top-k, divided by the sum of the chosen probabilities.
     case mixtral
-    /// Sigmoid with a selection bias.
+    /// DeepSeek-V3: sigmoid with a selection bias.
     case deepSeekV3 = "deepseek-v3"
   }
 
-  /// The activation of the networks.
+  /// The activation function of the networks.
   public enum Activation: String, Codable, Sendable, CaseIterable {
     case relu, gelu, swiglu
 
@@ -113,39 +114,41 @@ public struct FeedForwardBlock: Codable, Sendable, Equatable {
     }
   }
 
-  /// How tokens find experts.
+  /// The rule by which the router chooses experts for a token.
   public var routing: Routing
-  /// E.
+  /// E, the number of experts.
   public var expertCount = 1
-  /// K.
+  /// K, the number of experts per token.
   public var expertsPerToken = 1
-  /// F of an expert.
+  /// F, the inner size of an expert.
   public var feedForwardSize: Int
-  /// The activation of the networks.
+  /// The activation function of the networks.
   public var activation: Activation
-  /// F of the dense branch beside the experts: PR-MoE's residual, DeepSeek's shared expert.
+  /// F of the dense branch beside the experts (PR-MoE's residual, DeepSeek's shared expert); nil for no branch.
   public var denseBranch: Int?
-  /// Rows of an expert as a multiple of an equal share, in training; nil where nothing is dropped.
+  /// The capacity of an expert in training, as a multiple of an equal share of the rows; nil where nothing is
+  /// dropped.
   public var capacityFactor: Double?
-  /// The same where the model is evaluated.
+  /// The capacity factor in evaluation; nil where nothing is dropped.
   public var evaluationCapacityFactor: Double?
-  /// α of the load-balance loss.
+  /// α, the coefficient of the load-balance loss.
   public var balanceCoefficient: Float = 0
-  /// c of the z-loss.
+  /// c, the coefficient of the z-loss.
   public var zCoefficient: Float = 0
-  /// ε of the noise on the router's input in training: each column of its copy times a uniform of [1 − ε, 1 + ε].
+  /// ε of the noise in training on the router's own copy of its input: every element is multiplied by a uniform
+  /// number of [1 − ε, 1 + ε].
   public var inputJitter: Float = 0
-  /// γ of the selection bias's update, where there is one.
+  /// γ, the rate of the update of the selection bias, where the router has one.
   public var biasRate: Float = 0
-  /// Whether router, experts, dense branch and its gate have biases. They begin at 0, are trained, and do not decay.
+  /// Whether router, experts, dense branch and its gate have biases. These begin at 0, are trained, and do not decay.
   public var hasBiases: Bool {
     get { biases ?? false }
     set { biases = newValue ? true : nil }
   }
-  /// nil for none, so that a run without biases has the description that earlier versions wrote and read.
+  /// nil stands for false, so that a run without biases has the description that earlier versions wrote and read.
   private var biases: Bool?
 
-  /// Makes a block without losses and without dropping.
+  /// Makes a block without losses, noise and capacities.
   public init(
     routing: Routing, expertCount: Int = 1, expertsPerToken: Int = 1, feedForwardSize: Int,
     activation: Activation
@@ -157,12 +160,12 @@ public struct FeedForwardBlock: Codable, Sendable, Equatable {
     self.activation = activation
   }
 
-  /// Whether tokens have a choice.
+  /// Whether a router chooses between experts.
   public var isMoE: Bool { routing != .dense }
 
-  /// The layer that computes the block.
+  /// Returns the configuration of the layer that computes the block.
   ///
-  /// - Throws: `MoEError.invalidConfiguration` naming the value that cannot be honoured.
+  /// - Throws: `MoEError.invalidConfiguration` naming the value that cannot be used.
   func layer(hiddenSize: Int, isTraining: Bool) throws(MoEError) -> MoEConfiguration {
     for (name, value) in [
       ("load-balance coefficient", balanceCoefficient), ("z-loss coefficient", zCoefficient),
@@ -208,14 +211,14 @@ public struct FeedForwardBlock: Codable, Sendable, Equatable {
     }
   }
 
-  /// The weights of the block, the router's included.
+  /// Returns the number of weights of the block, including the router's.
   fileprivate func parameterCount(hiddenSize: Int, shareOfExperts: Double) -> Double {
     let matrices: Double = activation == .swiglu ? 3 : 2
     let widths = shareOfExperts * Double(expertCount) * Double(feedForwardSize) + Double(denseBranch ?? 0)
     return Double(hiddenSize) * (matrices * widths + Double(expertCount))
   }
 
-  /// Weights a token passes, the router's left out.
+  /// Returns the number of weights that a token passes, without the router's.
   func activeParameters(hiddenSize: Int) -> Int {
     let matrices = activation == .swiglu ? 3 : 2
     return matrices * hiddenSize * (expertsPerToken * feedForwardSize + (denseBranch ?? 0))

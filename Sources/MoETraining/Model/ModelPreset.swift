@@ -1,8 +1,8 @@
-/// The papers' arrangements of dense and Mixture-of-Experts layers, at sizes of the caller's.
+/// The papers' arrangements of dense and Mixture-of-Experts layers, at sizes that the caller chooses.
 ///
-/// Rules, losses, placement and capacities are the papers'; the width of an expert is chosen so that a token passes
-/// as many weights as in the dense model: F divided by the experts a token passes, times ⅔ where the activation has
-/// a gate, to a multiple of 32.
+/// Rules, losses, placement and capacities are those of the papers. The width of an expert is chosen so that a token
+/// passes as many weights as in the dense model: F divided by the number of experts per token, times ⅔ where the
+/// activation has a gate, rounded to a multiple of 32.
 public enum ModelPreset: String, Sendable, CaseIterable {
   /// No experts.
   case dense
@@ -11,22 +11,22 @@ public enum ModelPreset: String, Sendable, CaseIterable {
   case switchTransformer = "switch"
   /// GLaM (Du et al. 2021): every other layer, top-2 of GShard, capacity 2, α = 0.01, GELU.
   case glam
-  /// PR-MoE (Rajbhandari et al. 2022 §4.1): every other layer, top-1 beside a dense branch, twice the experts in the
-  /// last two of them (one of fewer than four), capacity 1 as in DeepSpeed, but dropping by
-  /// position and not at random, α = 0.01.
+  /// PR-MoE (Rajbhandari et al. 2022 §4.1): every other layer, top-1 beside a dense branch. The last two of these
+  /// layers have twice the experts (only the last one, if there are fewer than four). The capacity is 1 as in
+  /// DeepSpeed, but drops are by position and not at random. α = 0.01.
   case deepSpeedPR = "deepspeed-pr"
   /// Mixtral (Jiang et al. 2024): every layer, top-2, SwiGLU, nothing dropped, α = 0.02.
   case mixtral
-  /// DeepSeek-V3 (2024 §2.1.2): all layers but the first, fine-grained experts and a shared one, balance by selection
-  /// bias (γ = 0.001) with a sequence loss of α = 10⁻⁴.
+  /// DeepSeek-V3 (2024 §2.1.2): all layers but the first, fine-grained experts and a shared one. The selection bias
+  /// balances the load (γ = 0.001), with a sequence loss of α = 10⁻⁴.
   case deepSeek = "deepseek"
 
-  /// The blocks of a model.
+  /// Returns the blocks of a model.
   ///
   /// - Parameters:
-  ///   - layerCount: L.
+  ///   - layerCount: L, the number of layers.
   ///   - feedForwardSize: F of the dense model.
-  ///   - expertCount: E.
+  ///   - expertCount: E, the number of experts.
   public func blocks(layerCount: Int, feedForwardSize: Int, expertCount: Int) -> [FeedForwardBlock] {
     func width(_ share: Double) -> Int {
       max(32, Int((Double(feedForwardSize) * share / 32).rounded()) * 32)
@@ -59,7 +59,8 @@ public enum ModelPreset: String, Sendable, CaseIterable {
         return block
       case .deepSpeedPR:
         if layer % 2 == 0 { return dense }
-        // Layers 1, 3, … have experts: the last two of them twice as many, or the later half of fewer than four.
+        // Layers 1, 3, … have experts. The last two of them have twice as many, or the later half if there are fewer
+        // than four.
         let (index, count) = (layer / 2, layerCount / 2)
         var block = FeedForwardBlock(
           routing: .deepSpeedTop1,

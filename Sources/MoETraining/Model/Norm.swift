@@ -6,7 +6,7 @@ struct Norm {
   let gain: Parameter
   let epsilon: Float
 
-  /// What a pass keeps of one norm.
+  /// The values of one norm that a pass keeps.
   @safe final class State {
     let sum: Rows
     let normed: Rows
@@ -30,7 +30,7 @@ struct Norm {
     unsafe moe_norm(T: Int64(rows), D: Int64(width), gain: gain.values.floats, epsilon: epsilon)
   }
 
-  /// Adds the gradient of the sum to `stream`, and that of the gain.
+  /// Adds the gradient of the sum to `stream`, and the gradient of the gain to its sums.
   func backward(
     _ part: BackwardPart, _ gradient: Rows, state: State, into stream: Rows, execution: Execution
   ) {

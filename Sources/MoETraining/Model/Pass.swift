@@ -1,8 +1,8 @@
 internal import MoE
 
-/// Everything a pass over B sequences of S tokens keeps, reused by the next of the same shape.
+/// The buffers of a pass over B sequences of S tokens, which the next pass of that shape uses again.
 final class Pass {
-  /// What it keeps of one layer.
+  /// The buffers of one layer.
   struct Layer {
     let attentionNorm: Norm.State
     let attention: Attention.State
@@ -17,10 +17,10 @@ final class Pass {
   let finalNorm: Norm.State
   let logits: Memory
   let losses: Memory
-  /// What a branch of the residual stream puts out, until the next norm adds it.
+  /// The output of a branch of the residual stream, until the next norm adds it to the stream.
   let branch: Rows
   let attentionScratch: Attention.Scratch
-  /// Gradients of the residual stream, and of what a branch takes in.
+  /// The gradients of the residual stream (`stream`) and of the input of a branch (`inward`).
   let stream: Rows
   let inward: Rows
 
@@ -57,8 +57,9 @@ final class Pass {
     inward = try rows()
   }
 
-  /// Where the first number that is not finite is, if not in the feed-forward block of layer `last`; later places have
-  /// larger numbers.
+  /// Returns where the first number that is not finite is. `place` grows in the order of computation. Where all
+  /// values before the feed-forward block of layer `last` are finite, the answer is that layer's router, or the
+  /// logits if `last` is the number of layers.
   func firstNonFinite(upTo last: Int) -> (place: Int, text: String) {
     func isFinite(_ rows: Rows) -> Bool {
       unsafe rows.activations.tokens.withUnsafeBufferPointer { unsafe $0.allSatisfy(\.isFinite) }

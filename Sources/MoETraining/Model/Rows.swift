@@ -2,7 +2,7 @@ internal import MoE
 
 /// Rows [B·S, width] that kernels write through a pointer and layers take as activations.
 @safe final class Rows {
-  /// Never copied out: the pointer is to its one storage.
+  /// Never copied, because `floats` points into its only storage.
   var activations: Activations
 
   init(sequences: Int, length: Int, width: Int) throws(MoEError) {
@@ -14,7 +14,7 @@ internal import MoE
 }
 
 extension Memory {
-  /// Room for `count` floats without a defined content.
+  /// Allocates `count` floats without a defined content.
   convenience init(floats count: Int) throws(MoEError) {
     try self.init(byteCount: count * MemoryLayout<Float>.stride)
   }

@@ -1,13 +1,14 @@
-/// Seconds since it was made, and of each stage measured with it.
+/// Measures the seconds since it was made, and the seconds of each stage.
 struct StageClock {
   private let start = ContinuousClock.now
   private let waitingTime: (() -> Duration)?
   private(set) var seconds: [Stage: Double] = [:]
 
-  /// - Parameter waitingTime: how long this rank has waited for others so far, which is a stage of its own.
+  /// - Parameter waitingTime: returns how long this rank has waited for others so far. The clock counts this time as
+  ///   a stage of its own.
   init(waitingTime: (() -> Duration)? = nil) { self.waitingTime = waitingTime }
 
-  /// So far, stages or not.
+  /// The seconds since the clock was made, in stages or between them.
   var total: Double { (ContinuousClock.now - start) / .seconds(1) }
 
   mutating func measure<Result, Failure: Error>(

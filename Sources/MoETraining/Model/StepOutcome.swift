@@ -1,14 +1,14 @@
 internal import MoE
 
-/// What a training step computed beside gradients.
+/// The results of a training step, beside the gradients.
 public struct StepOutcome: Sendable {
   /// Mean cross-entropy in nats per token, without auxiliary losses.
   public var loss: Double
-  /// The routers' losses, coefficients included, over all layers.
+  /// The sum of the routers' losses over all layers, coefficients included.
   public var auxiliaryLoss: Double
-  /// One entry a Mixture-of-Experts layer.
+  /// One entry per Mixture-of-Experts layer.
   public var layers: [LayerOutcome]
-  /// Where the time went.
+  /// The seconds of each stage.
   public var stageSeconds: [Stage: Double]
 }
 
@@ -17,7 +17,7 @@ public enum Stage: String, Sendable, CaseIterable, Codable {
   case attention
   case feedForward = "feed_forward"
   case moe, head, optimizer, data
-  /// Waiting for other ranks, wherever in the pass; where there is one rank, there is no such stage.
+  /// Waiting for other ranks, in any part of the pass. With one rank this stage does not exist.
   case communication
 }
 
@@ -25,9 +25,9 @@ public enum Stage: String, Sendable, CaseIterable, Codable {
 public struct LayerOutcome: Sendable {
   /// The layer's index in the model.
   public var layer: Int
-  /// `[E]`: choices of each expert before dropping.
+  /// `[E]`: the number of choices of each expert before dropping.
   public var load: [Int64]
-  /// Choices that were dropped.
+  /// The number of choices that were dropped.
   public var dropped: Int
   /// The load-balance loss, coefficient included; 0 in an evaluation.
   public var balanceLoss: Double
@@ -35,11 +35,11 @@ public struct LayerOutcome: Sendable {
   public var zLoss: Double
 }
 
-/// What a model makes of held-out text.
+/// The losses and routes of held-out text.
 public struct Evaluation: Sendable {
-  /// Cross-entropy of each token in nats.
+  /// The cross-entropy of each token, in nats.
   public var losses: [Float]
-  /// Each Mixture-of-Experts layer's first choice of each token; −1 where it was dropped.
+  /// The first choice of each token in each Mixture-of-Experts layer; −1 where the choice was dropped.
   public var routes: [(layer: Int, firstChoices: [Int32])]
   /// How the text was routed.
   public var layers: [LayerOutcome]

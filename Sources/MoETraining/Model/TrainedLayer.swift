@@ -19,23 +19,24 @@ internal import MoECore
 /// try optimizer.step(learningRate: 1e-3)
 /// ```
 ///
-/// Weights and biases of router, experts, dense branch and its gate are trained; a bias exists where the initial weights
-/// have one. The memory of the parameters belongs to this layer alone, so a `MoELayer` stays a value that nobody
-/// changes. One task at a time may use a trained layer.
+/// Weights and biases of router, experts, dense branch and its gate are trained. A bias exists where the initial
+/// weights have one. The memory of the parameters belongs to this layer alone, so no training changes a `MoELayer`.
+/// One task at a time may use a trained layer.
 public final class TrainedLayer {
-  /// What the layer computes in training.
+  /// The configuration of the layer in training.
   public let configuration: MoEConfiguration
-  /// The precision of the networks' products. The parameters and their gradients are in fp32 whatever it is.
+  /// The precision of the networks' products. The parameters and their gradients are always in fp32.
   public let precision: Precision
-  /// All that an optimizer changes, with the names of a checkpoint; of experts those that this rank holds.
+  /// All parameters that an optimizer changes, with the names of a checkpoint. Of the experts, these are the ones
+  /// that this rank holds.
   public let parameters: [Parameter]
-  /// The ranks over which experts and tokens are spread; nil for this one alone.
+  /// The ranks over which experts and tokens are spread; nil for this process alone.
   public let ranks: Ranks?
   /// The parameters in fp32.
   private let master: any TrainableLayer
-  /// The layer of the passes: the master, or its copy in bfloat16.
+  /// The layer that the passes use: the master, or its copy in bfloat16.
   private let layer: any TrainableLayer
-  /// The same parameters under the configuration of evaluation.
+  /// A layer with these parameters under the configuration of evaluation.
   private let evaluationLayer: any TrainableLayer
   private let gradients: MoEGradients
   private let workspace: LayerWorkspace
@@ -45,13 +46,15 @@ public final class TrainedLayer {
   ///
   /// - Parameters:
   ///   - configuration: what the layer computes; D and each F are multiples of 32.
-  ///   - evaluation: what ``evaluate(_:mask:into:record:)`` computes: another capacity or other drops; nil for the same.
-  ///   - source: the initial parameters, such as `MoEWeights`. Where they have biases, these are trained.
-  ///   - precision: of the networks' products.
-  ///   - name: goes before the names of the parameters, with a dot between, where several layers are in one checkpoint.
-  ///   - ranks: those over which the experts are spread, each with its own part of the tokens; nil for this rank alone.
-  ///     The layer's passes and its optimizer's steps are then collectives.
-  ///   - execution: of the passes and of the optimizer; nil for `Execution.automatic()`.
+  ///   - evaluation: the configuration of ``evaluate(_:mask:into:record:)``, with another capacity or other drops;
+  ///     nil for `configuration`.
+  ///   - source: the initial parameters, such as `MoEWeights`. Biases that it has are trained.
+  ///   - precision: the precision of the networks' products.
+  ///   - name: a prefix of the parameters' names, followed by a dot, where several layers are in one checkpoint.
+  ///   - ranks: the ranks over which the experts are spread, each with its own part of the tokens; nil for this
+  ///     process alone. With ranks the layer's passes and its optimizer's steps are collectives.
+  ///   - execution: the instruction set and threads of the passes and of the optimizer; nil for
+  ///     `Execution.automatic()`.
   /// - Throws: what `source` throws; `MoEError.unsupported` for a size that is not a multiple of 32;
   ///   `MoEError.invalidConfiguration` for an `evaluation` of other sizes; `CommunicationError`.
   public convenience init(
@@ -65,8 +68,8 @@ public final class TrainedLayer {
   }
 
   /// - Parameters:
-  ///   - index: of the layer, for its placement over ranks.
-  ///   - workspace: scratch, which layers that compute one after another share.
+  ///   - index: the index of the layer, for its placement over ranks.
+  ///   - workspace: the scratch that layers share if they compute one after another.
   init(
     _ configuration: MoEConfiguration, evaluation: MoEConfiguration?, weights source: some MoEWeightSource,
     precision: Precision, name: String, index: Int, over ranks: Ranks?, workspace: LayerWorkspace,
@@ -109,24 +112,24 @@ public final class TrainedLayer {
     }
   }
 
-  /// Whether the experts are spread over ranks, which then add up the gradients of the layer themselves.
+  /// Whether the experts are spread over ranks. A spread layer adds up its gradients over the ranks itself.
   var isSpread: Bool { master.isSpread }
 
-  /// A copy of the parameters in their shapes: what a `MoELayer` or a checkpoint is made of. Over ranks, the experts are
-  /// those that this rank holds.
+  /// A copy of the parameters in their shapes, from which a `MoELayer` or a checkpoint can be made. Over ranks, the
+  /// experts are those that this rank holds.
   public var weights: MoEWeights { master.localLayer.weights }
 
-  /// The bias of the router's selection, `[E]`, which no gradient changes; nil where there is none.
+  /// The bias of the router's selection, `[E]`, which no gradient changes; nil where the router has none.
   public package(set) var selectionBias: [Float]? {
     get { master.localLayer.selectionBias }
     set { master.localLayer.selectionBias = newValue }
   }
 
-  /// Moves the bias of the router's selection towards an equal load: b + rate·sign(mean count − count), once for a batch
-  /// (DeepSeek-V3, §2.1.2). A layer without such a bias stays as it is.
+  /// Moves the bias of the router's selection towards an equal load: b + rate·sign(mean count − count), once per
+  /// batch (DeepSeek-V3, §2.1.2). A layer without such a bias is not changed.
   ///
   /// - Parameters:
-  ///   - statistics: of the batch: ``statistics(of:by:)``.
+  ///   - statistics: the statistics of the batch, from ``statistics(of:by:)``.
   ///   - rate: γ.
   public func balanceSelection(by statistics: RouterStatistics, rate: Float = 0.001) {
     guard let bias = selectionBias else { return }
@@ -137,9 +140,9 @@ public final class TrainedLayer {
   ///
   /// - Parameters:
   ///   - input: activations `[…, D]`; over ranks those of this rank's tokens.
-  ///   - mask: one value per token, false for padding; nil where there is none.
-  ///   - noise: of the router; nil for none.
-  ///   - recording: overwritten.
+  ///   - mask: one value per token, false for padding; nil where no token is padding.
+  ///   - noise: the noise of the router; nil for none.
+  ///   - recording: overwritten with the record of this pass.
   ///   - output: activations of the input's shape, overwritten.
   /// - Throws: `MoEError.shapeMismatch`, `MoEError.notFinite` for a token that cannot be routed, `CommunicationError`.
   public func forward(
@@ -155,10 +158,10 @@ public final class TrainedLayer {
   ///
   /// - Parameters:
   ///   - input: activations `[…, D]`.
-  ///   - mask: one value per token, false for padding; nil where there is none.
+  ///   - mask: one value per token, false for padding; nil where no token is padding.
   ///   - output: activations of the input's shape, overwritten.
   ///   - record: overwritten with what happened to the tokens.
-  /// - Throws: as ``forward(_:mask:noise:recording:into:)``.
+  /// - Throws: the errors of ``forward(_:mask:noise:recording:into:)``.
   public func evaluate(
     _ input: Activations, mask: [Bool]? = nil, into output: inout Activations, record: inout RoutingRecord
   ) throws {
@@ -166,11 +169,12 @@ public final class TrainedLayer {
       input, mask: mask, record: &record, into: &output, workspace: &workspace.content, execution: execution)
   }
 
-  /// Returns the sums that the routers' losses are made of, from a recorded pass; over ranks those of all ranks.
+  /// Returns the sums from which the routers' losses of a recorded pass are computed; over ranks the sums of all
+  /// ranks.
   ///
   /// - Parameters:
-  ///   - recording: of a pass without its backward pass yet.
-  ///   - grouping: the tokens that a loss averages over.
+  ///   - recording: the record of a pass whose gradients have not been computed yet.
+  ///   - grouping: the tokens over which a loss averages.
   /// - Throws: `MoEError.invalidConfiguration` for a recording without a pass, `CommunicationError`.
   public func statistics(
     of recording: LayerRecording, by grouping: TokenGrouping = .batch
@@ -179,17 +183,17 @@ public final class TrainedLayer {
       of: &recording.content, by: grouping, workspace: &workspace.content, execution: execution)
   }
 
-  /// Goes back through a recorded pass: adds the gradients of the parameters to their sums, and computes that of the
+  /// Computes the gradients of a recorded pass: adds those of the parameters to their sums, and writes that of the
   /// input.
   ///
   /// - Parameters:
   ///   - outputGradient: dL/doutput, in the shape of the output.
   ///   - input: the activations of the recorded pass.
-  ///   - recording: of that pass; it may be used once.
-  ///   - losses: gradients of the routers' losses; over ranks those of the whole batch.
+  ///   - recording: the record of that pass; it may be used once.
+  ///   - losses: the gradients of the routers' losses; over ranks those of the whole batch.
   ///   - inputGradient: activations of the input's shape, overwritten with dL/dinput.
-  /// - Throws: `MoEError.shapeMismatch`, `MoEError.invalidConfiguration` for a recording without a pass over this input,
-  ///   `CommunicationError`.
+  /// - Throws: `MoEError.shapeMismatch`, `MoEError.invalidConfiguration` for a recording without a pass over this
+  ///   input, `CommunicationError`.
   public func backward(
     _ outputGradient: Activations, input: Activations, recording: LayerRecording,
     losses: RouterLossGradients = RouterLossGradients(), into inputGradient: inout Activations
@@ -198,7 +202,7 @@ public final class TrainedLayer {
       .all, outputGradient, input: input, recording: recording, losses: losses, into: &inputGradient)
   }
 
-  /// Goes back through a recorded pass, or computes a part of it: see `TrainableLayer`.
+  /// Computes the gradients of a recorded pass, or a part of them: see `TrainableLayer`.
   func backward(
     _ part: BackwardPart, _ outputGradient: Activations, input: Activations, recording: LayerRecording,
     losses: RouterLossGradients, into inputGradient: inout Activations
@@ -208,8 +212,8 @@ public final class TrainedLayer {
       into: &inputGradient, gradients: gradients, workspace: &workspace.content, execution: execution)
   }
 
-  /// Brings the copy in bfloat16 up to the parameters. ``LayerOptimizer`` calls it after a step. After
-  /// any other change of ``parameters``, call it before the next pass.
+  /// Makes the copy in bfloat16 again from the parameters. ``LayerOptimizer`` calls this after a step. After any
+  /// other change of ``parameters``, call it before the next pass.
   public func parametersChanged() {
     if precision != .float32 { master.localLayer.narrow(into: layer.localLayer, execution: execution) }
   }
@@ -220,24 +224,24 @@ public final class TrainedLayer {
   }
 }
 
-/// What a recorded pass of a ``TrainedLayer`` leaves for its backward pass, in storage reused from pass to pass.
+/// The record of a pass of a ``TrainedLayer``, for its backward pass. Its storage is reused from pass to pass.
 ///
-/// It belongs to one pass at a time; any number of them, for several layers or micro-batches, can wait for their
-/// backward passes.
+/// A recording belongs to one pass at a time. Any number of recordings, for several layers or micro-batches, can wait
+/// for their backward passes.
 @safe public final class LayerRecording {
   var content: ExpertParallelRecording
 
   /// Makes an empty recording.
   ///
-  /// - Parameter extent: the activations that are kept, or only the routing: the backward pass then computes the
-  ///   activations again, to the same bits.
+  /// - Parameter extent: whether the activations are kept, or only the routing. Without activations the backward pass
+  ///   computes them again, to equal bits.
   public init(_ extent: Recording.Extent = .full) { content = ExpertParallelRecording(extent) }
 
-  /// What happened to the tokens of the recorded pass; over ranks, to those of this rank.
+  /// The routing of the recorded pass; over ranks, of this rank's tokens.
   public var record: RoutingRecord { content.record }
 }
 
-/// Scratch of layers that compute one after another.
+/// Scratch that layers share if they compute one after another.
 @safe final class LayerWorkspace {
   var content = ExpertParallelWorkspace()
 }

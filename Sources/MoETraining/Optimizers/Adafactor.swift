@@ -1,13 +1,13 @@
 internal import Foundation
 internal import MoE
 
-/// Adafactor (Shazeer and Stern 2018, Algorithms 4 and 5): second moments of a matrix as the outer product of a
-/// vector of its rows and one of its columns, updates clipped by their root mean square, β₂ = 1 − t^−0.8.
+/// Adafactor (Shazeer and Stern 2018, Algorithms 4 and 5): the second moments of a matrix are the outer product of a
+/// vector of its rows and one of its columns. Updates are clipped by their root mean square. β₂ = 1 − t^−0.8.
 ///
-/// A tensor of one row or column is not factored. The rows and columns are those of the logical matrix, so the
-/// numbers do not depend on how it lies in memory; sums are in Double, in the order of rows and columns.
+/// A tensor of one row or column is not factored. The rows and columns are those of the logical matrix, so the values
+/// do not depend on its layout in memory. Sums are in Double, in the order of rows and columns.
 final class Adafactor: Optimizer {
-  /// The least mean square of a gradient, and the least root mean square of a parameter.
+  /// The smallest mean square of a gradient, and the smallest root mean square of a parameter, that the rule uses.
   static let floors = (gradient: 1e-30, parameter: 1e-3)
 
   private let parameters: [Parameter]
@@ -28,7 +28,7 @@ final class Adafactor: Optimizer {
     means = configuration.momentum == 0 ? [] : try OptimizerState.zeros(like: parameters)
   }
 
-  /// A matrix is a task: each depends on its own gradients alone.
+  /// Changes every parameter. One matrix is one task, which depends only on its own gradients.
   func step(_ update: OptimizerUpdate) {
     let beta2 = 1 - pow(Double(update.number), -0.8)
     Parallel.forEach(moments.count, execution) { task in

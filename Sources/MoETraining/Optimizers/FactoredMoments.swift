@@ -1,10 +1,10 @@
 internal import MoE
 
-/// The mean squares of one matrix's gradients: of its rows and of its columns, or of every element.
+/// The mean squares of one matrix's gradients: one per row and one per column, or one per element.
 ///
-/// `@unchecked Sendable`: one thread at a time has it.
+/// `@unchecked Sendable`: only one thread at a time uses it.
 final class FactoredMoments: @unchecked Sendable {
-  /// What a step of a matrix is told.
+  /// The number, rates and constants of a step that change a matrix.
   struct Update {
     var beta2: Double
     var gradientScale: Double
@@ -28,7 +28,7 @@ final class FactoredMoments: @unchecked Sendable {
     columns = Array(repeating: 0, count: isFactored ? tensor.columns : 0)
   }
 
-  /// The vectors as matrices of one row or column.
+  /// The vectors as matrices of one row or one column, for a checkpoint.
   var state: [OptimizerState] {
     if !isFactored {
       return [vector("v", tensor.shape, { self.rows }, { self.rows = $0 })]
@@ -57,7 +57,8 @@ final class FactoredMoments: @unchecked Sendable {
     let factors = factors()
     unsafe (isFactored ? factors.columns : factors.rows).withUnsafeBufferPointer { columnFactors in
       let factor = columnFactors.baseAddress!
-      // One over the roots of the mean squares: of a row, and of each column or, without factors, of each element.
+      // Returns one over the roots of the mean squares: of a row and of each column; without factors, 1 and that of
+      // each element.
       func factorsOfRow(_ row: Int) -> (row: Double, columns: UnsafePointer<Double>) {
         unsafe isFactored ? (factors.rows[row], factor) : (1, factor + row * tensor.columns)
       }
@@ -87,7 +88,8 @@ final class FactoredMoments: @unchecked Sendable {
     }
   }
 
-  /// The step, clipped by the root mean square of the update and as a share of that of the matrix.
+  /// Returns the step size. It is clipped by the root mean square of the update; where the configuration says so, it
+  /// is a share of the root mean square of the matrix.
   private func rate(_ updateSquares: Double, _ valueSquares: Double, _ update: Update) -> Double {
     let count = Double(tensor.rows * tensor.columns)
     let settings = update.configuration
@@ -96,7 +98,7 @@ final class FactoredMoments: @unchecked Sendable {
       ? rate * max(Adafactor.floors.parameter, (valueSquares / count).squareRoot()) : rate
   }
 
-  /// Takes the squares of the gradient into the means.
+  /// Updates the mean squares with the squares of the gradient.
   private func learn(_ gradient: Elements, _ beta2: Double) {
     var rowSums = Array(repeating: 0.0, count: tensor.rows)
     var columnSums = Array(repeating: 0.0, count: isFactored ? tensor.columns : rows.count)
@@ -125,7 +127,7 @@ final class FactoredMoments: @unchecked Sendable {
     for index in columns.indices { columns[index] = mix(columns[index], columnSums[index], tensor.rows) }
   }
 
-  /// One over the root of each mean square, as factors of rows and columns: V = R·C / mean(R).
+  /// Returns one over the root of each mean square, as factors of rows and columns: V = R·C / mean(R).
   private func factors() -> (rows: [Double], columns: [Double]) {
     func root(_ square: Float) -> Double {
       1 / max(Double(square), Double(Float.leastNonzeroMagnitude)).squareRoot()
@@ -136,9 +138,9 @@ final class FactoredMoments: @unchecked Sendable {
   }
 }
 
-/// The elements of a matrix wherever they lie, row by row.
+/// The elements of a matrix, row by row, in any layout in memory.
 @safe private struct Elements {
-  /// A row: elements at equal distances.
+  /// A row, whose elements are at equal distances in memory.
   @safe struct Row {
     let base: UnsafeMutablePointer<Float>
     let step: Int

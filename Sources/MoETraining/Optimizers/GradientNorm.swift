@@ -3,17 +3,17 @@ public import MoE
 
 /// Euclidean norms of gradients: of all parameters, and of each group.
 public struct GradientNorm: Sendable, Equatable {
-  /// That of all parameters.
+  /// The norm over all parameters.
   public var all: Double
-  /// That of the routed experts.
+  /// The norm over the routed experts.
   public var expert: Double
-  /// That of all others.
+  /// The norm over all other parameters.
   public var other: Double
 
-  /// Elements whose squares are one sum.
+  /// The number of elements whose squares are added in one sum.
   private static let chunk = 1 << 15
 
-  /// The sum of squares of one expert's part of a parameter, or of a whole parameter that is of no experts.
+  /// The sum of squares of one expert's part of a parameter, or of a whole parameter that has no experts.
   private struct Square: BitwiseCopyable {
     var parameter: Int
     var expert: Int
@@ -22,15 +22,17 @@ public struct GradientNorm: Sendable, Equatable {
 
   /// Measures the gradients of `parameters`.
   ///
-  /// Squares are added by chunks, chunks by expert, and experts in their order, each once, so a norm has the same bits for
-  /// any threads and wherever experts are. With ranks a collective: each adds up its own.
+  /// Squares are added by chunk, chunks by expert, and experts in their order, each once. So a norm has equal bits
+  /// for any number of threads and any placement of experts. With ranks a collective: each rank adds up its own
+  /// squares.
   ///
-  /// - Throws: ``TrainingError/notFinite(what:)`` naming the tensor nearest to the output with a NaN or infinite gradient,
-  ///   on all ranks; `CommunicationError`.
+  /// - Throws: ``TrainingError/notFinite(what:)`` naming the tensor nearest to the output with a NaN or infinite
+  ///   gradient, on all ranks; `CommunicationError`.
   public init(of parameters: [Parameter], over ranks: Ranks? = nil, execution: Execution) throws {
     var squares = Self.squares(of: parameters, execution)
     if let ranks { squares = try Self.whole(squares, ranks) }
-    // Gradients go wrong from some layer on down to the embedding: the last parameter in order is nearest to the cause.
+    // A gradient that is not finite spreads from its layer down to the embedding, so the last parameter in order is
+    // nearest to the cause.
     if let place = squares.last(where: { !$0.sum.isFinite })?.parameter {
       let parameter = parameters[place]
       let own = parameter.firstNotFinite(in: parameter.gradient)
@@ -50,7 +52,7 @@ public struct GradientNorm: Sendable, Equatable {
     other = totals.other.squareRoot()
   }
 
-  /// Those of this rank, in order of parameters and experts.
+  /// Returns the sums of this rank, in order of parameters and experts.
   private static func squares(of parameters: [Parameter], _ execution: Execution) -> [Square] {
     var result: [Square] = []
     var chunks: [(square: Int, parameter: Parameter, range: Range<Int>)] = []
@@ -76,7 +78,7 @@ public struct GradientNorm: Sendable, Equatable {
     return result
   }
 
-  /// Those of all ranks, each once.
+  /// Returns the sums of all ranks in order of parameters and experts. A sum that several ranks have is taken once.
   private static func whole(_ squares: [Square], _ ranks: Ranks) throws -> [Square] {
     var seen: Set<[Int]> = []
     return try ranks.communicator.allGatherLists(squares, during: "the norm of the gradients").joined()
@@ -85,17 +87,17 @@ public struct GradientNorm: Sendable, Equatable {
   }
 }
 
-/// Limits on the norm of gradients (Pascanu et al. 2013): what exceeds one is scaled down to it.
+/// The limit of the gradients' norm (Pascanu et al. 2013). Gradients with a larger norm are scaled down to it.
 public struct GradientClip: Codable, Sendable, Equatable {
   /// The largest norm; nil for no limit.
   public var norm: Double?
-  /// Whether experts and others each have that limit for themselves, rather than together.
+  /// Whether the limit applies to experts and to other parameters separately, rather than to all together.
   public var byGroup: Bool
 
-  /// A limit.
+  /// Sets the limit.
   public init(norm: Double?, byGroup: Bool = false) { (self.norm, self.byGroup) = (norm, byGroup) }
 
-  /// What the gradients of each group are to be multiplied with.
+  /// Returns the factors by which the gradients of each group are multiplied.
   public func scales(for norms: GradientNorm) -> GroupValues<Float> {
     guard let norm else { return .init(both: 1) }
     func scale(_ measured: Double) -> Float { measured > norm ? Float(norm / measured) : 1 }
@@ -104,7 +106,7 @@ public struct GradientClip: Codable, Sendable, Equatable {
   }
 }
 
-/// Σ x² in Double, in eight sums that are added in order.
+/// Returns Σ x² in Double, from eight sums that are added in order.
 private func squares(of memory: Memory, _ range: Range<Int>) -> Double {
   let base = unsafe memory.floats
   var sums = SIMD8<Double>.zero
@@ -122,8 +124,8 @@ private func squares(of memory: Memory, _ range: Range<Int>) -> Double {
 }
 
 extension Parameter {
-  /// The first matrix with a NaN or infinity in memory of this parameter's layout, or the parameter where only its
-  /// padding has one; nil where there is none.
+  /// Returns the name of the first matrix with a NaN or infinity in `memory`, which has this parameter's layout, or
+  /// the parameter's name if only its padding has one; nil where all values are finite.
   func firstNotFinite(in memory: Memory) -> String? {
     if squares(of: memory, 0..<count).isFinite { return nil }
     return tensors.first { tensor in !matrix(tensor, in: memory).elements.allSatisfy(\.isFinite) }?.name

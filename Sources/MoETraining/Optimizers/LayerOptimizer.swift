@@ -2,7 +2,7 @@ public import MoE
 
 /// An optimizer of one or several ``TrainedLayer``s, with the number of its steps.
 public final class LayerOptimizer {
-  /// The steps taken; set it, with ``state``, to go on from a saved optimizer.
+  /// The number of steps taken. To continue from a saved optimizer, set this and ``state``.
   public var stepCount = 0
   private let layers: [TrainedLayer]
   private let parameters: [Parameter]
@@ -19,16 +19,16 @@ public final class LayerOptimizer {
     rule = try configuration.optimizer(of: parameters, execution: execution)
   }
 
-  /// Changes the parameters by the gradients that backward passes have added up since the step before, and sets the
+  /// Changes the parameters by the gradients that backward passes have added up since the last step, and sets the
   /// gradients to zero. Over ranks a collective.
   ///
   /// - Parameters:
-  ///   - learningRate: of all parameters, or of all but the experts'.
-  ///   - expertLearningRate: of the routed experts; nil for `learningRate`.
+  ///   - learningRate: the learning rate of all parameters, except experts if `expertLearningRate` is given.
+  ///   - expertLearningRate: the learning rate of the routed experts; nil for `learningRate`.
   ///   - clip: the largest norm of the gradients, biases included; nil for no limit.
   /// - Returns: the norms of the gradients before they were clipped.
-  /// - Throws: ``TrainingError/notFinite(what:)`` naming the parameter with a NaN or infinite gradient; nothing was changed
-  ///   then. `MoEError.invalidConfiguration` for a learning rate that is negative, NaN or infinite, and
+  /// - Throws: ``TrainingError/notFinite(what:)`` naming the parameter with a NaN or infinite gradient; no parameter
+  ///   has changed then. `MoEError.invalidConfiguration` for a learning rate that is negative, NaN or infinite, and
   ///   `CommunicationError`.
   @discardableResult
   public func step(
@@ -51,15 +51,15 @@ public final class LayerOptimizer {
     return norm
   }
 
-  /// The matrices that the rule keeps beside the parameters.
+  /// The matrices that the optimizer keeps beside the parameters.
   public var state: [OptimizerState] { rule.state }
 }
 
 extension OptimizerConfiguration {
-  /// Makes an optimizer of the parameters of one or several layers, with nothing remembered yet.
+  /// Makes an optimizer of the parameters of one or several layers, at step 0.
   ///
-  /// - Parameter layers: those that one step changes and whose gradients are clipped together.
-  /// - Throws: `MoEError` for a constant that cannot be used, for no layers, or where there is no memory.
+  /// - Parameter layers: the layers that one step changes and whose gradients are clipped together.
+  /// - Throws: `MoEError` for a constant that cannot be used, for no layers, or where memory is missing.
   public func optimizer(of layers: TrainedLayer...) throws(MoEError) -> LayerOptimizer {
     try LayerOptimizer(layers, self)
   }

@@ -1,29 +1,29 @@
 internal import Foundation
 
-/// How the learning rate goes from step to step: up in a straight line for the warm-up, then by a rule.
+/// The learning rate of each step: it rises linearly during the warm-up, then follows a rule.
 public struct LearningRateSchedule: Codable, Sendable, Equatable {
-  /// What follows the warm-up.
+  /// The rule after the warm-up.
   public enum Shape: String, Codable, Sendable, CaseIterable {
-    /// The peak to the end.
+    /// The peak, to the last step.
     case constant
-    /// A straight line to the floor at the last step.
+    /// A linear fall to the floor at the last step.
     case linear
-    /// Half a cosine to the floor at the last step (Loshchilov and Hutter 2017).
+    /// A fall along half a cosine to the floor at the last step (Loshchilov and Hutter 2017).
     case cosine
-    /// peak·√(w/t) with w the warm-up, or 1 where there is none (Vaswani et al. 2017 §5.3).
+    /// peak·√(w/t) with w the number of warm-up steps, or 1 without a warm-up (Vaswani et al. 2017 §5.3).
     case inverseSquareRoot = "inverse-sqrt"
   }
 
-  /// What follows the warm-up.
+  /// The rule after the warm-up.
   public var shape: Shape
   /// The highest rate.
   public var peak: Double
-  /// The steps that lead up to it.
+  /// The number of steps in which the rate rises to the peak.
   public var warmupSteps: Int
-  /// What linear and cosine end at, as a share of the peak.
+  /// The rate at the last step of linear and cosine, as a share of the peak.
   public var floor: Double
 
-  /// A schedule.
+  /// Makes a schedule.
   public init(_ shape: Shape, peak: Double, warmupSteps: Int, floor: Double = 0.1) {
     self.shape = shape
     self.peak = peak
@@ -31,7 +31,7 @@ public struct LearningRateSchedule: Codable, Sendable, Equatable {
     self.floor = floor
   }
 
-  /// The learning rate of step `step`, from 1, of `steps`.
+  /// Returns the learning rate of step `step`, from 1 to `steps`.
   public func rate(at step: Int, of steps: Int) -> Double {
     if step <= warmupSteps { return peak * Double(step) / Double(warmupSteps) }
     let progress =

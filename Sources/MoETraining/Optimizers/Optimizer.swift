@@ -1,29 +1,29 @@
 public import MoE
 
-/// A rule that moves parameters down their gradients.
+/// A rule that changes parameters against their gradients.
 ///
-/// Weight decay is decoupled in all of them: a parameter that decays loses learning rate · λ of itself with every
-/// step (Loshchilov and Hutter 2019), beside what its gradient does.
+/// Weight decay is decoupled in all rules: a parameter that decays loses learning rate · λ of itself in every step
+/// (Loshchilov and Hutter 2019), in addition to the change by its gradient.
 public protocol Optimizer: AnyObject {
-  /// Changes every parameter; gradients stay as they are.
+  /// Changes every parameter. The gradients are not changed.
   ///
   /// - Parameter update: the step's number and rates.
   func step(_ update: OptimizerUpdate)
 
-  /// What the rule keeps beside the parameters, matrix by matrix: a checkpoint's part.
+  /// The matrices that the rule keeps beside the parameters, as a checkpoint has them.
   var state: [OptimizerState] { get }
 }
 
-/// What one step of an optimizer is told.
+/// The number and rates of one step of an optimizer.
 public struct OptimizerUpdate: Sendable {
-  /// t, from 1.
+  /// t, the number of the step, from 1.
   public var number: Int
   /// The learning rate of each group.
   public var learningRate: GroupValues<Double>
-  /// What gradients are multiplied with first, as clipping asks.
+  /// The factor by which the gradients of each group are multiplied first, because of clipping.
   public var gradientScale: GroupValues<Float>
 
-  /// Collects them.
+  /// Collects the three values.
   public init(
     number: Int, learningRate: GroupValues<Double>, gradientScale: GroupValues<Float> = .init(both: 1)
   ) {
@@ -35,21 +35,21 @@ public struct OptimizerUpdate: Sendable {
 
 /// A value for each group of parameters.
 public struct GroupValues<Value: Sendable>: Sendable {
-  /// That of routed experts.
+  /// The value of routed experts.
   public var expert: Value
-  /// That of all others.
+  /// The value of all other parameters.
   public var other: Value
 
-  /// Two values.
+  /// Collects the two values.
   public init(expert: Value, other: Value) { (self.expert, self.other) = (expert, other) }
-  /// The same value twice.
+  /// Gives both groups one value.
   public init(both value: Value) { self.init(expert: value, other: value) }
 
-  /// The value of a group.
+  /// Returns the value of a group.
   public subscript(group: Parameter.Group) -> Value { group == .expert ? expert : other }
 }
 
-/// A matrix of an optimizer's memory, as a checkpoint names it.
+/// A matrix that an optimizer keeps, as a checkpoint names it.
 public struct OptimizerState {
   /// Its name, such as `optimizer.m.embedding`.
   public let name: String
@@ -57,10 +57,10 @@ public struct OptimizerState {
   public let shape: [Int]
   /// Returns a copy of the matrix.
   public let read: () -> Matrix
-  /// Overwrites the matrix by one of the same shape.
+  /// Replaces the values by those of a matrix of this shape.
   public let write: (Matrix) -> Void
 
-  /// The matrices of `memory`, one in the layout of each parameter.
+  /// Returns the matrices of `memory`, which has one memory in the layout of each parameter.
   static func matrices(
     _ kind: String, _ parameters: [Parameter], _ memory: [Memory]
   ) -> [OptimizerState] {
@@ -74,7 +74,7 @@ public struct OptimizerState {
     }
   }
 
-  /// Zeros in the layout of each parameter.
+  /// Returns memories of zeros in the layout of each parameter.
   static func zeros(like parameters: [Parameter]) throws(MoEError) -> [Memory] {
     var memory: [Memory] = []
     for parameter in parameters {

@@ -1,41 +1,41 @@
 public import MoE
 
-/// Which optimizer, and its constants.
+/// An optimizer's rule and its constants.
 public struct OptimizerConfiguration: Codable, Sendable, Equatable {
-  /// A rule.
+  /// The rules.
   public enum Kind: String, Codable, Sendable, CaseIterable {
     case adamw, adafactor, sgd
   }
 
   /// The rule.
   public var kind: Kind
-  /// λ, of the parameters that decay.
+  /// λ, the weight decay of the parameters that decay.
   public var weightDecay: Double
-  /// β₁ of AdamW: how much of the mean gradient stays.
+  /// β₁ of AdamW: the share of the mean gradient that a step keeps.
   public var beta1 = 0.9
-  /// β₂ of AdamW: how much of the mean square stays.
+  /// β₂ of AdamW: the share of the mean square that a step keeps.
   public var beta2 = 0.95
-  /// ε of AdamW, beside the root of the mean square.
+  /// ε of AdamW, added to the root of the mean square.
   public var epsilon = 1e-8
-  /// μ of SGD, β₁ of Adafactor, whose paper leaves it at 0.
+  /// μ of SGD, or β₁ of Adafactor, which is 0 in its paper.
   public var momentum: Double
-  /// Whether SGD looks a step ahead.
+  /// Whether SGD uses Nesterov's momentum.
   public var nesterov = false
-  /// d of Adafactor: the root mean square an update may have.
+  /// d of Adafactor: the largest root mean square of an update.
   public var updateClip = 1.0
   /// Whether Adafactor's step is min(10⁻², 1/√t) in place of the learning rate.
   public var relativeStep = false
-  /// Whether Adafactor's step is a share of the root mean square of the matrix.
+  /// Whether Adafactor's step is multiplied by the root mean square of the matrix.
   public var scalesByParameter = true
 
-  /// The rule with the constants its paper, or common use with language models, gives it.
+  /// Makes a rule with the constants of its paper, or with those that are common for language models.
   public init(_ kind: Kind, weightDecay: Double = 0) {
     self.kind = kind
     self.weightDecay = weightDecay
     momentum = kind == .sgd ? 0.9 : 0
   }
 
-  /// The learning rate to begin with where none is given.
+  /// The learning rate of the rule where none is given.
   public var usualLearningRate: Double {
     switch kind {
     case .adamw: 1e-3
@@ -46,7 +46,7 @@ public struct OptimizerConfiguration: Codable, Sendable, Equatable {
 
   /// Checks every constant.
   ///
-  /// - Throws: `MoEError.invalidConfiguration` naming the one that cannot be honoured.
+  /// - Throws: `MoEError.invalidConfiguration` naming the constant that cannot be used.
   public func validate() throws(MoEError) {
     for (name, value, range) in [
       ("weight decay", weightDecay, 0...1e6), ("β₁", beta1, 0...0.999_999), ("β₂", beta2, 0...0.999_999_9),
@@ -58,9 +58,9 @@ public struct OptimizerConfiguration: Codable, Sendable, Equatable {
     }
   }
 
-  /// The optimizer of some parameters, with nothing remembered yet.
+  /// Makes the optimizer of some parameters, at step 0.
   ///
-  /// - Throws: `MoEError` for constants that cannot be honoured, or where there is no memory.
+  /// - Throws: `MoEError` for constants that cannot be used, or where memory is missing.
   public func optimizer(
     of parameters: [Parameter], execution: Execution
   ) throws(MoEError) -> any Optimizer {

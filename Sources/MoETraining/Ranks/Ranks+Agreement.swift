@@ -1,7 +1,7 @@
 internal import ExpertParallel
 
 extension Ranks {
-  /// The error of the first rank on the other ranks, which know its words alone.
+  /// The error of the first rank as the other ranks know it: only its text.
   private struct Told: Error, CustomStringConvertible { let description: String }
 
   /// Calls `body` on the first rank alone, for example to write a file, while the others wait. A collective.
@@ -19,8 +19,8 @@ extension Ranks {
     }
   }
 
-  /// Calls `body` with a timeout of at least 600 s, because a rank that reads or writes a large file takes longer than any
-  /// exchange.
+  /// Calls `body` with a timeout of at least 600 s, because a rank that reads or writes a large file takes longer
+  /// than any exchange.
   func patiently<Result>(_ body: () throws -> Result) throws -> Result {
     let usual = communicator.timeout
     communicator.timeout = max(usual, .seconds(600))

@@ -3,27 +3,27 @@ public import MoE
 
 /// The ranks that compute one model together, as seen by one of them.
 ///
-/// Each rank computes a contiguous part of a batch's sequences. The experts of a layer are spread over the ranks. All other
-/// parameters are on every rank, with equal bits.
+/// Each rank computes a contiguous part of a batch's sequences. The experts of a layer are spread over the ranks. All
+/// other parameters are on every rank, with equal bits.
 public struct Ranks {
-  /// The ranks.
+  /// The communicator of these ranks.
   public let communicator: any Communicator
   /// How the gradients of parameters that several ranks hold are summed over the ranks.
   ///
-  /// With `.exact` the gradients, and with them whole runs, have the bits of one rank. The ranks add their tokens one after
-  /// another, each to the sums of the ranks before it, while the pass goes on. The 2·T·P operations for P parameters of
-  /// attention, embedding, dense blocks and routers take the time that they take on one rank. For each part of the batch
-  /// P floats travel R − 1 times over one link and once to all ranks.
+  /// With `.exact` the gradients, and so the whole run, have the bits of one rank. The ranks add their tokens one
+  /// after another, each to the sums of the ranks before it, while the pass goes on. The 2·T·P operations for P
+  /// parameters of attention, embedding, dense blocks and routers take the time that they take on one rank. For each
+  /// part of the batch P floats travel R − 1 times over one link and once to all ranks.
   ///
-  /// With `.reduced` each rank adds up its own tokens and one all-reduce at the end of the step adds the sums in order
-  /// of rank; routers and dense branches are reduced with their layer. The sums are equal on all ranks and from run to
-  /// run, but rounded otherwise than on one rank. Each sum of n products differs from the exact sum by at most
-  /// γ = (n + 1)·u/(1 − (n + 1)·u) times Σ|products| with u = 2⁻²⁴ (Higham, *Accuracy and Stability of Numerical
-  /// Algorithms*, §4.2), and so from the sum of one rank by at most 2·γ·Σ|products|. Here n is the number of tokens, and
-  /// twice that for the embedding, which is used at both ends of the model.
+  /// With `.reduced` each rank adds up its own tokens, and one all-reduce at the end of the step adds the sums in
+  /// order of rank; routers and dense branches are reduced with their layer. The sums are equal on all ranks and from
+  /// run to run, but they are rounded differently than on one rank. Each sum of n products differs from the exact sum
+  /// by at most γ = (n + 1)·u/(1 − (n + 1)·u) times Σ|products| with u = 2⁻²⁴ (Higham, *Accuracy and Stability of
+  /// Numerical Algorithms*, §4.2), and so from the sum of one rank by at most 2·γ·Σ|products|. Here n is the number
+  /// of tokens, and twice that for the embedding, which is used at both ends of the model.
   public let gradientSum: ExpertParallelLayer.GradientSum
-  /// The number of consecutive ranks that share one copy of the experts, in contiguous parts. Each further group of as many
-  /// ranks has a copy for its own tokens (data parallelism). nil stands for all ranks.
+  /// The number of consecutive ranks that share one copy of the experts, in contiguous parts. Each further group of
+  /// that size has a copy for its own tokens (data parallelism). nil stands for all ranks.
   public let expertParallelSize: Int?
   /// How the rows of tokens travel to the experts and back.
   public let exchange: ExchangeOptions

@@ -6,9 +6,10 @@ final class MetricsFile {
   private let descriptor: Int32
   private let path: String
 
-  /// Opens the file, which may not exist yet, to go on after the line of `step`, and removes the lines that follow it.
+  /// Opens the file, to continue after the line of `step`. Removes the lines that follow it. The file need not exist
+  /// yet.
   ///
-  /// - Throws: ``TrainingError/run(path:_:)`` where it cannot be written, or lacks lines up to `step`.
+  /// - Throws: ``TrainingError/run(path:_:)`` where the file cannot be written, or lacks lines up to `step`.
   init(path: String, after step: Int) throws(TrainingError) {
     self.path = path
     descriptor = unsafe open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0o666)
@@ -42,7 +43,7 @@ final class MetricsFile {
     return (lineCount, end)
   }
 
-  /// Writes a line in one call, so that a kill leaves all of the line or nothing of it.
+  /// Writes a line in one call, so that a killed process leaves a whole line or nothing of it.
   func append(_ metrics: StepRecord) throws(TrainingError) {
     let line = Array((RunJSON.text(metrics) + "\n").utf8)
     var written = 0

@@ -18,7 +18,7 @@ public struct RunFolder: Sendable {
   var routingPath: String { "\(path)/\(RunFiles.routing)" }
   var samplePath: String { "\(path)/\(RunFiles.sample)" }
 
-  /// The checkpoints of the run. One is expected once a step was recorded.
+  /// The checkpoints of the run. A missing checkpoint is an error once a step was recorded.
   package var checkpoints: CheckpointStore {
     CheckpointStore(
       path, isExpected: !(FileManager.default.contents(atPath: metricsPath) ?? Data()).isEmpty)
@@ -54,7 +54,8 @@ public struct RunFolder: Sendable {
 
   /// Reads `run.json` and checks its numbers.
   ///
-  /// - Throws: ``TrainingError/run(path:_:)`` where there is none, it cannot be understood, or a value is out of range.
+  /// - Throws: ``TrainingError/run(path:_:)`` where the file is missing, is not understood, or has a value out of
+  ///   range.
   public func description() throws(TrainingError) -> TrainingDescription {
     guard let data = FileManager.default.contents(atPath: descriptionPath) else {
       throw .run(path: path, "there is no run.json, so this is not the folder of a run")
@@ -76,7 +77,7 @@ public struct RunFolder: Sendable {
     try write(RunJSON.text(description, isPretty: true) + "\n", to: descriptionPath)
   }
 
-  /// Writes a file so that it has all of the text, or its old content where writing fails.
+  /// Writes a file so that it has all of the text, or keeps its old content if writing fails.
   func write(_ text: String, to path: String) throws(TrainingError) {
     do throws(CheckpointError) {
       try AtomicFile.write(Array(text.utf8), to: path)

@@ -1,6 +1,6 @@
 public import MoE
 
-/// How a model is trained. Beside the model, the seed and the text, these settings decide the bits of a run.
+/// The settings of training. Together with the model, the seed and the text, they decide the bits of a run.
 public struct TrainingConfiguration: Codable, Sendable, Equatable {
   /// The number of steps of the run.
   public var steps: Int
@@ -27,7 +27,7 @@ public struct TrainingConfiguration: Codable, Sendable, Equatable {
   /// Whether each label is drawn equally often; otherwise it is drawn in proportion to its bytes.
   public var balancesLabels = false
 
-  /// Makes settings, with usual values for those that are no parameters.
+  /// Makes settings, with usual values for all that have no argument.
   public init(steps: Int, batchSize: Int, schedule: LearningRateSchedule) {
     self.steps = steps
     self.batchSize = batchSize

@@ -3,8 +3,8 @@ internal import MoE
 internal import MoERun
 
 extension TrainingDescription {
-  /// Returns everything that ranks must have in common to train a run: whatever decides its bits, and whatever decides
-  /// which exchanges they make.
+  /// Returns all settings that must be equal on all ranks of a run: those that decide its bits, and those that decide
+  /// which exchanges the ranks make.
   func sharedFacts(
     over ranks: Ranks, in folder: RunFolder, resumes: Bool, execution: Execution
   ) -> [SharedFact] {

@@ -2,10 +2,10 @@ public import MoE
 public import MoERun
 
 extension TrainingDescription {
-  /// The most bytes of a step: a batch has fewer rows than this.
+  /// The largest number of bytes per step. A batch has fewer rows than this.
   private static let largestStep = 1 << 31
 
-  /// Checks every number. Nothing may be computed with them before.
+  /// Checks every number. Call this before anything is computed with the numbers.
   ///
   /// - Throws: `MoEError.invalidConfiguration` naming the value and the expected range.
   public func validate() throws(MoEError) {

@@ -1,7 +1,7 @@
 public import MoE
 public import MoERun
 
-/// A run as training knows it: `run.json` with the configurations of the model and of training.
+/// The content of `run.json`, with the configurations of the model and of training.
 public typealias TrainingDescription = RunDescription<ModelConfiguration, TrainingConfiguration>
 
 extension RunDescription where Model == ModelConfiguration, Training == TrainingConfiguration {
@@ -12,8 +12,8 @@ extension RunDescription where Model == ModelConfiguration, Training == Training
   ) {
     self.init(
       preset: preset, seed: seed, model: model, training: training, data: TrainingData(corpus),
-      flopsPerToken: model.flopsPerToken, machine: machine, version: version, arguments: arguments,
-      texts: texts)
+      machine: machine, version: version, arguments: arguments, texts: texts)
+    flopsPerToken = model.flopsPerToken
   }
 }
 

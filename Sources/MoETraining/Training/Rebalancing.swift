@@ -16,7 +16,7 @@ public struct Rebalancing: Sendable {
     public var hasChanged: Bool { solution.largestRows < largestRows }
   }
 
-  /// The step.
+  /// The step after which experts were placed anew.
   public var step: Int
   /// The layers whose experts are spread over ranks.
   public var layers: [Layer]
@@ -24,7 +24,7 @@ public struct Rebalancing: Sendable {
   public var movedBytes = 0
 }
 
-/// The rows of each expert since experts were last placed, by the index of the layer.
+/// The number of rows of each expert since experts were last placed, by the index of the layer.
 struct ExpertLoads {
   private(set) var rows: [Int: [Int]] = [:]
 
@@ -37,10 +37,10 @@ struct ExpertLoads {
 }
 
 extension Trainer {
-  /// Places the experts of each layer by their load, and moves their parameters and optimizer state. With exact sums of
-  /// gradients no bit of the training changes. A collective.
+  /// Places the experts of each layer by their load, and moves their parameters and optimizer state. With exact sums
+  /// of gradients, this changes no bit of the training. A collective.
   ///
-  /// Meanwhile each rank has its part of the model and of the optimizer state twice in memory.
+  /// While it runs, each rank has its part of the model and of the optimizer state twice in memory.
   ///
   /// - Returns: the placements; nil where the model has no ranks.
   ///

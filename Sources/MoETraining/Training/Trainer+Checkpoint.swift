@@ -35,8 +35,8 @@ extension LanguageModel {
 extension Trainer {
   /// Writes a checkpoint of this step, and keeps the one before. With ranks a collective.
   ///
-  /// - Throws: ``TrainingError/diverged(step:_:checkpoint:)`` where a value is not finite; `CheckpointError`
-  ///   where a file cannot be written. The checkpoints then stay as they are.
+  /// - Throws: ``TrainingError/diverged(step:_:checkpoint:)`` where a value is not finite; `CheckpointError` where a
+  ///   file cannot be written. No existing checkpoint is changed then.
   public func save() throws {
     try noticingDivergence(at: step) {
       try withCheckpointRanks { ranks in
@@ -52,7 +52,7 @@ extension Trainer {
     damaged = []
   }
 
-  /// Loads the newest undamaged checkpoint, whatever number of ranks wrote it.
+  /// Loads the newest undamaged checkpoint. Any number of ranks may have written it.
   func restore() throws { try withCheckpointRanks(restore) }
 
   /// Calls `body`, whose errors about checkpoints are equal on all ranks, and marks them as shared.

@@ -11,10 +11,11 @@ public enum RunEnd: Sendable, Equatable {
 }
 
 extension Trainer {
-  /// Trains to the last step. It writes a line of metrics per step, and validates and saves when that is due.
+  /// Trains to the last step. Writes a line of metrics per step, and validates and saves when that is due.
   ///
   /// - Parameters:
-  ///   - shouldStop: called after every step; true ends the run with a checkpoint, on all ranks after one and the same step.
+  ///   - shouldStop: called after every step; true on any rank ends the run with a checkpoint, after one step that is
+  ///     equal on all ranks.
   ///   - report: called on the first rank with every step, once its line is written.
   ///   - reportBalance: called on the first rank with every new placement of experts (``Ranks/rebalancing``).
   /// - Throws: the errors of steps, validations and checkpoints; the last checkpoint stays undamaged.
@@ -68,7 +69,8 @@ extension Trainer {
     return worst == 1
   }
 
-  /// Writes `routing.json` and returns the mean loss over the held-out sequences, in nats per byte. With ranks a collective.
+  /// Writes `routing.json` and returns the mean loss over the held-out sequences, in nats per byte. With ranks a
+  /// collective.
   public func validate() throws -> Double {
     let validation = try noticingDivergence(at: step) {
       let validation = try Validation(

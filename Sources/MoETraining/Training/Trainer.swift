@@ -5,18 +5,19 @@ public import MoERun
 
 /// A model in training: its parameters, the optimizer's state and the number of steps done.
 ///
-/// A step depends on the description of the run, the text and the number of the step alone. So a run that was interrupted
-/// and resumed ends with the bits of a run that was not.
+/// A step depends only on the description of the run, the text and the number of the step. So a run that was
+/// interrupted and resumed ends with the bits of an uninterrupted run.
 public final class Trainer {
   /// The model, the texts and the settings of the run.
   public private(set) var description: TrainingDescription
   /// The model. It is replaced when experts are placed anew.
   public internal(set) var model: LanguageModel
-  /// The sequences of the validation.
+  /// The sequences on which the model is validated.
   public let heldOut: HeldOutSequences
   /// The number of steps done.
   public internal(set) var step = 0
-  /// The reason why an older checkpoint than the newest was loaded; nil where there is no such reason.
+  /// The reason why the loaded checkpoint is not the newest, or why damage to it cannot be noticed; nil if neither is
+  /// the case.
   public internal(set) var note: String?
   /// The ranks that train the model together; nil for this process alone.
   public let ranks: Ranks?
@@ -27,8 +28,8 @@ public final class Trainer {
   private let sampler: BatchSampler
   let execution: Execution
 
-  /// Prepares a run at step 0, or at its newest checkpoint. With ranks this and all other methods are collectives; only the
-  /// first rank writes `run.json`, metrics and samples.
+  /// Prepares a run at step 0, or at its newest checkpoint. With ranks this and all other methods are collectives;
+  /// only the first rank writes `run.json`, metrics and samples.
   ///
   /// - Parameters:
   ///   - description: a new run, or the run of the folder.
@@ -116,19 +117,19 @@ public final class Trainer {
     for part in [clock.seconds, outcome.stageSeconds] {
       for (stage, seconds) in part { stages[stage.rawValue, default: 0] += seconds }
     }
-    return StepRecord(
+    var record = StepRecord(
       step: step, tokens: step * tokens, loss: outcome.loss, auxiliaryLoss: outcome.auxiliaryLoss,
       learningRate: rate, gradientNorm: .init(all: norm.all, expert: norm.expert, other: norm.other),
-      seconds: seconds, tokensPerSecond: Double(tokens) / seconds,
-      stages: stages,
-      layers: outcome.layers.map {
-        .init(
-          layer: $0.layer, load: $0.load.map(Int.init), dropped: $0.dropped,
-          entropy: ExpertLoad.entropy($0.load.map(Int.init)), balanceLoss: $0.balanceLoss, zLoss: $0.zLoss)
-      })
+      seconds: seconds, tokensPerSecond: Double(tokens) / seconds, stages: stages)
+    record.layers = outcome.layers.map {
+      .init(
+        layer: $0.layer, load: $0.load.map(Int.init), dropped: $0.dropped,
+        entropy: ExpertLoad.entropy($0.load.map(Int.init)), balanceLoss: $0.balanceLoss, zLoss: $0.zLoss)
+    }
+    return record
   }
 
-  /// Calls `body`, and adds the step and the last good checkpoint to its errors about numbers or between ranks.
+  /// Calls `body`. Adds the step and the last good checkpoint to its errors about numbers or between ranks.
   func noticingDivergence<Result>(at step: Int, _ body: () throws -> Result) throws -> Result {
     var good: Int { folder.checkpoints.newestStep(besides: damaged) ?? 0 }
     func diverged(_ complaint: String) throws -> any Error {
@@ -147,7 +148,8 @@ public final class Trainer {
     }
   }
 
-  /// Returns words about the first parameter with a NaN or infinity, for a message; "" where there is none. A collective.
+  /// Returns a part of a message about the first parameter with a NaN or infinity; "" where all are finite. A
+  /// collective.
   private func brokenParameter() throws -> String {
     var found: (place: Int, text: String)?
     for (place, parameter) in model.parameters.enumerated() where found == nil {
@@ -156,7 +158,7 @@ public final class Trainer {
     return try (ranks?.first(found, step: "the search for NaN") ?? found?.text) ?? ""
   }
 
-  /// Calls `body` once: on the first rank, or on this process where there are no ranks.
+  /// Calls `body` once: on the first rank, or on this process if it trains alone.
   func onFirst(_ step: String, _ body: () throws -> Void) throws {
     if let ranks { try ranks.onFirst(step, body) } else { try body() }
   }

@@ -70,7 +70,7 @@ struct ExchangeCommand: ParsableCommand {
     try bench.run(rounds: rounds)
     guard communicator.rank == 0 else { return }
     let rows = ExchangeRow.rows(
-      of: bench.contenders, links: links, hosts: Set(communicator.group.hosts).count,
+      of: bench.contenders, links: links, hosts: Set(communicator.hosts).count,
       ranks: communicator.size,
       problem: shape.name)
     if json { return try printJSON(rows) }
@@ -89,7 +89,7 @@ struct ExchangeRow: Encodable {
   let rounds: Int
   let medianMilliseconds: Double
   let minimumMilliseconds: Double
-  /// Of the shorter of exchange and experts; nil where a row is one of these or has a backward pass.
+  /// The hidden share of the shorter of exchange and experts; nil if the row is one of these or has a backward pass.
   let hiddenShare: Double?
 
   static func rows(

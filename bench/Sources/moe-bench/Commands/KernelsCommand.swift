@@ -46,7 +46,7 @@ struct KernelsCommand: ParsableCommand {
   }
 }
 
-/// What `--json` prints: limits in GFLOP/s and GB/s, then the rows.
+/// The output of `--json`: limits in GFLOP/s and GB/s, then the rows.
 private struct KernelsReport: Encodable {
   let threads: Int
   let limits: [String: Double]

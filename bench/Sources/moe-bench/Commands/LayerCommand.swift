@@ -73,7 +73,7 @@ struct LayerCommand: ParsableCommand {
   }
 }
 
-/// What `--json` prints.
+/// The output of `--json`.
 private struct LayerReport: Encodable {
   let shape: Shape
   let threads: Int

@@ -2,7 +2,7 @@ public import ArgumentParser
 import CKernels
 public import MoE
 
-/// What every subcommand takes.
+/// The options of every subcommand.
 struct ExecutionOptions: ParsableArguments {
   @Option(help: "The number of threads. (default: OMP_NUM_THREADS, or the processors there are)")
   var threads: Int?
@@ -25,7 +25,7 @@ struct ExecutionOptions: ParsableArguments {
   var threadCount: Int { threads ?? Int(moe_default_threads()) }
 }
 
-/// How long the measuring subcommands measure.
+/// The options for the duration of a measurement.
 struct EffortOptions: ParsableArguments {
   @Option(help: "Rounds in which every contender has a turn.")
   var rounds = 5

@@ -28,12 +28,12 @@ struct WorkerCommand: ParsableCommand {
   @Flag(help: "Time forward and backward, gradients of all parameters included.") var train = false
   @OptionGroup var execution: ExecutionOptions
 
-  /// The peers' names of precisions.
+  /// The names that the peers use for precisions.
   enum DType: String, ExpressibleByArgument, CaseIterable {
     case fp32, bf16, int8, int4
   }
 
-  /// The peers' names of activations.
+  /// The names that the peers use for activations.
   enum Act: String, ExpressibleByArgument, CaseIterable {
     case silu, relu
   }

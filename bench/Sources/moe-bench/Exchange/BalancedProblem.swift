@@ -1,7 +1,7 @@
 import MoE
 
-/// A layer and a rank's tokens of which every expert gets as many rows of every rank's: what is measured is the exchange
-/// and not the luck of the routing.
+/// A layer, and tokens of a rank that are routed so that every expert gets the same number of rows from every rank. So
+/// the bench measures the exchange and not the luck of the routing.
 struct BalancedProblem: MoEWeightSource {
   let shape: Shape
   let tokenCount: Int
@@ -15,14 +15,14 @@ struct BalancedProblem: MoEWeightSource {
     random = RandomWeights(shape: shape, precision: .float32)
   }
 
-  /// The experts of a token, best first: all pairs in turn.
+  /// Returns the experts of a token, best first. Tokens take all pairs in turn.
   func experts(ofToken token: Int) -> (Int, Int) {
     let first = token % shape.expertCount
     let distance = 1 + token / shape.expertCount % (shape.expertCount - 1)
     return (first, (first + distance) % shape.expertCount)
   }
 
-  /// Logits are the first E numbers of a token.
+  /// Returns a router whose logits are the first E numbers of a token.
   func router() -> RouterWeights {
     var weight = Matrix(rows: shape.expertCount, columns: shape.hiddenSize)
     for expert in 0..<shape.expertCount { weight[expert, expert] = 1 }

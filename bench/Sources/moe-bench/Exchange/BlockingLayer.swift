@@ -2,8 +2,8 @@ import CBlockingAllToAll
 import CKernels
 import MoE
 
-/// A layer over ranks written plainly on MPI_Alltoallv, step after step: a row for every choice to the rank of its expert,
-/// the experts, a row back. Its routing is given.
+/// A plain layer over ranks with MPI_Alltoallv. It sends one row per choice to the rank of its expert, computes the
+/// experts, and sends one row per choice back, step after step. Its routing is given.
 final class BlockingLayer {
   private let shape: Shape
   private let input: Activations
@@ -13,7 +13,7 @@ final class BlockingLayer {
   private let localExperts: Range<Int>
   /// The token of each row that is sent, in order of the expert.
   private let sentTokens: [Int]
-  /// `[R·E/R]`: rows for each expert of each rank.
+  /// `[R·E/R]`: the number of rows for each expert of each rank.
   private let sentCounts: [Int32]
   private var receivedCounts: [Int32]
   private let outgoing: Buffer<Float>
@@ -29,7 +29,7 @@ final class BlockingLayer {
   /// `[T, D]`.
   let output: Buffer<Float>
 
-  /// - Parameter choiceWeights: `[T, 2]`.
+  /// - Parameter choiceWeights: `[T, 2]`: the weight of each choice.
   init(
     _ problem: BalancedProblem, choiceWeights: [Float], rank: Int, rankCount: Int, execution: moe_execution
   ) throws {
@@ -55,7 +55,7 @@ final class BlockingLayer {
       choiceRow[choice] = Int32(row)
       choiceWeight[choice] = choiceWeights[choice]
     }
-    // As many rows come as go.
+    // A rank receives as many rows as it sends.
     let count = sentTokens.count
     outgoing = try Buffer(count * hidden)
     incoming = try Buffer(count * hidden)
@@ -82,7 +82,7 @@ final class BlockingLayer {
     let (sent, received) = (perRank(sentCounts), perRank(receivedCounts))
     try check(bench_all_to_all_rows(outgoing.base, sent, incoming.base, received, Int32(hidden)))
     compute()
-    // From the order of experts back to that in which rows came.
+    // Copy from the order of experts to the order in which rows arrived.
     for row in 0..<order.count {
       (outgoing.base + Int(order[row]) * hidden).update(from: rows.base + row * hidden, count: hidden)
     }
@@ -93,7 +93,7 @@ final class BlockingLayer {
     moe_combine(execution, &choices, nil, output.base)
   }
 
-  /// The experts alone, on the rows that came last.
+  /// Computes the experts alone, on the rows that arrived last.
   func compute() {
     let (hidden, feedForward) = (Int64(shape.hiddenSize), Int64(shape.feedForwardSize))
     let each = localExperts.count

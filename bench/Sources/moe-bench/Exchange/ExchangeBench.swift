@@ -2,10 +2,10 @@ import CKernels
 import ExpertParallel
 import MoE
 
-/// What is timed of a layer over ranks: passes by degree of overlap, the same on a blocking all-to-all, and exchange and
-/// computation alone.
+/// The measurements of a layer over ranks: passes by degree of overlap, passes with a blocking all-to-all, the exchange
+/// alone, and the computation alone.
 final class ExchangeBench {
-  /// Something that all ranks do together.
+  /// A measured operation that all ranks do together.
   struct Contender {
     let name: String
     let body: () throws -> Void
@@ -53,7 +53,7 @@ final class ExchangeBench {
       exchange: ExchangeOptions(overlap: overlap), execution: execution)
   }
 
-  /// The reference and the exchange alone count on the routing that they are given.
+  /// Checks that a pass has the given routing. The reference and the exchange alone rely on it.
   private func requireBalance(_ record: RoutingRecord, _ problem: BalancedProblem) throws {
     for token in 0..<record.tokenCount {
       let (first, second) = problem.experts(ofToken: token)
@@ -64,7 +64,7 @@ final class ExchangeBench {
     }
   }
 
-  /// One turn each, of all ranks together; the first round is not counted.
+  /// Times all contenders in turn, on all ranks together; the first round is not counted.
   func run(rounds: Int) throws {
     for round in 0...rounds {
       for index in contenders.indices {
@@ -77,7 +77,7 @@ final class ExchangeBench {
   }
 }
 
-/// A layer's passes in storage of their own.
+/// A layer's passes in their own storage.
 private final class LayerPass {
   private let layer: ExpertParallelLayer
   private let input: Activations
@@ -108,8 +108,8 @@ private final class LayerPass {
   }
 }
 
-/// The bytes that a forward pass has to move, and nothing else: each token once to every rank that has one of its
-/// experts, a row back for each choice.
+/// An exchange of only the bytes that a forward pass must move: each token once to every rank that has one of its
+/// experts, and one row back per choice.
 private final class PlainExchange {
   private let communicator: any Communicator
   private let tokens: (source: MessageBuffer, destination: MessageBuffer, blocks: BlockLayout)
@@ -125,7 +125,7 @@ private final class PlainExchange {
       for rank in Set([first / each, second / each]) { tokenCounts[rank] += 1 }
       for rank in [first / each, second / each] { rowCounts[rank] += 1 }
     }
-    // The routing is the same on all ranks and even, so as much comes from each as goes there.
+    // The routing is even and the same on all ranks, so each rank sends to this rank as much as it receives from it.
     func exchange(_ counts: [Int]) -> (MessageBuffer, MessageBuffer, BlockLayout) {
       let width = problem.shape.hiddenSize * MemoryLayout<Float>.stride
       let blocks = BlockLayout(rows: counts, bytesPerRow: width)

@@ -1,8 +1,8 @@
 import CSystemBLAS
 import MoE
 
-/// C [M,N] = A [M,K]·B [N,K]ᵀ by OpenBLAS: what the same FLOPs take where nothing is ragged, nothing has to be
-/// fetched for more than one expert, and no activation follows.
+/// C [M,N] = A [M,K]·B [N,K]ᵀ by OpenBLAS: the baseline of the same FLOPs without ragged groups, with the weights of a
+/// single expert, and without an activation.
 final class DenseProduct {
   private let rows: Int
   private let columns: Int
@@ -30,7 +30,7 @@ final class DenseProduct {
       bytes: Double(4 * (rows * depth + columns * depth + rows * columns)))
   }
 
-  /// Checked, with as many threads as the kernels.
+  /// Returns a contender that has been checked and uses as many threads as the kernels.
   func contender(_ session: Session) throws -> Contender {
     openblas_set_num_threads(Int32(session.threadCount))
     multiply()
@@ -47,7 +47,7 @@ final class DenseProduct {
       Int32(depth), b.base, Int32(depth), 0, c.base, Int32(columns))
   }
 
-  /// The relative RMS error of about a thousand elements.
+  /// Returns the relative RMS error of about a thousand elements.
   private func error() -> Double {
     var (actual, expected) = ([Double](), [Double]())
     for index in stride(from: 0, to: rows * columns, by: rows * columns / 1000 + 1) {

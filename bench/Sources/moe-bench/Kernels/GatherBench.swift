@@ -1,7 +1,7 @@
 import CKernels
 import MoE
 
-/// Rows of tokens into the tiles that the grouped GEMM reads (`permute.c`).
+/// The gather: copies rows of tokens into the tiles that the grouped GEMM reads (`permute.c`).
 enum GatherBench: KernelBench {
   static let name = "gather"
 
@@ -29,7 +29,7 @@ enum GatherBench: KernelBench {
   }
 }
 
-/// The gather on one instruction set, whose tiles have a height of its own.
+/// The gather on one instruction set. The tile height depends on the instruction set.
 private final class Gather {
   private let permutation: RandomPermutation
   private let tokens: Buffer<Float>
@@ -60,8 +60,8 @@ private final class Gather {
     moe_groups(E: Int64(permutation.expertCount), offsets: permutation.offsets.base)
   }
 
-  /// The largest error of 16 columns of every row, read back by the product that the tiles are made for: with
-  /// a weight of a single 1 a column, y[m][n] is the n-th sampled column of row m, exactly.
+  /// Returns the largest error of 16 columns of every row. The grouped product reads the tiles back: with a single
+  /// weight of 1 per column, y[m][n] is exactly the n-th sampled column of row m.
   func error() throws -> Double {
     run()
     let columns = (0..<16).map { $0 * (hiddenSize - 1) / 15 }
@@ -70,7 +70,7 @@ private final class Gather {
     let panelBytes = moe_panels_bytes(MOE_FLOAT32, 1, Int64(hiddenSize))
     let panels = try Buffer<UInt8>(permutation.expertCount * panelBytes)
     for expert in 0..<permutation.expertCount {
-      selection.withUnsafeBufferPointer { elements in
+      _ = selection.withUnsafeBufferPointer { elements in
         moe_pack_panels(
           execution, MOE_FLOAT32, elements.baseAddress, 16, Int64(hiddenSize),
           panels.base + expert * panelBytes,

@@ -16,7 +16,7 @@ enum GroupedGEMMBench: KernelBench {
       }
     }
     if session.isQuick {
-      // A smoke of the baseline, which the full run times beside S2.
+      // A short check of the baseline, which the full run times beside S2.
       try time(dense: DenseProduct(rows: 128, columns: 2048, depth: 512), session)
     }
   }
@@ -40,7 +40,7 @@ enum GroupedGEMMBench: KernelBench {
         "grouped GEMM \(shape.name) T=\(tokenCount) \(precision) on \(instructionSet)")
       expertsUsed = stages.meanExpertsUsed()
       let arithmetic = Limits.Arithmetic(instructionSet: instructionSet, precision: precision)
-      // With one input the rows stay where they are; with several, each call has the next input's.
+      // With one input, all calls use the same rows. With several, each call uses the rows of the next input.
       let takesTurns = inputs.count > 1
       up.append(
         Contender(
@@ -77,21 +77,21 @@ enum GroupedGEMMBench: KernelBench {
     }
   }
 
-  /// The baseline alone.
+  /// Times the baseline alone.
   private static func time(dense product: DenseProduct, _ session: Session) throws {
     try session.time(
       bench: name, problem: "dense \(product.name)", work: product.work, [product.contender(session)])
   }
 }
 
-/// Rows of an expert's output as the oracle has them, each computed once for all instruction sets.
+/// The oracle's rows of the experts' output. Each row is computed once for all instruction sets.
 private struct RowOracle {
   let source: RandomWeights
   private var known: [[Int]: [Double]] = [:]
 
   init(source: RandomWeights) { self.source = source }
 
-  /// The relative RMS error of the first and the last row.
+  /// Returns the relative RMS error of the first and the last row.
   mutating func error(of stages: LayerStages) -> Double {
     let shape = source.shape
     let last = Int(stages.offsets[shape.expertCount]) - 1

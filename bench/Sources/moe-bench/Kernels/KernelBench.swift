@@ -1,12 +1,12 @@
-/// The bench of one kernel: its cases at sizes that occur in life, each checked before it is timed.
+/// The bench of one kernel: its cases at realistic sizes. Each case is checked before it is timed.
 protocol KernelBench: SendableMetatype {
-  /// What `--filter` and the report call it.
+  /// The bench's name in `--filter` and in the report.
   static var name: String { get }
-  /// Checks and times every case; fewer and smaller ones where the session is quick.
+  /// Checks and times every case. A quick session has fewer and smaller cases.
   static func run(_ session: Session) throws
 }
 
-/// All of them, in the order of a layer's forward.
+/// All kernel benches, in the order of a layer's forward pass.
 let kernelBenches: [any KernelBench.Type] = [
   PackBench.self, RouterBench.self, PermuteBench.self, GatherBench.self, GroupedGEMMBench.self,
   CombineBench.self, OptimizerBench.self,

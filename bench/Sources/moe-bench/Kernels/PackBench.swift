@@ -1,7 +1,7 @@
 import CKernels
 import MoE
 
-/// Weights into panels, once a layer: plain loops, the same on every instruction set.
+/// The packing of weights into panels, done once per layer: plain loops, the same on every instruction set.
 enum PackBench: KernelBench {
   static let name = "pack"
 
@@ -36,8 +36,8 @@ enum PackBench: KernelBench {
     try session.time(bench: name, problem: problem, work: work, [contender])
   }
 
-  /// panel[p][k][n] = W[16p + n][k] in fp32, and panel[p][k/2][n][k mod 2] in bfloat16, for K and N that need
-  /// no padding: how many elements are elsewhere.
+  /// Returns the number of misplaced elements, for K and N that need no padding: panel[p][k][n] = W[16p + n][k] in
+  /// fp32, and panel[p][k/2][n][k mod 2] in bfloat16.
   private static func misplaced(
     _ matrix: Buffer<Float>, _ rows: Int, _ columns: Int, _ packed: Buffer<UInt8>, _ precision: Precision
   ) -> Int {

@@ -38,7 +38,7 @@ enum RouterBench: KernelBench {
   }
 }
 
-/// Tokens, a router, and where the routes go.
+/// Tokens, a router, and the memory for the routes.
 private final class RouterProblem {
   let tokenCount: Int
   let hiddenSize: Int
@@ -69,7 +69,7 @@ private final class RouterProblem {
     let panelCount = (expertCount + Int(MOE_PANEL) - 1) / Int(MOE_PANEL)
     panels = try Buffer(moe_panels_bytes(MOE_FLOAT32, Int64(panelCount), Int64(hiddenSize)))
     let packed = panels.base
-    weight.withUnsafeBufferPointer { elements in
+    _ = weight.withUnsafeBufferPointer { elements in
       moe_pack_panels(
         session.bestExecution, MOE_FLOAT32, elements.baseAddress, Int64(expertCount), Int64(hiddenSize),
         packed, 1
@@ -84,14 +84,15 @@ private final class RouterProblem {
 
   var name: String { "T=\(tokenCount) D=\(hiddenSize) E=\(expertCount) K=\(expertsPerToken)" }
 
-  /// The logits' FLOPs; tokens and weights read, routes written.
+  /// The FLOPs of the logits; the bytes of tokens and weights that are read, and of routes that are written.
   var work: Work {
     let logits = Double(tokenCount * expertCount * hiddenSize)
     let elements = (tokenCount + expertCount) * hiddenSize + 2 * tokenCount * (expertsPerToken + 1)
     return Work(flops: 2 * logits, bytes: Double(4 * elements))
   }
 
-  /// One choice keeps its probability, as in Switch; more are divided by their sum, as in Mixtral.
+  /// The policy: a single choice keeps its probability, as in Switch; several choices are divided by their sum, as in
+  /// Mixtral.
   private var policy: RoutingPolicy { .softmaxTopK(normalized: expertsPerToken > 1) }
 
   func route(_ execution: moe_execution, _ scratch: Buffer<UInt8>) {
@@ -115,8 +116,8 @@ private final class RouterProblem {
     }
   }
 
-  /// The largest relative error of a weight of eight tokens; infinite where an expert differs whose score is
-  /// not within rounding of another's.
+  /// Returns the largest relative error of a weight over eight tokens. It is infinite if a chosen expert differs and
+  /// rounding cannot explain the difference.
   func error() throws -> Double {
     let sample = (0..<8).map { $0 * (tokenCount - 1) / 7 }
     let rows = sample.flatMap { token in (0..<hiddenSize).map { tokens[token, $0] } }

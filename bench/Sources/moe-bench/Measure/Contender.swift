@@ -2,23 +2,23 @@ import MoE
 
 /// One way of doing the work of a case, timed in turn with the others.
 struct Contender {
-  /// Whose threads work. An idle team spins for a while in case more work comes, and on a small machine would
-  /// take a core from the other team.
+  /// The team of threads that works. An idle team spins for a while in case more work comes. On a small machine it
+  /// would take a core from the other team.
   enum Team {
     case openMP
     case openBLAS
   }
 
-  /// What the report calls it.
+  /// The contender's name in the report.
   let name: String
-  /// Whose multiply-add rate is its limit.
+  /// The arithmetic whose multiply-add rate is the contender's limit.
   let arithmetic: Limits.Arithmetic
-  /// Its threads.
+  /// The contender's team of threads.
   var team = Team.openMP
-  /// How far its result was from the oracle's or the definition's when it was checked.
+  /// The difference of its result from that of the oracle or the definition, found by the check.
   let error: Double
-  /// Before each call, untimed.
+  /// The preparation before each call, untimed.
   var prepare: () throws -> Void = {}
-  /// The call.
+  /// The call that is timed.
   let run: () throws -> Void
 }

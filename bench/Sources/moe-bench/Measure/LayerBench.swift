@@ -1,7 +1,7 @@
 import CKernels
 import MoE
 
-/// A shape's layers in all wanted precisions, and the timing of them.
+/// The layers of a shape in all requested precisions, and their timing.
 struct LayerBench {
   let limits: Limits
   private let shape: Shape
@@ -60,7 +60,7 @@ struct LayerBench {
     }
   }
 
-  /// Times a recorded forward and its backward, gradients of the input and of every parameter.
+  /// Times a recorded forward pass and its backward pass, with gradients of the input and of every parameter.
   func training(tokenCounts: [Int], report: (LayerRow) -> Void) throws {
     let sources = precisions.map { RandomWeights(shape: shape, precision: $0) }
     let layers = try sources.map {
@@ -74,7 +74,7 @@ struct LayerBench {
       for (source, layer) in zip(sources, layers) {
         let precision = source.precision
         let input = randomInputs(tokenCount: tokenCount, shape: shape, precision: precision)[0]
-        // Each product of the forward has two in the backward, over all experts' weights.
+        // Each product of the forward pass has two in the backward pass, over all experts' weights.
         let forward = work(tokenCount, precision, expertsUsed: Double(shape.expertCount))
         for instructionSet in instructionSets {
           let run = try TrainingRun(
@@ -102,10 +102,10 @@ struct LayerBench {
     }
   }
 
-  /// Times the kernels of a forward one after another, instruction sets in turn.
+  /// Times the kernels of a forward pass one after another, with the instruction sets in turn.
   ///
-  /// The layer keeps its packed weights to itself, so they are packed a second time here; the layers of
-  /// ``layers(tokenCounts:report:)`` are gone by then.
+  /// The layer's packed weights are private, so they are packed a second time here. The layers of
+  /// ``layers(tokenCounts:report:)`` have been released by then.
   func stages(_ precision: Precision, tokenCounts: [Int], report: (StageRow) -> Void) throws {
     let packing = moe_execution(.best, threadCount)
     let weights = try KernelWeights(RandomWeights(shape: shape, precision: precision), execution: packing)
@@ -126,7 +126,8 @@ struct LayerBench {
     }
   }
 
-  /// The experts' FLOPs and the router's; weights of the experts used, input and output.
+  /// Returns the FLOPs of the experts and the router, and the bytes of the used experts' weights, of the input and of
+  /// the output.
   private func work(_ tokenCount: Int, _ precision: Precision, expertsUsed: Double) -> Work {
     let weights = expertsUsed * Double((shape.upWeights + shape.downWeights) * precision.byteCount)
     let router = 2 * Double(shape.hiddenSize * shape.expertCount)

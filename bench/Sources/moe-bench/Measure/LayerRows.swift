@@ -31,7 +31,7 @@ struct LayerRow: Encodable {
     relativeError = contender.error
   }
 
-  /// Small batches are held against the memory, large ones against the multiply-adds; both are shown.
+  /// The table row. It shows the shares of both limits: memory limits small batches, multiply-adds limit large ones.
   var line: String {
     "layer  \(shape) T=\(String(tokenCount).padded(5)) \(contender.padded(15)) "
       + "median \(fixed(medianMilliseconds, 3, width: 9)) ms  min \(fixed(minimumMilliseconds, 3, width: 9)) ms  "
@@ -41,7 +41,7 @@ struct LayerRow: Encodable {
   }
 }
 
-/// Where the time of a forward goes.
+/// The time of each stage of a forward pass.
 struct StageRow: Encodable {
   let tokenCount: Int
   let contender: String
@@ -54,7 +54,7 @@ struct StageRow: Encodable {
     microseconds = Dictionary(uniqueKeysWithValues: medians.map { ($0.rawValue, $1 * 1e6) })
   }
 
-  /// Each stage's share of the sum.
+  /// The table row, with each stage's share of the sum.
   var line: String {
     let total = microseconds.values.reduce(0, +)
     let shares = Stage.allCases.map { stage in

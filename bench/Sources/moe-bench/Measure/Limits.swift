@@ -1,10 +1,10 @@
 import CKernels
 import MoE
 
-/// What this machine does at most, measured before and between the rounds. The best ever seen counts: a
-/// busy moment lowers a limit and would flatter what is held against it.
+/// The highest rates of this machine, measured before and between the rounds. The best measured value counts: a busy
+/// moment would lower a limit, and a result would then look too good.
 final class Limits {
-  /// An instruction set and a type that have a multiply-add rate.
+  /// An instruction set and a type, which have a multiply-add rate.
   struct Arithmetic: Hashable {
     let instructionSet: InstructionSet
     let precision: Precision
@@ -18,8 +18,8 @@ final class Limits {
   /// Bytes/s read from memory and written back, both counted.
   private(set) var update = 0.0
 
-  /// Measures over 512 MiB, far more than a last-level cache, and not of zeros, whose pages a hypervisor may
-  /// merge.
+  /// Measures over 512 MiB, far more than a last-level cache. The values are not zero, because a hypervisor may merge
+  /// pages of zeros.
   init(threadCount: Int) throws {
     self.threadCount = threadCount
     memory = try Buffer(128 << 20)
@@ -27,18 +27,18 @@ final class Limits {
     _ = measureRead(rounds: 3)
   }
 
-  /// FLOP/s of `arithmetic`.
+  /// Returns the FLOP/s of `arithmetic`.
   func flopsPerSecond(_ arithmetic: Arithmetic) -> Double {
     flops[arithmetic] ?? measureFlops(arithmetic, seconds: 0.05)
   }
 
-  /// Measures again what `contenders` are held against.
+  /// Measures the limits of `contenders` again.
   func refresh(for contenders: [Contender]) {
     _ = measureRead(rounds: 1)
     for arithmetic in Set(contenders.map(\.arithmetic)) { _ = measureFlops(arithmetic, seconds: 0.01) }
   }
 
-  /// Bytes/s read just now.
+  /// Measures the bytes/s read now.
   func measureRead(rounds: Int) -> Double {
     let execution = moe_execution(.best, threadCount)
     update = max(update, moe_measure_update(execution, memory.base, memory.count * 4, Int32(rounds)))
@@ -55,8 +55,8 @@ final class Limits {
     return best
   }
 
-  /// A sentence where the threads together do not do what one alone promises: something else is on the cores,
-  /// or the threads share one, and no figure of this run is worth quoting.
+  /// Returns a sentence if the threads together are slower than one thread alone promises. Then other work uses the
+  /// cores, or the threads share a core, and no figure of this run is reliable.
   func notice() -> String? {
     guard threadCount > 1 else { return nil }
     let arithmetic = Arithmetic(instructionSet: .best, precision: .float32)
@@ -76,7 +76,7 @@ final class Limits {
     return named
   }
 
-  /// The same on one line.
+  /// All limits on one line.
   var line: String {
     let rates = summary.sorted { $0.key < $1.key }
     return rates.map { name, rate in

@@ -13,7 +13,7 @@ struct Row: Encodable {
   /// The limit that binds, and the share of it that the median reaches.
   let limit: Bound
   let shareOfLimit: Double
-  /// How many times as fast as the scalar kernel; nil where that was not timed.
+  /// The speed relative to the scalar kernel; nil if the scalar kernel was not timed.
   let ratioToScalar: Double?
   let error: Double
 
@@ -50,23 +50,23 @@ struct Row: Encodable {
     ].joined(separator: " ")
   }
 
-  /// What the columns of ``line`` are.
+  /// The headings of the columns of ``line``.
   static let header = [
     "bench".padded(12), "problem".padded(26), "contender".padded(16), " median ms", "    min ms", " GFLOP/s",
     "   GB/s", " of limit    ", " scalar", "    error",
   ].joined(separator: " ")
 }
 
-/// `value` with `digits` decimals, right-aligned in `width` columns.
+/// Returns `value` with `digits` decimals, right-aligned in `width` columns.
 func fixed(_ value: Double, _ digits: Int, width: Int = 0) -> String {
   String(format: "%\(width).\(digits)f", value)
 }
 
-/// `value` with three significant digits and an exponent.
+/// Returns `value` with three significant digits and an exponent.
 func scientific(_ value: Double, width: Int = 0) -> String { String(format: "%\(width).2e", value) }
 
 extension String {
-  /// The string followed by blanks up to `width` columns.
+  /// Returns the string followed by blanks up to `width` columns.
   func padded(_ width: Int) -> String { self + String(repeating: " ", count: max(0, width - count)) }
 }
 

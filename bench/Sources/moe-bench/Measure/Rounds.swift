@@ -1,20 +1,20 @@
 import Foundation
 
-/// How long to measure.
+/// The duration of a measurement.
 struct Effort {
-  /// Rounds in which every contender has a turn.
+  /// The number of rounds in which every contender has a turn.
   var rounds: Int
-  /// Seconds of a turn; a call that takes longer is made once.
+  /// The seconds of a turn. A call that takes longer is made once.
   var seconds: Double
-  /// A contender whose call takes longer has turns in the first round only.
+  /// The seconds of a call beyond which a contender has a turn in the first round only.
   var patience = 2.0
 
-  /// Enough to see that everything works.
+  /// The effort that suffices to see that everything works.
   static let quick = Effort(rounds: 1, seconds: 0.005, patience: 0.5)
 }
 
-/// Times the contenders in interleaved rounds, so that a slow minute of the machine falls on all alike, and
-/// measures the limits before each round.
+/// Times the contenders in interleaved rounds, so that a slow minute of the machine affects all of them equally.
+/// Measures the limits before each round.
 func timeInRounds(_ contenders: [Contender], _ effort: Effort, limits: Limits) throws -> [Timings] {
   var timings = Array(repeating: Timings(), count: contenders.count)
   var team = Contender.Team.openMP
@@ -33,8 +33,8 @@ func timeInRounds(_ contenders: [Contender], _ effort: Effort, limits: Limits) t
   return timings
 }
 
-/// One untimed call, then timed ones for `seconds`; where the first took so long that caches cannot matter,
-/// it counts.
+/// Makes one untimed call, then timed calls for `seconds`. The first call counts if it took so long that caches cannot
+/// matter.
 private func turn(of contender: Contender, seconds limit: Double) throws -> [Double] {
   func call() throws -> Double {
     try contender.prepare()

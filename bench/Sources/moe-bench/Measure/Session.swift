@@ -1,7 +1,7 @@
 import CKernels
 import MoE
 
-/// One run of the tool: what it times with, how long, and what it found.
+/// One run of the tool: its executions, its effort and its results.
 final class Session {
   let instructionSets: [InstructionSet]
   let threadCount: Int
@@ -24,12 +24,12 @@ final class Session {
     if printsLines { printLine(Row.header) }
   }
 
-  /// The C execution of an instruction set.
+  /// Returns the C execution of an instruction set.
   func execution(_ instructionSet: InstructionSet) -> moe_execution {
     moe_execution(instructionSet, threadCount)
   }
 
-  /// For kernels that are the same on all instruction sets.
+  /// The execution for kernels that are the same on all instruction sets.
   var bestExecution: moe_execution { execution(.best) }
 
   /// Times `contenders` on the same work and reports them.

@@ -1,4 +1,4 @@
-/// A stage of a layer's forward: one kernel.
+/// A stage of a layer's forward pass: one kernel.
 enum Stage: String, CaseIterable {
   case router, permute, gather, up, down, combine
 
@@ -14,14 +14,14 @@ enum Stage: String, CaseIterable {
   }
 }
 
-/// The time of each stage of a forward, call by call.
+/// The time of each stage of a forward pass, call by call.
 struct StageClock {
   private let kernels: LayerStages
   private var times: [Stage: [Double]] = [:]
 
   init(_ kernels: LayerStages) { self.kernels = kernels }
 
-  /// One untimed forward, then timed ones for `limit` seconds.
+  /// Makes one untimed forward pass, then timed ones for `limit` seconds.
   mutating func turn(seconds limit: Double) {
     for stage in Stage.allCases { stage.run(kernels) }
     var total = 0.0

@@ -1,7 +1,7 @@
-/// What repeated timings come to. Medians, because a machine that does other work adds time and never takes
-/// any away, and now and then adds a great deal.
+/// Summaries of repeated timings. They are medians, because other work on the machine only adds time, and sometimes a
+/// lot.
 extension [Double] {
-  /// The middle value, or the mean of the two middle ones; NaN of nothing.
+  /// The middle value, or the mean of the two middle ones; NaN for an empty array.
   var median: Double {
     let sorted = self.sorted()
     guard !sorted.isEmpty else { return .nan }
@@ -15,7 +15,7 @@ extension [Double] {
 
 /// The seconds that each call of one contender took, round by round.
 struct Timings {
-  /// One list a round.
+  /// One list per round.
   var rounds: [[Double]] = []
 
   /// The median over rounds of each round's median.

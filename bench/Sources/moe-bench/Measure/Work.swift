@@ -1,11 +1,11 @@
-/// What a call has to do at the least: the FLOPs of its definition, and each byte it must read or write once.
+/// The least work of a call: the FLOPs of its definition, and each byte that it must read or write, counted once.
 struct Work {
   var flops = 0.0
   var bytes = 0.0
-  /// Whether most of those bytes are read and written back, which memory does at another rate than reading alone.
+  /// Whether most of those bytes are read and written back, which memory does at a different rate from reading alone.
   var updates = false
 
-  /// The fewest seconds this takes at the measured limits, and which of the two binds (the roofline of
+  /// Returns the fewest seconds that the work takes at the measured limits, and the limit that binds (the roofline of
   /// Williams, Waterman and Patterson, 2009). Work that stays in cache may beat the `read` limit, which is the
   /// memory's.
   func bound(

@@ -1,14 +1,14 @@
 import MoERun
 import MoETraining
 
-/// How often each byte occurs in the text that a run holds out, by label.
+/// The number of occurrences of each byte in the held-out text of a run, by label.
 struct HeldOutBytes {
   let labels: [String]
-  /// [256][label].
+  /// [256][label]: the number of occurrences.
   let counts: [[Int]]
 
-  /// - Parameter run: a run's folder, whose text is read where it lay.
-  /// - Throws: `TrainingError` where it cannot be read.
+  /// - Parameter run: the folder of a run. Its text is read from the path that the run used.
+  /// - Throws: `TrainingError` if the text cannot be read.
   init(run: String) throws {
     let description = try RunFolder(run).description()
     let length = description.model.contextLength

@@ -1,7 +1,7 @@
 import CKernels
 import MoE
 
-/// The kernels' own names of what the Swift API calls instruction sets and precisions.
+/// The kernels' C types for the instruction sets and precisions of the Swift API.
 extension moe_execution {
   init(_ instructionSet: InstructionSet, _ threadCount: Int) {
     let index = InstructionSet.allCases.firstIndex(of: instructionSet)!
@@ -10,12 +10,12 @@ extension moe_execution {
 }
 
 extension InstructionSet {
-  /// The best of this CPU.
+  /// The best instruction set of this CPU.
   static var best: InstructionSet { supported.last! }
 }
 
 extension Precision {
   var kernelType: moe_format { self == .float32 ? MOE_FLOAT32 : MOE_BFLOAT16 }
-  /// Bytes of one weight.
+  /// The size of one weight in bytes.
   var byteCount: Int { self == .float32 ? 4 : 2 }
 }

@@ -3,7 +3,7 @@ import MoE
 
 /// A layer's parameters as the C kernels read them: one layout for all instruction sets.
 ///
-/// - Precondition: D and F are multiples of 32, as those of every shape here are.
+/// - Precondition: D and F are multiples of 32, as in every shape of the bench.
 final class KernelWeights {
   let shape: Shape
   let precision: Precision
@@ -25,7 +25,7 @@ final class KernelWeights {
     let downPanels = hidden / panel
 
     func pack(_ matrix: Matrix, _ type: moe_format, into memory: UnsafeMutablePointer<UInt8>, stride: Int) {
-      matrix.withUnsafeBufferPointer { elements in
+      _ = matrix.withUnsafeBufferPointer { elements in
         moe_pack_panels(
           execution, type, elements.baseAddress, Int64(matrix.rows), Int64(matrix.columns), memory,
           Int64(stride))

@@ -1,6 +1,6 @@
 import MoE
 
-/// A layer with inputs to take turns and storage that is reused: what a steady-state forward needs.
+/// A layer with inputs that take turns and storage that is reused, for steady-state forward passes.
 final class LayerRun {
   private let layer: MoELayer
   private let execution: Execution
@@ -17,14 +17,14 @@ final class LayerRun {
     output = inputs[0]
   }
 
-  /// One forward of the next input.
+  /// Computes one forward pass of the next input.
   func forward() throws {
     turn = (turn + 1) % inputs.count
     try layer.forward(
       inputs[turn], into: &output, record: &record, workspace: &workspace, execution: execution)
   }
 
-  /// The error of one forward on up to `count` of its tokens, spread over the batch.
+  /// Returns the error of one forward pass on up to `count` of its tokens, spread over the batch.
   func error(tokens count: Int, weights: RandomWeights) throws -> Double {
     try forward()
     let tokenCount = inputs[turn].tokenCount
@@ -33,7 +33,7 @@ final class LayerRun {
     return try oracleError(of: output, for: inputs[turn], tokens: tokens, weights: weights)
   }
 
-  /// The mean number of experts that have rows, over all inputs.
+  /// Returns the mean number of experts that have rows, over all inputs.
   func meanExpertsUsed() throws -> Double {
     var used: [Double] = []
     for _ in inputs {

@@ -1,8 +1,8 @@
 import CKernels
 import MoE
 
-/// A layer's forward as the sequence of C kernels it is, so that each can be timed alone:
-/// route → permute → gather → up → down → combine.
+/// A layer's forward pass as a sequence of C kernels, so that each kernel can be timed alone: route → permute → gather
+/// → up → down → combine.
 final class LayerStages {
   let weights: KernelWeights
   let tokenCount: Int
@@ -25,7 +25,7 @@ final class LayerStages {
   private let dropped: Buffer<Int64>
   private let rowTiles: Buffer<UInt8>
   private let hiddenTiles: Buffer<UInt8>
-  /// What the second product wrote, [T·K, D].
+  /// The output of the second product, [T·K, D].
   let rows: Buffer<Float>
   private let output: Buffer<Float>
   private let scratch: Buffer<UInt8>
@@ -85,13 +85,13 @@ final class LayerStages {
     return networks
   }
 
-  /// The input whose turn it is.
+  /// The current input.
   var input: Activations { inputs[turn] }
 
-  /// Goes on to the next input.
+  /// Moves to the next input.
   func advance() { turn = (turn + 1) % inputs.count }
 
-  /// Everything before the first product.
+  /// Computes all stages before the first product.
   func dispatch() {
     route()
     permute()
@@ -157,10 +157,10 @@ final class LayerStages {
     moe_combine(execution, &choices, nil, output.base)
   }
 
-  /// The experts that have rows.
+  /// The number of experts that have rows.
   var expertsUsed: Int { (0..<shape.expertCount).count { offsets[$0 + 1] > offsets[$0] } }
 
-  /// The mean of ``expertsUsed`` over all inputs.
+  /// Returns the mean of ``expertsUsed`` over all inputs.
   func meanExpertsUsed() -> Double {
     var used: [Double] = []
     for _ in inputs {
@@ -171,7 +171,7 @@ final class LayerStages {
     return used.mean
   }
 
-  /// The expert of row `row`.
+  /// Returns the expert of row `row`.
   func expert(ofRow row: Int) -> Int { (0..<shape.expertCount).first { offsets[$0 + 1] > row }! }
 }
 

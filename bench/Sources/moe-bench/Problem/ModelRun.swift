@@ -1,10 +1,10 @@
 import MoE
 import MoETraining
 
-/// A part of a training step; the bench has stages of layers too.
+/// A part of a training step. The alias is needed because the bench also has a type for the stages of layers.
 typealias TrainingStage = MoETraining.Stage
 
-/// A language model with what a training step needs, on random bytes.
+/// A language model with the state of its training step, on random bytes.
 final class ModelRun {
   private let configuration: ModelConfiguration
   private let expertCount: Int
@@ -15,7 +15,7 @@ final class ModelRun {
   private var number = 0
   private var steps: [Step] = []
 
-  /// Seconds of a step and of its stages.
+  /// The seconds of a step and of its stages.
   struct Step {
     var seconds: Double
     var stages: [TrainingStage: Double]
@@ -37,7 +37,7 @@ final class ModelRun {
     targets = Array(text.dropFirst())
   }
 
-  /// Forward, backward and optimizer.
+  /// Computes one step: forward pass, backward pass and optimizer.
   @discardableResult
   func step() throws -> Step {
     number += 1

@@ -1,9 +1,9 @@
 import MoE
 import MoEReference
 
-/// The relative RMS error of rows `tokens` of a layer's output against the oracle in Double.
+/// Returns the relative RMS error of rows `tokens` of a layer's output against the oracle in Double.
 ///
-/// A token's output does not depend on the others of its batch, so a few rows judge a large one.
+/// A token's output does not depend on the others of its batch, so a few rows suffice to check a large batch.
 func oracleError(
   of output: Activations, for input: Activations, tokens: [Int], weights: RandomWeights
 ) throws -> Double {
@@ -15,7 +15,8 @@ func oracleError(
   return relativeRMS(actual, expected.flatMap { $0 })
 }
 
-/// The oracle's output for tokens `[T, D]`: expert by expert, so that one expert's parameters are in memory at a time.
+/// Returns the oracle's output for tokens `[T, D]`: expert by expert, so that one expert's parameters are in memory at
+/// a time.
 func oracleOutput(_ tokens: Matrix, weights: RandomWeights) throws -> [[Double]] {
   let shape = weights.shape
   let routing = try Reference.route(
@@ -35,16 +36,17 @@ func oracleOutput(_ tokens: Matrix, weights: RandomWeights) throws -> [[Double]]
 }
 
 extension Shape {
-  /// What ``oracleError(of:for:tokens:weights:)`` may be. fp32: one rounding for each term of the longest
+  /// Returns the bound of ``oracleError(of:for:tokens:weights:)``. fp32: one rounding for each term of the longest
   /// chain. bfloat16: weights and inputs are exact, and the hidden row is rounded once, by at most 2⁻⁸.
   func tolerance(_ precision: Precision) -> Double {
     let chain = roundings(2 * hiddenSize + feedForwardSize + expertsPerToken + 32)
     return precision == .float32 ? chain : chain + 0x1p-8
   }
 
-  /// What ``TrainingRun/error(weights:)`` may be. fp32: the same chain, and as much again for the difference that the
-  /// gradient is held against. bfloat16: six roundings by at most 2⁻⁸ lie between a token and its gradient, of the
-  /// row, the hidden row, the output's gradient and gate's and up's; of terms of either sign the sizes add as squares.
+  /// Returns the bound of ``TrainingRun/error(weights:)``. fp32: the same chain, and as much again for the difference
+  /// quotient that the gradient is compared with. bfloat16: six roundings by at most 2⁻⁸ lie between a token and its
+  /// gradient: of the row, the hidden row, the output's gradient and the gradients of gate and up. Terms of either sign
+  /// add as squares.
   func gradientTolerance(_ precision: Precision) -> Double {
     let chain = 2 * roundings(4 * hiddenSize + 3 * feedForwardSize + expertCount + 64)
     return precision == .float32 ? chain : chain + 6 * 0x1p-8

@@ -1,7 +1,7 @@
 import CKernels
 import MoE
 
-/// T tokens' choices of K distinct experts at random, and the rows they are ordered into.
+/// Random choices of K distinct experts for each of T tokens, and the rows into which they are ordered.
 final class RandomPermutation {
   let tokenCount: Int
   let expertCount: Int
@@ -47,7 +47,7 @@ final class RandomPermutation {
     }
   }
 
-  /// Orders the choices by expert, none dropped.
+  /// Orders the choices by expert and drops none.
   func permute(_ execution: moe_execution) {
     var written = moe_permutation()
     written.offsets = offsets.base
@@ -62,7 +62,7 @@ final class RandomPermutation {
       scratch.base)
   }
 
-  /// How many choices have another row than their definition says: rows by expert, then token, then choice.
+  /// Returns the number of choices whose row differs from the definition: rows by expert, then token, then choice.
   func misplacedChoices() -> Int {
     var rows = Array(repeating: 0, count: expertCount)
     for choice in 0..<choices where Int(expertIDs[choice]) + 1 < expertCount {

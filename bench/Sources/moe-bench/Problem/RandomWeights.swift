@@ -1,10 +1,10 @@
 import MoE
 
-/// Random parameters made when they are asked for, one expert at a time, so that a layer is never in memory
-/// twice. The same expert always has the same numbers, so the oracle asks again.
+/// Random parameters that are made on request, one expert at a time, so that a layer is never in memory twice. An
+/// expert always gets the same numbers, so the oracle can request it again.
 struct RandomWeights: MoEWeightSource {
   let shape: Shape
-  /// Values are rounded to it, so that packing is exact and the error measured is the kernels' own.
+  /// The format to which values are rounded, so that packing is exact and the measured error is that of the kernels.
   let precision: Precision
   var seed: UInt64 = 7
 
@@ -29,7 +29,7 @@ struct RandomWeights: MoEWeightSource {
     throw MoEError.invalidConfiguration("the bench's layers have no dense branch")
   }
 
-  /// Outputs have the size of inputs.
+  /// Returns a random matrix whose scale gives outputs the size of inputs.
   private func matrix(_ rows: Int, _ columns: Int, _ generator: inout SeededGenerator) -> Matrix {
     var matrix = Matrix.normal(
       rows: rows, columns: columns, deviation: 1 / Float(columns).squareRoot(), using: &generator)
@@ -38,8 +38,8 @@ struct RandomWeights: MoEWeightSource {
   }
 }
 
-/// Inputs [T, D] to take turns: 16 where T is small, so that the experts' weights come from memory and not from
-/// the cache in which the last call left them.
+/// Returns inputs [T, D] that take turns. Small batches get 16 inputs, so that the experts' weights come from memory
+/// and not from the cache of the last call.
 func randomInputs(tokenCount: Int, shape: Shape, precision: Precision, large: Int = 1) -> [Activations] {
   (0..<(tokenCount <= 16 ? 16 : large)).map { index in
     var input = Activations.random(

@@ -8,11 +8,11 @@ struct Shape: Encodable {
   let feedForwardSize: Int
   let expertCount: Int
   let expertsPerToken: Int
-  /// SwiGLU where true, ReLU without a gate where not.
+  /// Whether the activation is SwiGLU; otherwise it is ReLU without a gate.
   let isGated: Bool
 
-  /// Switch Transformer's base layer, an eighth of Mixtral's, and Qwen3-30B-A3B's: the shapes on which the
-  /// peers are timed.
+  /// Switch Transformer's base layer, an eighth of Mixtral's, and Qwen3-30B-A3B's: the shapes with which the peers are
+  /// timed.
   static let all = [
     Shape(
       name: "S1", hiddenSize: 512, feedForwardSize: 2048, expertCount: 8, expertsPerToken: 2, isGated: false),
@@ -25,18 +25,18 @@ struct Shape: Encodable {
 
   var activation: ActivationFunction { isGated ? .swiGLU : .relu }
 
-  /// Softmax over all experts, top-k, normalised.
+  /// Returns a configuration with softmax over all experts, top-k, normalised.
   func configuration() throws(MoEError) -> MoEConfiguration {
     try MoEConfiguration(
       hiddenSize: hiddenSize, feedForwardSize: feedForwardSize, expertCount: expertCount,
       expertsPerToken: expertsPerToken, activation: activation, routing: .softmaxTopK(normalized: true))
   }
 
-  /// Weights of one expert's first product, and of its second.
+  /// The number of weights of one expert's first product, and of its second.
   var upWeights: Int { (isGated ? 2 : 1) * hiddenSize * feedForwardSize }
   var downWeights: Int { hiddenSize * feedForwardSize }
 
-  /// FLOPs of the experts for one token.
+  /// The FLOPs of the experts for one token.
   var expertFlopsPerToken: Double { 2 * Double(expertsPerToken * (upWeights + downWeights)) }
 }
 

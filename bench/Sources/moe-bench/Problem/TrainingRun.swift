@@ -1,6 +1,7 @@
 import MoE
 
-/// A layer with what a training step keeps: a recorded forward, its backward, and the sums of the gradients.
+/// A layer with the state of a training step: a recorded forward pass, its backward pass, and the sums of the
+/// gradients.
 final class TrainingRun {
   private let layer: MoELayer
   private let execution: Execution
@@ -22,7 +23,7 @@ final class TrainingRun {
     inputGradient = input
   }
 
-  /// One forward and one backward.
+  /// Computes one forward pass and one backward pass.
   func step() throws {
     try layer.forward(
       input, recording: &recording, into: &output, workspace: &workspace, execution: execution)
@@ -31,10 +32,9 @@ final class TrainingRun {
       workspace: &workspace, execution: execution)
   }
 
-  /// How far the input's gradient along one direction v is from (L(x + h·v) − L(x − h·v))/2h of the oracle in Double,
-  /// with L the output times its gradient. One token moves a little, the one that is surest of its experts, and only
-  /// its output counts. The difference is held against √Σ(gᵢ·vᵢ)², the size that such a sum of terms of either sign
-  /// has.
+  /// Returns the error of the input's gradient along one direction v, against (L(x + h·v) − L(x − h·v))/2h of the
+  /// oracle in Double, with L the output times its gradient. Only the token with the largest margin moves, and only its
+  /// output counts. The difference is divided by √Σ(gᵢ·vᵢ)², the size of such a sum of terms of either sign.
   func error(weights: RandomWeights) throws -> Double {
     try step()
     let margins = recording.record.margins

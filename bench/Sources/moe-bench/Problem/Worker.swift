@@ -1,6 +1,6 @@
 import MoE
 
-/// A layer and its calls, one for each number of tokens that has been asked for: forwards, or training steps.
+/// A layer and its calls, one for each requested number of tokens: forward passes, or training steps.
 final class Worker {
   private let weights: RandomWeights
   private let execution: Execution
@@ -16,7 +16,7 @@ final class Worker {
       weights.shape.configuration(), weights: weights, precision: weights.precision, execution: execution)
   }
 
-  /// The relative RMS error against the oracle on 16 tokens, or that of a gradient along a direction.
+  /// Returns the relative RMS error against the oracle on 16 tokens, or that of a gradient along a direction.
   func error() throws -> Double {
     let inputs = inputs(tokenCount: 16)
     return trains
@@ -24,8 +24,8 @@ final class Worker {
       : try LayerRun(layer, inputs: inputs, execution: execution).error(tokens: 16, weights: weights)
   }
 
-  /// The seconds of calls for at least `limit` seconds, after an untimed call, which large batches need only
-  /// once: they fill no cache that the other workers would not empty within one call.
+  /// Returns the seconds of each call, for at least `limit` seconds after an untimed call. Large batches need the
+  /// untimed call only once: the other workers would empty any cache within one call.
   func times(tokenCount: Int, seconds limit: Double) throws -> [Double] {
     let isNew = calls[tokenCount] == nil
     let call = try call(tokenCount: tokenCount)
