@@ -23,7 +23,7 @@ extern void kmp_set_blocktime(int milliseconds);
  * a small part of what the scheduler gives another process at a time. */
 enum { SPIN_NANOSECONDS = 50000, LOOKS_PER_CLOCK = 32 };
 
-/* What each field is written by, and when, is the whole of the synchronisation:
+/* Who writes each field, and when, is the whole of the synchronisation:
  * the caller writes task, context and count while no task is open, then opens them by storing `open`;
  * a thread reads them after it has taken a task, until it has counted that task as done;
  * the caller returns when all are done. So a thread that comes late takes nothing and reads nothing. */
@@ -117,7 +117,7 @@ static void await_bell(team *t, int thread, uint32_t heard, int64_t until) {
   atomic_fetch_sub(&t->sleepers, 1);
 }
 
-/* What each thread of the region does. Thread 0 waits for the end alone, because its number is the caller's. */
+/* Runs tasks on each thread of the region. Thread 0 waits for the end alone, because its number is the caller's. */
 static void serve(void *data) {
   team *t = data;
   const int thread = omp_get_thread_num();

@@ -15,7 +15,7 @@ struct LossCheck {
   private struct Row: Sendable {
     let name: String
     let loss: @Sendable (Statistics) throws -> RouterLoss
-    /// Of the routing and the length of its sequences.
+    /// The loss of the routing, by the length of its sequences.
     let exact: @Sendable (Reference.Routing, Int) -> Reference.RouterLoss
   }
 

@@ -98,7 +98,7 @@ import Testing
 
   /// The sums of an all-reduce are the same on all ranks and near those of one rank; all else has the bits.
   ///
-  /// Of n terms either sum is off by at most γ of Σ|terms|. Here terms are of both signs and no sum cancels to less
+  /// Either sum of n terms is off by at most γ of Σ|terms|. Here terms are of both signs and no sum cancels to less
   /// than 2⁻¹⁰ of that.
   @Test(arguments: [2, 5])
   func reducedSumsAreNearThoseOfOneRank(_ ranks: Int) throws {

@@ -4,7 +4,7 @@ import MoECore
 import MoEReference
 import Testing
 
-/// What transformers computed in fp32 from a checkpoint, the oracle computes from what we read of it.
+/// The oracle computes from the parameters that are read here the output that transformers computed in fp32.
 @Suite struct OracleTests {
   /// The relative RMS error an output of transformers in fp32 may have, and the error of a weight: sums of a few
   /// dozen products, each rounded to 2^−24.

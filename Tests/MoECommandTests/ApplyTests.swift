@@ -2,7 +2,7 @@ import Foundation
 import MoECheckpoints
 import Testing
 
-/// What transformers computed from a checkpoint, `moe apply` computes.
+/// `moe apply` computes the output that transformers computed from a checkpoint.
 @Suite struct ApplyTests {
   /// The relative RMS error of an output, and the error of a weight: sums of a few dozen products, each rounded
   /// to 2⁻²⁴.

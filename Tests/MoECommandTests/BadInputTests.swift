@@ -29,7 +29,7 @@ import Testing
     }
   }
 
-  /// What mixtral accepts.
+  /// Activations that mixtral accepts.
   private static let good = Tensor(2, 5, 20)
 
   /// `good` with one number changed.

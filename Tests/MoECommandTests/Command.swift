@@ -2,7 +2,7 @@ import Foundation
 import Synchronization
 import Testing
 
-/// What one run of `moe` left behind.
+/// The status and the output of one run of `moe`.
 struct Run: Sendable {
   var status: Int32
   var output: String

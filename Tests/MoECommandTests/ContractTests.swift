@@ -1,7 +1,7 @@
 import Foundation
 import Testing
 
-/// What scripts rely on in every command: help, exit codes, what goes to which stream.
+/// Behaviour of every command that scripts rely on: help, exit codes, and which stream has which text.
 @Suite struct ContractTests {
   @Test(arguments: [
     [], ["info"], ["apply"], ["route"], ["train"], ["generate"], ["report"], ["plan"],

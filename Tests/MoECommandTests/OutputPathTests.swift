@@ -18,7 +18,7 @@ import Testing
   }
 
   @Test(arguments: [
-    // What is written, what the shell prints of it.
+    // A script that writes, and the shell's output about the result.
     (
       "mkfifo p; (cmp - usual && echo same) <p & APPLY p >/dev/null; wait; test -p p && echo pipe",
       "same\npipe\n"

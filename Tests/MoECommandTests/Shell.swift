@@ -1,7 +1,7 @@
 import Foundation
 import Testing
 
-/// What a command in a shell left behind.
+/// The status and the output of a command in a shell.
 struct ShellRun {
   var status: Int32
   var output: String

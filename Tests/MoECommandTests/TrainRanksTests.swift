@@ -223,7 +223,7 @@ import Testing
     }
     let isSame = try metrics(a) == metrics(b)
     #expect(isSame, "metrics.jsonl", sourceLocation: sourceLocation)
-    /// Of the last step's checkpoint, in one file or several.
+    /// The tensors of the last step's checkpoint, in one file or several.
     func tensors(_ run: String) throws -> [String: [UInt8]] {
       let step = training.recordedSteps(run)
       let shards = "\(run)/checkpoint-\(step)"

@@ -3,7 +3,7 @@ import MoE
 import MoEPlan
 import Testing
 
-/// What calibration runs; how long it took is not judged.
+/// Calibration runs its measurements; the times are not judged.
 @Suite struct CalibrationTests {
   @Test func measuredLayersSeeEveryChoice() throws {
     let problem = LayerProblem(experts: 5, top: 2, hidden: 16, inner: 32, tokens: 70, ranks: 3, skew: 2)

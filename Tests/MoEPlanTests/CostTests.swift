@@ -10,7 +10,7 @@ import Testing
       cluster: cluster(),
       load: .uniform)
     let prediction = try planner.predict(Split(expertParallel: 2))
-    // Of a rank's 100 tokens half go to the other: 50·16 bytes, out and back, forward and backward.
+    // Half of a rank's 100 tokens go to the other rank: 50·16 bytes, out and back, forward and backward.
     #expect(isClose(prediction.traffic[.tokens].between, 2 * 2 * 800))
     #expect(isClose(prediction.traffic[.rows].between, 2 * 2 * 800))
     // 12 bytes of a choice forward, 4 backward; 40, 4 of each expert, and 16 in counts.

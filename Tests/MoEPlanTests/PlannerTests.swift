@@ -7,7 +7,7 @@ import Testing
   import FoundationXML
 #endif
 
-/// What holds of every prediction, and the search.
+/// Properties of every prediction, and the search.
 @Suite struct PlannerTests {
   /// A random plan, of a seed.
   struct Case {

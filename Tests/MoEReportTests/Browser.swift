@@ -15,7 +15,7 @@ enum Browser {
     case light = "1"
   }
 
-  /// What a run of the browser printed.
+  /// The output of a run of the browser.
   struct Output {
     var dom: String
     /// Messages of the page's console.

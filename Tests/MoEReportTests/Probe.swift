@@ -1,7 +1,7 @@
 import Foundation
 import Testing
 
-/// What a script, which only the test's copy of a page has, found on it.
+/// The findings of a script that only the test's copy of a page has.
 struct Probe: Decodable {
   /// The page's width and the width of what is on it, in CSS pixels.
   var width: Int

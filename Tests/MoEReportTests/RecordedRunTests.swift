@@ -3,7 +3,7 @@ import MoEReport
 import MoERun
 import Testing
 
-/// What is read, and what is refused with which sentence.
+/// Files that are read, and files that are refused with their sentences.
 @Suite struct RunFolderTests {
   /// Writes a small run, changes it, and reads it.
   private func read(_ change: (URL) throws -> Void = { _ in }) throws

@@ -6,7 +6,7 @@ import MoETraining
 import Synchronization
 import Testing
 
-/// What some ranks hold of a small model: matrices of all of them, and of experts on the ranks of their placement.
+/// The parts of a small model that ranks hold: shared matrices, and experts on the ranks of their placement.
 final class HeldMatrices {
   private(set) var matrices: [String: Matrix]
 
@@ -29,7 +29,7 @@ final class HeldMatrices {
     randomMatrix(shape[0], shape[1], seed: name.utf8.reduce(seed) { ($0 ^ UInt64($1)) &* 0x100_0000_01B3 })
   }
 
-  /// What rank `rank` holds; with a seed of values, nil for zeros.
+  /// Returns the part of rank `rank`, with random values; with zeros where the seed is nil.
   init(rank: Int, of placement: ExpertPlacement, seed: UInt64?) {
     let held = Self.shared + placement.experts[rank].flatMap(Self.expert)
     matrices = [:]
@@ -93,7 +93,7 @@ extension RunFolder {
     return found[0].map { ($0.step, $0.note) }
   }
 
-  /// What all ranks say of the newest checkpoint where they cannot read it.
+  /// Returns the sentence of all ranks about the newest checkpoint, which they cannot read.
   func complaint(ranks: Int) throws -> String {
     let complaints = try LocalCommunicator.run(ranks: ranks) { communicator in
       do {

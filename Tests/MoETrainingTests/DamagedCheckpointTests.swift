@@ -207,7 +207,7 @@ import Testing
     }
   }
 
-  /// What fits no model is an error, not damage.
+  /// A whole checkpoint of another model is an error, not damage.
   @Test func aCheckpointOfAnotherModelIsRefused() throws {
     try withTemporaryRun { run in
       for step in [5, 10] { try run.save(step: step, ranks: 3) }

@@ -45,15 +45,15 @@ import Testing
     }
   }
 
-  /// What some steps of a run leave, as bits.
+  /// The results of some steps of a run, as bits.
   struct Trace: Sendable, Equatable {
-    /// Of each step: loss, auxiliary loss, the three norms.
+    /// Loss, auxiliary loss and the three norms of each step.
     var numbers: [[UInt64]] = []
     var loads: [[Int64]] = []
     var drops: [Int] = []
     /// Parameters and selection biases by name.
     var tensors: [String: [UInt32]] = [:]
-    /// Of held-out text.
+    /// The loss of held-out text.
     var losses: [UInt32] = []
     var routes: [[Int32]] = []
     /// After a byte.
@@ -125,7 +125,7 @@ import Testing
       return trace
     }
 
-    /// The same on local ranks, of which each has to know the same of what they share.
+    /// Returns the results on local ranks, after it has checked that all ranks have equal shared values.
     func run(
       ranks: Int, groups: Int? = nil, exchange: ExchangeOptions = ExchangeOptions()
     ) throws -> Trace {
@@ -261,7 +261,7 @@ import Testing
     #expect(differ > 0, "nothing was rounded otherwise, so nothing was reduced")
   }
 
-  /// What is no number is named alike on all ranks, whichever has it.
+  /// All ranks name a NaN or infinity alike, whichever rank has it.
   @Test func numbersThatAreNoneAreNamedOnAllRanks() throws {
     for (name, layer) in [("embedding", 0), ("layers.1.attention.output", 1)] {
       let errors = try LocalCommunicator.run(ranks: 3, timeout: .seconds(20)) { communicator in
@@ -273,7 +273,7 @@ import Testing
           seed: 5, over: ranks, execution: Execution(threadCount: 1))
         let parameter = model.parameters.first { $0.name == name }!
         var values = parameter.matrix(parameter.tensors[0], in: parameter.values)
-        // Of the byte "b", which one sequence alone has, or of all.
+        // The embedding of the byte "b", which only one sequence has, or the norm that all use.
         for column in 0..<32 { values[layer == 0 ? 98 : 0, column] = .nan }
         parameter.set(values, parameter.tensors[0], in: parameter.values)
         var text = [UInt8](repeating: 97, count: 3 * 16)

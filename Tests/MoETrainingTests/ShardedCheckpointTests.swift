@@ -43,7 +43,7 @@ import Testing
     }
   }
 
-  /// What all ranks hold is dealt out, an expert with replicas is written by one of them.
+  /// Ranks divide the tensors that all of them hold. One of the ranks with a copy of an expert writes it.
   @Test(arguments: 0..<40 as Range<UInt64>) func noRankWritesMuchMoreThanAnother(seed: UInt64) throws {
     var generator = SeededGenerator(seed: seed)
     let ranks = Int(generator.next() % 9) + 1
@@ -85,7 +85,7 @@ import Testing
       try run.save(step: 3, ranks: 4)
       let errors = try LocalCommunicator.run(ranks: 4) { communicator -> TrainingError? in
         let held = HeldMatrices(rank: communicator.rank, of: RunFolder.placement(4), seed: 4)
-        // Of what all hold, one rank's alone is broken.
+        // All ranks hold the tensor, and it is broken on one of them.
         if name != "embedding" || communicator.rank == 2 { held[name]?[1, 1] = value }
         do {
           try run.checkpoints.save(
@@ -151,13 +151,13 @@ import Testing
       try run.save(step: 10, ranks: 2)
       try run.save(step: 15, ranks: 2)
       #expect(run.names == ["checkpoint-10", "checkpoint-15"])
-      // What is newer than the step just saved is of a past that was given up.
+      // Checkpoints newer than the step just saved belong to a run that was given up.
       try run.save(step: 12, ranks: 2)
       #expect(run.names == ["checkpoint-10", "checkpoint-12"])
     }
   }
 
-  /// What cannot be opened is not the one before, so the last whole one stays.
+  /// A checkpoint that cannot be opened does not count as the one before, so the last whole one stays.
   @Test func whatCannotBeOpenedTakesNoPlace() throws {
     try withTemporaryRun { run in
       for step in [5, 10] { try run.save(step: step, ranks: 2) }

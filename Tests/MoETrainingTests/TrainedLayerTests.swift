@@ -55,7 +55,7 @@ private struct Imitation: Sendable {
     try OptimizerConfiguration(kind, weightDecay: 0.01).optimizer(of: layer)
   }
 
-  /// What the teacher makes of the input.
+  /// The teacher's output for the input.
   func target() throws -> Activations {
     try MoELayer(configuration, weights: weights(seed: 3))(Self.input).output
   }

@@ -29,7 +29,7 @@ import Testing
       (Array("\(path)/".utf8) + name + [0]).map { CChar(bitPattern: $0) }
     }
 
-    /// What was read and left out, by paths inside the folder.
+    /// The paths inside the folder that were read, and those that were left out.
     func read(_ names: String..., leavingOut run: String? = nil) throws -> (
       files: [String], skipped: [String]
     ) {
