@@ -39,7 +39,7 @@ package struct ComparedRun {
   package var layers: [Layer]
 
   package var finalLoss: Double { validation.last! }
-  package var steps: Int { Int(validation.points.last!.step) }
+  package var steps: Int { nearest(validation.points.last!.step) }
 
   /// Returns nil if the run has no validation at its last planned step.
   ///

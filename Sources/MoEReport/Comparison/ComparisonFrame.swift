@@ -60,7 +60,7 @@ struct Frame {
       text(Self.left - 10, down($0) + 4, short($0), style: "tick", anchor: "end")
     }
     let steps = x.wholeTicks(6).map {
-      text(across($0), Self.height - Self.bottom + 22, grouped(Int($0)), style: "tick", anchor: "middle")
+      text(across($0), Self.height - Self.bottom + 22, grouped(nearest($0)), style: "tick", anchor: "middle")
     }
     return (losses + steps).joined()
       + text(Self.left - 48, 20, "validation loss, nats per byte", style: "tick")

@@ -72,7 +72,9 @@ extension RunComparison {
             ?? "–"
         }
     }
-    let steps = shares.map { "after \(grouped(Int($0 * Double(baseline.runs[0].steps))))" }
+    let steps = shares.map {
+      "after \(grouped(nearest(($0 * Double(baseline.runs[0].steps)).rounded(.down))))"
+    }
     return """
       **Times fewer steps to the loss of \(baseline.name)** after some of its own steps.
 

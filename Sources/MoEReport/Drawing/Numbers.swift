@@ -57,8 +57,15 @@ package func formatted(seconds value: Double) -> String {
   return "\(short(value * 1e6)) µs"
 }
 
+/// Returns the integer nearest to a value, ties away from zero. A value beyond the range of `Int` gives its end, and NaN
+/// gives 0: files of a run may hold any number.
+package func nearest(_ value: Double) -> Int {
+  if value.isNaN { return 0 }
+  return Int(exactly: value.rounded()) ?? (value < 0 ? .min : .max)
+}
+
 /// Returns a coordinate, rounded to a tenth of a unit, in as few characters as possible.
 package func coordinate(_ value: Double) -> String {
-  let tenths = Int((value * 10).rounded())
+  let tenths = nearest(value * 10)
   return tenths % 10 == 0 ? String(tenths / 10) : String(format: "%.1f", Double(tenths) / 10)
 }

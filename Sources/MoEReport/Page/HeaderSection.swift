@@ -40,7 +40,7 @@ private func experts(_ facts: RunFacts) -> String {
   let sizes =
     Set(counts).count == 1 ? counted(counts[0], "expert") : "\(listed(counts.map(String.init))) experts"
   let each = counts.count > 1 && Set(counts).count == 1 ? " each" : ""
-  let chosen = choices == choices.rounded() ? grouped(Int(choices)) : fixed(choices, 2)
+  let chosen = choices == choices.rounded() ? grouped(nearest(choices)) : fixed(choices, 2)
   return "It has \(layers) with \(sizes)\(each); a byte goes to \(chosen) of them."
 }
 
@@ -66,7 +66,7 @@ private func figures(_ facts: RunFacts) -> String {
     ))
   list.append(
     (
-      "Speed", grouped(Int(facts.tokensPerSecond.rounded())), "tokens/s",
+      "Speed", grouped(nearest(facts.tokensPerSecond)), "tokens/s",
       "median; \(duration(facts.seconds)) of training"
     ))
   let items = list.map { item in
@@ -82,6 +82,6 @@ private func figures(_ facts: RunFacts) -> String {
 /// Returns a time in seconds, minutes, or hours and minutes.
 func duration(_ seconds: Double) -> String {
   if seconds < 120 { return "\(short(seconds))\u{202f}s" }
-  let minutes = Int((seconds / 60).rounded())
+  let minutes = nearest(seconds / 60)
   return minutes < 120 ? "\(minutes)\u{202f}min" : "\(minutes / 60)\u{202f}h \(minutes % 60)\u{202f}min"
 }

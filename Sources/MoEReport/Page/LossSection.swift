@@ -52,7 +52,7 @@ private func lossPlot(_ facts: [RunFacts], _ names: [String]) -> String {
     let style = lineStyle(facts.count > 1 ? index : 1)
     if facts.count == 1 { marks += validation[index].means(curvePoints).path(x, y, style: "thin \(style)") }
     marks += validation[index].means(60).dots(x, y, style: style) {
-      "\(names[index]), validation at step \(grouped(Int($0.step))): \(fixed($0.value, 3)) nats/byte, "
+      "\(names[index]), validation at step \(grouped(nearest($0.step))): \(fixed($0.value, 3)) nats/byte, "
         + "\(fixed($0.value * bitsPerNat, 3)) bits/byte"
     }
   }
@@ -105,7 +105,7 @@ private func lossTable(_ facts: [RunFacts], _ names: [String]) -> String {
       fixed((validation?.last ?? facts.finalLoss) * bitsPerNat, 3),
       validation.map { "\(fixed($0.best.loss, 3)) at \(grouped($0.best.step))" } ?? "–",
       abbreviated(Double(parameters.total)), abbreviated(Double(parameters.activePerToken)),
-      grouped(Int(facts.tokensPerSecond.rounded())),
+      grouped(nearest(facts.tokensPerSecond)),
       drops.isEmpty ? "–" : percent(drops.reduce(0, +) / Double(drops.count)),
     ]
     return element(
@@ -139,9 +139,10 @@ func stepTicks(_ x: Axis, _ count: Int = 5, upTo share: Double = 0.86) -> [Plot.
   x.wholeTicks(count).filter { (0.04...share).contains(x.position($0)) }
     .map { step in
       // A phone has no room for this label beside the last one.
-      .init(position: x.position(step), text: grouped(Int(step)), style: x.position(step) > 0.7 ? "wide" : "")
+      .init(
+        position: x.position(step), text: grouped(nearest(step)), style: x.position(step) > 0.7 ? "wide" : "")
     }
-    + [.init(position: 1, text: "step \(grouped(Int(x.upper)))", style: "end")]
+    + [.init(position: 1, text: "step \(grouped(nearest(x.upper)))", style: "end")]
 }
 
 /// Returns the number of points to each side over which a point is smoothed: a hundredth of the run.

@@ -82,7 +82,7 @@ private func shareTable(
     let cells = names.indices.map { column -> String in
       if totals[column] == 0 { return element("td", ["class": "none"], "–") }
       let value = share(expert, column)
-      let step = Int((value / top * Double(Palette.rampCount - 1)).rounded())
+      let step = nearest(value / top * Double(Palette.rampCount - 1))
       let title =
         "Expert \(expert) gets \(percent(value)) of “\(names[column])”, \(grouped(counts[expert][column])) bytes"
       return element("td", ["class": "q\(step)", "title": title], cell(value, digits))

@@ -114,7 +114,7 @@ private func lossView(_ samples: [ShownSample]) -> String {
   let passages = samples.map { shown in
     passage(shown) { character in
       let loss = character.bytes.reduce(0) { $0 + Double(shown.sample.loss[$1]) }
-      let step = min(last, max(0, Int((loss / top * Double(last)).rounded())))
+      let step = min(last, max(0, nearest(loss / top * Double(last))))
       return (
         "q\(step)", "\(fixed(top * Double(step) / Double(last), 1))\(step == last ? " or more" : "") nats"
       )

@@ -44,7 +44,7 @@ private func speedCard(_ facts: RunFacts) -> String {
   let y = Axis(0, (series.points.map(\.value).max() ?? 1) * 1.05)
   let x = stepAxis([facts])
   let ticks = y.ticks(4)
-  let middle = grouped(Int(facts.tokensPerSecond.rounded()))
+  let middle = grouped(nearest(facts.tokensPerSecond))
   let summary = "Tokens per second over steps; the median is \(middle)."
   let marks =
     gridLines(ticks.map(y.position))
