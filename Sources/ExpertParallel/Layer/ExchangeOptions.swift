@@ -25,7 +25,7 @@ public struct ExchangeOptions: Sendable, Equatable {
 
 /// The number of slices in which a rank's rows travel: one slice is computed while others travel (Hwang et al. 2023,
 /// *Tutel*, §3.3). Results have the same bits for every number.
-public enum OverlapDegree: Sendable, Equatable {
+public enum OverlapDegree: Sendable, Equatable, CustomStringConvertible {
   /// A given number of slices, 1 to ``limit``.
   case slices(Int)
   /// The number that is fastest by the measured times of exchange and computation; 1 if the processors that compute
@@ -34,6 +34,14 @@ public enum OverlapDegree: Sendable, Equatable {
 
   /// The largest number of slices: more slices would be so short that they cost more than they hide.
   public static let limit = 32
+
+  /// The number of slices, or "auto".
+  public var description: String {
+    switch self {
+    case .automatic: "auto"
+    case .slices(let count): "\(count)"
+    }
+  }
 }
 
 /// The rows that a rank sends back for the choices of a token.

@@ -18,7 +18,7 @@ extension TrainingDescription {
       SharedFact("--resume", resumes ? "set" : "not set"),
       SharedFact("--gradient-sum", "\(ranks.gradientSum)"),
       SharedFact("--expert-parallel", ranks.expertParallelSize ?? ranks.communicator.size),
-      SharedFact("--overlap", Self.name(ranks.exchange.overlap)),
+      SharedFact("--overlap", ranks.exchange.overlap),
       SharedFact("the payload of the exchange", "\(ranks.exchange.payload)"),
       SharedFact("the rows that the exchange returns", "\(ranks.exchange.returned)"),
       SharedFact("the route of the exchange", "\(ranks.exchange.route)"),
@@ -26,12 +26,5 @@ extension TrainingDescription {
       SharedFact("--expert-copies", ranks.rebalancing?.copyCount ?? 0),
       SharedFact("the version that began the run", version),
     ]
-  }
-
-  private static func name(_ overlap: OverlapDegree) -> String {
-    switch overlap {
-    case .automatic: "auto"
-    case .slices(let count): "\(count)"
-    }
   }
 }
