@@ -6,6 +6,8 @@ PACKAGES := libomp-dev libopenblas-dev libopenmpi-dev openmpi-bin iproute2 libc6
   fortunes fortunes-de fortunes-es fortunes-it fortunes-pl fortunes-cs fortunes-ru
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 MOE := .build/release/moe
+# The bench is a package of its own, built beside ours so that what they share is compiled once.
+BENCH := swift build -c release --package-path bench --scratch-path .build
 SITE := site
 # Every folder of the kernels, however deep.
 KERNELS := $(sort $(shell find CKernels -name '*.c'))
@@ -46,8 +48,8 @@ demo: setup
 	$(MOE) check --fixtures Tests/Fixtures
 	$(MOE) plan --experts 64 --hidden 1024 --ffn 512 --layers 16 --hosts 4 --ranks-per-host 2 --link 10gbit:50us \
 	  --flops 250G --memory 32GiB --svg .build/plan.svg
-	swift build -c release --package-path bench
-	bench/.build/release/moe-bench layer --shape S2 --dtype f32,bf16 --tokens 2048
+	$(BENCH)
+	.build/release/moe-bench layer --shape S2 --dtype f32,bf16 --tokens 2048
 	rm -rf $(RUNS)/switch $(RUNS)/dense && mkdir -p $(RUNS)
 	$(MOE) train $(TRAIN) --preset switch --out $(RUNS)/switch
 	$(MOE) train $(TRAIN) --preset dense --out $(RUNS)/dense
@@ -78,9 +80,9 @@ portable:
 	  clang -target aarch64-linux-gnu -fsyntax-only -Wall -Werror -std=gnu17 -isystem /usr/aarch64-linux-gnu/include $$kernel || exit 1; done
 
 bench: setup
-	swift build -c release --package-path bench
-	bench/.build/release/moe-bench kernels
-	bench/.build/release/moe-bench layer --shape S2 --tokens 1,16,512,2048
+	$(BENCH)
+	.build/release/moe-bench kernels
+	.build/release/moe-bench layer --shape S2 --tokens 1,16,512,2048
 
 # 100 000 damaged checkpoints and as many documents through the readers, and 3000 calls with damaged options.
 fuzz: setup
@@ -121,4 +123,4 @@ results tree:
 	swift run -c release moe-documents $@
 
 clean:
-	rm -rf .build .build-* bench/.build $(SITE) $(RUNS)
+	rm -rf .build .build-* $(SITE) $(RUNS)

@@ -1,4 +1,5 @@
 internal import COpenBLAS
+internal import Foundation
 internal import MoE
 
 /// The dense matrix products of attention and output projection.
@@ -9,12 +10,36 @@ public enum OpenBLAS {
   /// The version and options of OpenBLAS, and the CPU that it computes for. OPENBLAS_CORETYPE in the environment sets
   /// this CPU.
   public static var description: String {
+    prepare
     let config = unsafe String(cString: openblas_get_config()).split(separator: " ").joined(separator: " ")
     return unsafe "\(config), kernels for \(String(cString: openblas_get_corename()))"
   }
 
-  /// Sets OpenBLAS to one thread, once per process.
-  static let prepare: Void = openblas_set_num_threads(1)
+  /// Sets OpenBLAS to one thread and to kernels that use this CPU, once per process.
+  static let prepare: Void = {
+    openblas_set_num_threads(1)
+    useKernelsOfThisCPU()
+  }()
+
+  /// Replaces the kernels that an OpenBLAS older than the CPU falls back to.
+  ///
+  /// OpenBLAS takes the kernels for Prescott, which have no AVX, for every Intel CPU that it does not know: training is
+  /// then 2.4 times slower (OpenBLAS 0.3.21 of Debian 12 on a CPU with AVX-512). The functions that choose the kernels
+  /// are exported, but not declared in its headers; without them, or with OPENBLAS_CORETYPE, nothing is replaced.
+  private static func useKernelsOfThisCPU() {
+    let name = "OPENBLAS_CORETYPE"
+    guard unsafe String(cString: openblas_get_corename()) == "Prescott", unsafe getenv(name) == nil,
+      let core = InstructionSet.avx512.isSupported
+        ? "SkylakeX" : InstructionSet.avx2.isSupported ? "Haswell" : nil,
+      let quit = unsafe dlsym(nil, "gotoblas_dynamic_quit"),
+      let initialize = unsafe dlsym(nil, "gotoblas_dynamic_init")
+    else { return }
+    typealias Function = @convention(c) () -> Void
+    setenv(name, core, 1)
+    unsafe unsafeBitCast(quit, to: Function.self)()
+    unsafe unsafeBitCast(initialize, to: Function.self)()
+    unsetenv(name)
+  }
 
   /// A matrix of a product: rows of `stride` floats.
   @unsafe struct Operand {
