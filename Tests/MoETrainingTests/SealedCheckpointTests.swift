@@ -63,6 +63,22 @@ import Testing
     }
   }
 
+  /// A run that went from two ranks to one has a folder and a file. A smaller step in the damaged file would put it
+  /// behind the folder.
+  @Test func aDamagedStepDoesNotHideAFileBehindAFolder() throws {
+    try withTemporaryRun { run in
+      try run.save(step: 5, ranks: 2)
+      try run.save(step: 10, ranks: 1)
+      var bytes = try Data(contentsOf: newest(run))
+      let step = try #require(bytes.range(of: Data(#""step":"10""#.utf8)))
+      bytes.replaceSubrange(step, with: Data(#""step":"01""#.utf8))
+      try bytes.write(to: newest(run))
+      let found = try #require(try run.checkpoints.find())
+      #expect(found.step == 5 && found.damaged == ["checkpoint.safetensors"])
+      #expect(found.note?.hasPrefix("\(newest(run).path): ") == true)
+    }
+  }
+
   private func rewrite(_ run: RunFolder, _ change: (inout NamedValues<String>) -> Void) throws {
     let file = try SafetensorsFile(path: newest(run).path)
     var metadata = file.metadata

@@ -38,7 +38,11 @@ extension CheckpointStore {
     }
     var steps: [String: Int] = [:]
     for name in folders { steps[name] = Self.step(ofFolder: name)! }
-    for name in files { steps[name] = openedStep(of: name) ?? (name == Self.newestFile ? .max : -1) }
+    for name in files {
+      // Beside folders, the step decides which is newer: a damaged step must not hide the file behind a folder.
+      let step = folders.isEmpty ? openedStep(of: name) : verifiedStep(ofFile: name)
+      steps[name] = step ?? (name == Self.newestFile ? .max : -1)
+    }
     // The newest file is never older than the previous one: a smaller step in it is damage, which must be found.
     if let newest = steps[Self.newestFile] {
       steps[Self.newestFile] = max(newest, steps[Self.previousFile] ?? newest)
@@ -55,6 +59,12 @@ extension CheckpointStore {
     guard let bytes = try? contents(ofFile: path, atMost: CheckpointManifest.limit),
       let manifest = try? CheckpointManifest(parsing: bytes, path: path), manifest.step == step
     else { return nil }
+    return step
+  }
+
+  /// Returns the step in a file's header, after the whole file was compared with its hash; nil for a damaged file.
+  private func verifiedStep(ofFile name: String) -> Int? {
+    guard let (file, step) = try? openFile(name), (try? CheckpointSeal.verify(file)) != nil else { return nil }
     return step
   }
 
