@@ -64,7 +64,9 @@ extension CheckpointStore {
 
   /// Returns the step in a file's header, after the whole file was compared with its hash; nil for a damaged file.
   private func verifiedStep(ofFile name: String) -> Int? {
-    guard let (file, step) = try? openFile(name), (try? CheckpointSeal.verify(file)) != nil else { return nil }
+    guard let (file, step) = try? openFile(name), (try? CheckpointSeal.verify(file)) != nil else {
+      return nil
+    }
     return step
   }
 
