@@ -6,8 +6,9 @@ PACKAGES := libomp-dev libopenblas-dev libopenmpi-dev openmpi-bin iproute2 libc6
   fortunes fortunes-de fortunes-es fortunes-it fortunes-pl fortunes-cs fortunes-ru
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 MOE := .build/release/moe
-# The bench is a package of its own, built beside ours so that what they share is compiled once.
-BENCH := swift build -c release --package-path bench --scratch-path .build
+# The bench is a package of its own, built in our folder so that what both need is compiled once. Without the flag, SwiftPM
+# would reuse the plan of our own package that it finds there.
+BENCH := swift build -c release --package-path bench --scratch-path .build --disable-build-manifest-caching
 SITE := site
 # Every folder of the kernels, however deep.
 KERNELS := $(sort $(shell find CKernels -name '*.c'))
