@@ -27,6 +27,15 @@ static inline float noise_gumbel(uint64_t seed, uint64_t token, int64_t place) {
   return -logf(-logf(noise_uniform(seed, token, place)));
 }
 
+/* Places from here on are draws of the noise on logits. */
+#define LOGIT_NOISE_PLACE ((int64_t)1 << 40)
+
+/* Returns a standard normal draw: Box and Muller's sine, of the uniform numbers at this place and the next. */
+static inline float noise_normal(uint64_t seed, uint64_t token, int64_t place) {
+  const float radius = sqrtf(-2 * logf(noise_uniform(seed, token, place)));
+  return radius * sinf(6.28318530718f * noise_uniform(seed, token, place + 1));
+}
+
 /* Returns SparseMixer's factor of the weight of choice k of E where the choice is not the best expert: 1/3 with probability
  * 3/4, else 1 (Heun's third-order rule). */
 static inline float heun_factor(const moe_router_rule *rule, int64_t token, int64_t k, int64_t E) {

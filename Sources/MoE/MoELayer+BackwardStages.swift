@@ -101,16 +101,17 @@ extension MoELayer {
   ///   - gateGradients: dL/dgates [T, columns] in the order of the gate's choices.
   /// - Returns: the factors of the parameters' gradients.
   package func routersBackward(
-    _ tokens: MemoryView<Float>, _ routes: Routes, _ gates: BranchGates?,
+    _ tokens: MemoryView<Float>, _ routes: Routes, _ choices: ChoiceRows, _ gates: BranchGates?,
     weightGradients: MemoryView<Float>, gateGradients: MemoryView<Float>?, losses: RouterLossGradients,
     into inputGradient: MemoryView<Float>, execution: Execution, workspace: inout Workspace
   ) throws(MoEError) -> (router: RouterGradientTiles, gate: RouterGradientTiles?) {
     let ofRouter = try router.backward(
-      tokens, routes.choices, weightGradients: weightGradients, losses: losses, into: inputGradient,
+      tokens, routes.choices, rows: choices, weightGradients: weightGradients, losses: losses,
+      into: inputGradient,
       execution: execution, memory: &workspace.backward.router, scratch: &workspace.call)
     guard let branchGate, let gates, let gateGradients else { return (ofRouter, nil) }
     let ofGate = try branchGate.backward(
-      tokens, gates.choices, weightGradients: gateGradients, losses: RouterLossGradients(),
+      tokens, gates.choices, rows: nil, weightGradients: gateGradients, losses: RouterLossGradients(),
       into: inputGradient, execution: execution, memory: &workspace.backward.branchGate,
       scratch: &workspace.call)
     return (ofRouter, ofGate)

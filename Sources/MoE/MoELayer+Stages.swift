@@ -14,10 +14,11 @@ extension MoELayer {
     workspace: inout Workspace
   ) throws(MoEError) -> Routes {
     var seen = tokens
-    if let noise, noise.inputJitter > 0 {
+    let rule = configuration.routing.noise
+    if let noise, rule.changesInput {
       seen = try workspace.call.jitteredTokens.reserve(tokens.count, of: Float.self)
       Kernels.jitter(
-        tokens, hiddenSize: configuration.hiddenSize, noise: noise, into: seen, adding: false,
+        tokens, hiddenSize: configuration.hiddenSize, rule, noise: noise, into: seen, adding: false,
         execution: execution)
     }
     return try Kernels.route(
@@ -30,8 +31,8 @@ extension MoELayer {
     _ routes: Routes, _ capacity: CapacityInForce, execution: Execution, workspace: inout Workspace
   ) throws(MoEError) -> RowOrder {
     try Kernels.permute(
-      routes.choices, capacity, execution: execution, results: &workspace.routing.order,
-      scratch: &workspace.call)
+      routes.choices, capacity, policy: configuration.routing, execution: execution,
+      results: &workspace.routing.order, scratch: &workspace.call)
   }
 
   /// Applies the experts to their rows of tokens [T, D].

@@ -137,7 +137,6 @@ public struct MoELayer: Sendable {
   ) throws(MoEError) {
     let execution = if let execution { execution } else { try Execution.automatic() }
     try validate(input, mask: mask, output: output)
-    try noise?.validate()
     recording.forget()
     workspace.exchange(with: &recording)
     defer { workspace.exchange(with: &recording) }

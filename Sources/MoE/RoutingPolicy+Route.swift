@@ -9,7 +9,8 @@ extension RoutingPolicy {
   ///   - selectionBias: `[E]`, added to the scores for selection only.
   ///   - mask: one value per token, false for padding.
   ///   - sequenceLength: the number of tokens per sequence, for capacities per sequence; nil for one sequence.
-  ///   - noise: the noise of a training pass. Logits have no input, so jitter cannot apply.
+  ///   - noise: the random numbers of a training pass; nil at evaluation. Logits have no input, so noise on the input
+  ///     does not apply.
   ///   - execution: nil for ``Execution/automatic()``.
   /// - Throws: `MoEError.invalidConfiguration` for a policy that does not fit these logits, and `MoEError.notFinite`
   ///   for a token with a NaN or +∞ logit, or all −∞.
@@ -22,7 +23,6 @@ extension RoutingPolicy {
     try validate(expertCount: expertCount, expertsPerToken: expertsPerToken)
     try check([selectionBias?.count ?? expertCount], [expertCount], "the selection bias")
     try check([mask?.count ?? logits.rows], [logits.rows], "the token mask")
-    try noise?.validate()
     let capacity = CapacityInForce(
       self, expertCount: expertCount, expertsPerToken: expertsPerToken, tokenCount: logits.rows,
       sequenceLength: sequenceLength ?? logits.rows)
@@ -36,7 +36,7 @@ extension RoutingPolicy {
       input, mask: mask, isRecorded: false, execution: execution, results: &workspace.routing.router,
       scratch: &workspace.call)
     let order = try Kernels.permute(
-      routes.choices, capacity, execution: execution, results: &workspace.routing.order,
+      routes.choices, capacity, policy: self, execution: execution, results: &workspace.routing.order,
       scratch: &workspace.call)
     var record = RoutingRecord()
     record.update(from: routes, order.choices, mask: mask, loadBalance: loadBalance)

@@ -1,6 +1,5 @@
 import Foundation
 import Testing
-
 import moe_documents
 
 /// Documents say what is there.

@@ -64,12 +64,14 @@ import Testing
       guard Self.temperaments.contains(layerCase.temperament) else { return }
       var layerCase = layerCase
       if layerCase.seed % 2 == 0 {
-        layerCase.policy.scoring = .sparseMixer(jitter: 0.25)
-        layerCase.policy.groups = nil
+        layerCase.policy = RoutingPolicy(
+          scoring: .sparseMixer(jitter: 0.25), normalization: layerCase.policy.normalization,
+          capacity: layerCase.policy.capacity)
+        if layerCase.policy.capacity?.priority == .nextChoice { layerCase.policy.capacity = nil }
+        layerCase.policy.noise.inputJitter = layerCase.seed % 4 < 2 ? 0.125 : 0
         layerCase.hasSelectionBias = false
       }
-      let noise = RouterNoise(
-        seed: layerCase.seed, firstToken: 5, inputJitter: layerCase.seed % 4 < 2 ? 0.125 : 0)
+      let noise = RouterNoise(seed: layerCase.seed, firstToken: 5)
       try compare(
         layerCase, .float32, Execution(instructionSet: instructionSet, threadCount: 2), withLosses: true,
         noise: noise)
@@ -266,7 +268,9 @@ private func oracleGradients(
   _ losses: RouterLossGradients, _ noise: RouterNoise?
 ) throws -> Reference.LayerGradients {
   let (routing, permutation) = Reference.decisions(
-    of: record, logits: Reference.logits(problem.input.tokens, problem.weights.routerWeights, noise: noise),
+    of: record,
+    logits: Reference.logits(
+      problem.input.tokens, problem.weights.routerWeights, problem.configuration.routing.noise, noise: noise),
     policy: problem.configuration.routing, selectionBias: problem.weights.routerWeights.selectionBias,
     noise: noise)
   let length = max(problem.input.sequenceLength, 1)

@@ -75,7 +75,7 @@ private struct Pass {
     input = try part(problem.input)
     self.outputGradient = try part(outputGradient)
     mask = problem.mask.map { Array($0[tokens]) }
-    noise = RouterNoise(seed: 1, firstToken: tokens.lowerBound, inputJitter: 0.0625)
+    noise = RouterNoise(seed: 1, firstToken: tokens.lowerBound)
   }
 
   func forward(

@@ -8,7 +8,8 @@ public struct RoutingRecord: Sendable, Equatable {
   public package(set) var expertCount = 0
   /// K, the number of experts per token.
   public package(set) var expertsPerToken = 0
-  /// `[T, K]`: each token's experts, best first; −1 for a masked token.
+  /// `[T, K]`: each token's experts, best first; −1 for a masked token, and −2 − e for a second expert e that the rule of
+  /// the second choice does not take.
   public package(set) var expertIDs: [Int32] = []
   /// `[T, K]`: the weights as applied; 0 for a dropped choice and for a masked token.
   public package(set) var expertWeights: [Float] = []
