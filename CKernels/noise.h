@@ -27,13 +27,11 @@ static inline float noise_gumbel(uint64_t seed, uint64_t token, int64_t place) {
   return -logf(-logf(noise_uniform(seed, token, place)));
 }
 
-/* Places from here on are draws of the noise on logits. */
-#define LOGIT_NOISE_PLACE ((int64_t)1 << 40)
-
-/* Returns a standard normal draw: Box and Muller's sine, of the uniform numbers at this place and the next. */
-static inline float noise_normal(uint64_t seed, uint64_t token, int64_t place) {
-  const float radius = sqrtf(-2 * logf(noise_uniform(seed, token, place)));
-  return radius * sinf(6.28318530718f * noise_uniform(seed, token, place + 1));
+/* Returns a standard normal draw for expert e of E: Box and Muller's cosine, of the uniform numbers of choices 0 and 1, in
+ * double precision and rounded once. */
+static inline float noise_normal(uint64_t seed, uint64_t token, int64_t e, int64_t E) {
+  const double radius = sqrt(-2 * log(noise_uniform(seed, token, e)));
+  return (float)(radius * cos(2 * M_PI * noise_uniform(seed, token, E + 1 + e)));
 }
 
 /* Returns SparseMixer's factor of the weight of choice k of E where the choice is not the best expert: 1/3 with probability

@@ -11,10 +11,14 @@ static inline float weights_divisor(const moe_router_rule *rule, const float *we
   switch (rule->normalization) {
   case MOE_NORMALIZE_NONE:
     return 1;
-  case MOE_NORMALIZE_NORM:
-    for (int64_t k = 0; k < K; k++) sum += powf(weights[k], rule->normalization_term);
-    sum = powf(sum, 1 / rule->normalization_term);
-    break;
+  case MOE_NORMALIZE_NORM: {
+    /* Over the largest, so that no power underflows. */
+    float most = 0;
+    for (int64_t k = 0; k < K; k++) most = weights[k] > most ? weights[k] : most;
+    if (most == 0) return 1;
+    for (int64_t k = 0; k < K; k++) sum += powf(weights[k] / most, rule->normalization_term);
+    return most * powf(sum, 1 / rule->normalization_term);
+  }
   case MOE_NORMALIZE_SUM_PLUS:
     for (int64_t k = 0; k < K; k++) sum += weights[k];
     sum += rule->normalization_term;

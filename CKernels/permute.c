@@ -33,7 +33,9 @@ static int64_t scope_tokens(const permute_args *g, int64_t scope) {
 
 /* The flat [T,K] index of position `i` of a scope. */
 static inline int64_t choice_at(const permute_args *g, int64_t scope, int64_t tokens, int64_t i) {
-  if (g->priority == MOE_TOKEN_THEN_CHOICE || g->priority == MOE_BY_KEY) return scope * g->scope * g->K + i;
+  if (g->priority != MOE_CHOICE_THEN_TOKEN && g->priority != MOE_BATCH_PRIORITIZED &&
+      g->priority != MOE_NEXT_CHOICE)
+    return scope * g->scope * g->K + i;
   const int64_t token = scope * g->scope + i % tokens;
   return (g->token_order ? g->token_order[token] : token) * g->K + i / tokens;
 }
@@ -152,6 +154,18 @@ static void keep_first_with_room(const permute_args *g, int64_t scope, int32_t *
     }
 }
 
+/* Writes −1 into `ids` for choices beyond the capacity, where choices that are not taken count too. `taken` [E] counts
+ * rows. */
+static void claim_untaken(const permute_args *g, int64_t scope, int32_t *ids, int64_t *taken) {
+  const int64_t first = scope * g->scope * g->K, count = scope_tokens(g, scope) * g->K;
+  memset(taken, 0, (size_t)g->E * sizeof *taken);
+  for (int64_t i = first; i < first + count; i++) {
+    if (ids[i] == -1) continue;
+    const int32_t e = ids[i] < 0 ? MOE_NOT_TAKEN(ids[i]) : ids[i];
+    if (taken[e]++ >= g->capacity) ids[i] = -1;
+  }
+}
+
 /* ---- entry points --------------------------------------------------------------------------------------- */
 
 static int64_t blocks_per_scope(int64_t T, int64_t K, int64_t scope) {
@@ -198,16 +212,18 @@ int64_t moe_permute(moe_execution ex, const int32_t *expert_ids, float *weights,
   if (priority == MOE_BATCH_PRIORITIZED) {
     for (int64_t s = 0; s < scopes; s++) order_tokens(&g, s, work, claims);
     g.token_order = work;
-  } else if (priority == MOE_BY_KEY || priority == MOE_NEXT_CHOICE) {
+  } else if (priority == MOE_BY_KEY || priority == MOE_NEXT_CHOICE || priority == MOE_TOKEN_THEN_ANY_CHOICE) {
     memcpy(work, expert_ids, (size_t)(T * K) * sizeof *work);
-    if (priority == MOE_BY_KEY)
+    if (priority != MOE_NEXT_CHOICE)
       for (int64_t i = 0; i < T * K; i++)
         if (work[i] >= 0) wanted[work[i]]++;
     for (int64_t s = 0; s < scopes; s++)
       if (priority == MOE_BY_KEY)
         drop_smallest(&g, s, work, claims);
-      else
+      else if (priority == MOE_NEXT_CHOICE)
         keep_first_with_room(&g, s, work, base, wanted);
+      else
+        claim_untaken(&g, s, work, base);
     g.expert_ids = work;
   }
   moe_parallel_for(ex.threads, blocks, count_block, &g);

@@ -13,9 +13,13 @@ INLINE bool KERNEL(is_separate)(const moe_router_rule *rule) {
          rule->scoring == MOE_SQRT_SOFTPLUS;
 }
 
+/* Below this logit √ln(1 + e^l) is e^(l/2) within 10⁻⁸ relative, which is above 0 where e^l underflows. */
+#define SOFTPLUS_TAIL (-17.0f)
+
 /* The score of an expert from its own logit: σ(l) or √ln(1 + e^l). */
 INLINE vf KERNEL(separate_score)(const moe_router_rule *rule, vf l) {
-  return rule->scoring == MOE_SQRT_SOFTPLUS ? vsqrt(vsoftplus(l)) : vsigmoid(l);
+  if (rule->scoring != MOE_SQRT_SOFTPLUS) return vsigmoid(l);
+  return vselect_lt(l, vset1(SOFTPLUS_TAIL), vexp(vmul(l, vset1(0.5f))), vsqrt(vsoftplus(l)));
 }
 
 /* p [E'] of logits l [E'], padded with −∞, whose largest is `most`: the softmax over all experts, or separate scores over

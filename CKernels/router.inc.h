@@ -253,12 +253,10 @@ static void KERNEL(router_product)(const moe_router_input *input, int64_t first,
 /* Adds the noise of training to the logits [E] of token t. */
 static void KERNEL(add_noise)(const moe_router_rule *rule, int64_t t, int64_t E, float *logits) {
   const uint64_t token = rule->first_token + (uint64_t)t;
-  for (int64_t e = 0; e < E; e++) {
-    const int64_t place = LOGIT_NOISE_PLACE + 2 * e;
+  for (int64_t e = 0; e < E; e++)
     logits[e] += rule->noise == MOE_LOGITS_NORMAL
-                     ? rule->noise_size * noise_normal(rule->seed, token, place)
-                     : 1 + rule->noise_size * (2 * noise_uniform(rule->seed, token, place) - 1);
-  }
+                     ? rule->noise_size * noise_normal(rule->seed, token, e, E)
+                     : 1 + rule->noise_size * (2 * noise_uniform(rule->seed, token, e) - 1);
 }
 
 /* Routes `tokens` tokens from `first` on, up to ROUTER_TOKENS, and adds them to `counts`. Returns the first token that

@@ -87,10 +87,10 @@ static void KERNEL(sparse_mixer_backward)(const float *logits, const int32_t *id
 }
 
 /* The derivative of an expert's separate score s by its logit: σ(l)·σ(−l), which has no difference of nearly equal numbers
- * where σ is nearly 1; or σ(l)/(2·s). */
+ * where σ is nearly 1; or σ(l)/(2·s), which is s/2 in the tail. */
 INLINE vf KERNEL(separate_slope)(const moe_router_rule *rule, vf l, vf s) {
   if (rule->scoring != MOE_SQRT_SOFTPLUS) return vmul(s, vsigmoid(vsub(vset1(0), l)));
-  return vdiv(vsigmoid(l), vmax(vadd(s, s), vset1(0x1p-126f)));
+  return vselect_lt(l, vset1(SOFTPLUS_TAIL), vmul(s, vset1(0.5f)), vdiv(vsigmoid(l), vadd(s, s)));
 }
 
 /* dL/dlogits of token t, into `out` [T,E]. `scratch` holds ROWS_OF_WORK·E' floats. */

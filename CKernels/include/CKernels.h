@@ -281,7 +281,8 @@ typedef enum {
   MOE_CHOICE_THEN_TOKEN,
   MOE_BY_KEY,
   MOE_BATCH_PRIORITIZED,
-  MOE_NEXT_CHOICE
+  MOE_NEXT_CHOICE,
+  MOE_TOKEN_THEN_ANY_CHOICE /* by token; choices that are not taken claim rows too, and leave them again */
 } moe_priority;
 
 /* A limit of the rows of an expert. */

@@ -16,6 +16,13 @@ extension RoutingPolicy.Capacity.Priority {
   var readsGates: Bool { self == .gate || self == .batchPrioritized }
 }
 
+extension RoutingPolicy {
+  /// Returns the kernels' order; a second choice that is left out after dropping claims a row first.
+  fileprivate func cPriority(_ priority: Capacity.Priority) -> moe_priority {
+    choice.second.isDecidedLater ? MOE_TOKEN_THEN_ANY_CHOICE : priority.cValue
+  }
+}
+
 extension Kernels {
   /// Orders the choices of T tokens by expert, and sets the weights of the choices that the capacity drops to 0. Under a
   /// policy that normalises after dropping, it normalises the weights of the others.
@@ -37,11 +44,11 @@ extension Kernels {
       of: choices, isLimited: capacity.capacity != nil, policy: policy, execution: execution,
       scratch: &scratch.keys)
     let rule = unsafe moe_capacity_rule(
-      capacity: Int64(capacity.capacity ?? -1), priority: capacity.priority.cValue,
+      capacity: Int64(capacity.capacity ?? -1), priority: policy.cPriority(capacity.priority),
       scope: Int64(max(capacity.scope, 1)), keys: keys?.base)
     let kernel = try scratch.kernel.reserve(
       bytes: moe_permute_scratch_bytes(
-        Int64(tokenCount), Int64(chosen), Int64(choices.expertCount), rule.scope))
+        Int64(tokenCount), Int64(chosen), Int64(choices.expertCount), Int64(max(capacity.scope, 1))))
     let rowCount = unsafe Int(
       moe_permute(
         execution.cValue, choices.expertIDs.base, choices.weights.base, Int64(tokenCount), Int64(chosen),

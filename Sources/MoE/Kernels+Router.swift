@@ -53,7 +53,7 @@ extension RoutingPolicy {
     switch choice.second {
     case .best: rule.second = MOE_SECOND_BEST
     case .sampled: rule.second = MOE_SECOND_SAMPLED
-    case .random(let threshold):
+    case .random(let threshold), .randomAfterDropping(let threshold):
       rule.second = MOE_SECOND_RANDOM
       rule.second_threshold = threshold
     case .above(let threshold):

@@ -42,4 +42,20 @@ extension RoutingPolicy {
     record.update(from: routes, order.choices, mask: mask, loadBalance: loadBalance)
     return record
   }
+
+  /// Computes the sums of each run of `groupSize` tokens from which losses are made.
+  func statistics(
+    logits: Matrix, expertsPerToken: Int, mask: [Bool]?, groupSize: Int, noise: RouterNoise?,
+    execution: Execution
+  ) throws(MoEError) -> RouterStatistics {
+    var workspace = Workspace()
+    let input = RouterInput(
+      logits: logits, expertsPerToken: expertsPerToken, policy: self, selectionBias: nil, noise: noise)
+    let routes = try Kernels.route(
+      input, mask: mask, isRecorded: true, execution: execution, results: &workspace.routing.router,
+      scratch: &workspace.call)
+    return try Kernels.statistics(
+      of: routes.choices, by: .sequence(length: groupSize), policy: self, execution: execution,
+      scratch: &workspace.call)
+  }
 }

@@ -14,6 +14,18 @@ extension Reference {
 
     /// `[T, K]`: the weights as applied; 0 for a dropped choice and for a masked token.
     public var appliedWeights: [[Double]]
+
+    /// Makes the output of a given routing and permutation.
+    public init(
+      output: [[Double]], routing: Routing, permutation: Permutation, capacity: Int?,
+      appliedWeights: [[Double]]
+    ) {
+      self.output = output
+      self.routing = routing
+      self.permutation = permutation
+      self.capacity = capacity
+      self.appliedWeights = appliedWeights
+    }
   }
 
   /// Computes a Mixture-of-Experts layer: routes, permutes, applies the experts, combines, and adds the dense branch.

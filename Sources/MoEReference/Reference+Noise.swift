@@ -19,18 +19,16 @@ extension Reference {
     return Double(2 * (bits >> 41) + 1) * 0x1p-24
   }
 
-  /// Places from here on belong to the noise on logits.
-  static let logitNoisePlace = 1 << 40
-
   /// Returns −ln(−ln u), a draw of the Gumbel distribution.
   static func gumbel(_ noise: RouterNoise, token: Int, place: Int) -> Double {
     -log(-log(uniform(noise, token: token, place: place)))
   }
 
-  /// Returns a standard normal draw from the uniform numbers at `place` and after it: Box and Muller's sine.
-  static func normal(_ noise: RouterNoise, token: Int, place: Int) -> Double {
-    (-2 * log(uniform(noise, token: token, place: place))).squareRoot()
-      * sin(2 * .pi * uniform(noise, token: token, place: place + 1))
+  /// Returns a standard normal draw for one of E experts: Box and Muller's cosine, of the uniform numbers of the choices
+  /// 0 and 1.
+  static func normal(_ noise: RouterNoise, token: Int, expert: Int, of expertCount: Int) -> Double {
+    (-2 * log(uniform(noise, token: token, place: expert))).squareRoot()
+      * cos(2 * .pi * uniform(noise, token: token, place: expertCount + 1 + expert))
   }
 
   /// Returns the values `[E]` by which SparseMixer samples one choice in training: logit plus Gumbel noise for the

@@ -45,14 +45,17 @@ extension Reference {
     priority: RoutingPolicy.Capacity.Priority = .choiceThenToken, scopeLength: Int
   ) -> Permutation {
     let tokenCount = expertIDs.count
-    var tried = expertIDs
+    if priority == .tokenThenChoice, let capacity, expertIDs.contains(where: { $0.contains { $0 < -1 } }) {
+      return permutationAfterUntaken(
+        expertIDs, keys: keys, expertCount: expertCount, capacity: capacity, scopeLength: scopeLength)
+    }
     if priority == .nextChoice, let capacity {
       let claims = firstWithRoom(
         expertIDs, expertCount: expertCount, capacity: capacity, scopeLength: scopeLength)
       let kept = permutation(
         expertIDs: claims.kept, keys: keys, expertCount: expertCount, capacity: nil,
         priority: .choiceThenToken, scopeLength: scopeLength)
-      tried = claims.tried
+      let tried = claims.tried
       var result = kept
       result.counts = (0..<expertCount).map { e in expertIDs.reduce(0) { $0 + $1.count { $0 == e } } }
       result.droppedCounts = (0..<expertCount).map { e in
@@ -85,6 +88,23 @@ extension Reference {
       result.droppedCounts.append(claimed - kept)
       result.offsets.append(result.rowToken.count)
     }
+    return result
+  }
+
+  /// Drops choices where also those that are not taken claim rows, and leaves out the latter afterwards.
+  private static func permutationAfterUntaken(
+    _ expertIDs: [[Int]], keys: [[Double]], expertCount: Int, capacity: Int, scopeLength: Int
+  ) -> Permutation {
+    let claims = permutation(
+      expertIDs: expertIDs.map { $0.map { $0 < -1 ? expert(of: $0) : $0 } }, keys: keys,
+      expertCount: expertCount, capacity: capacity, priority: .tokenThenChoice, scopeLength: scopeLength)
+    let kept = zip(expertIDs, claims.slots).map { ids, slots in zip(ids, slots).map { $1 < 0 ? -1 : $0 } }
+    var result = permutation(
+      expertIDs: kept.map { $0.map { $0 < 0 ? -1 : $0 } }, keys: keys, expertCount: expertCount,
+      capacity: nil, priority: .tokenThenChoice, scopeLength: scopeLength)
+    let counts = (0..<expertCount).map { e in expertIDs.reduce(0) { $0 + $1.count { $0 == e } } }
+    result.droppedCounts = zip(counts, result.counts).map { $0 - $1 }
+    result.counts = counts
     return result
   }
 

@@ -104,9 +104,9 @@ extension Reference {
       case .none, .learned: return logit
       case .normal(let deviation):
         return logit + Double(deviation) / Double(logits.count)
-          * normal(noise, token: token, place: logitNoisePlace + 2 * expert)
+          * normal(noise, token: token, expert: expert, of: logits.count)
       case .uniform(let spread):
-        let u = uniform(noise, token: token, place: logitNoisePlace + 2 * expert)
+        let u = uniform(noise, token: token, place: expert)
         return logit + 1 + Double(spread) * (2 * u - 1)
       }
     }
@@ -204,7 +204,7 @@ extension Reference {
     switch policy.choice.second {
     case .best, .sampled: return true
     case .above(let threshold): return weight > Double(threshold)
-    case .random(let threshold):
+    case .random(let threshold), .randomAfterDropping(let threshold):
       let place = 1 * (expertCount + 1) + expertCount
       let draw = uniform(noise ?? RouterNoise(seed: 0), token: token, place: place)
       return draw < weight / max(Double(threshold), 1e-9)

@@ -150,7 +150,8 @@ extension Reference {
         switch policy.choice.second {
         case .best, .sampled: true
         case .above(let threshold): w[1] > Double(threshold)
-        case .random(let threshold): draw < w[1] / max(Double(threshold), 1e-9)
+        case .random(let threshold), .randomAfterDropping(let threshold):
+          draw < w[1] / max(Double(threshold), 1e-9)
         }
       if !isTaken { (chosen[1], w[1]) = (-2 - chosen[1], 0) }
     }
@@ -215,7 +216,10 @@ extension Reference {
         if ids[t][s] < 0 { return false }
         var before = 0
         for u in ids.indices where u / scope == t / scope {
-          for r in ids[u].indices where ids[u][r] == ids[t][s] {
+          // A second choice that is left out after dropping has claimed its row.
+          let claimsUntaken = configuration.routing.choice.second.isDecidedLater
+          for r in ids[u].indices
+          where ids[u][r] == ids[t][s] || claimsUntaken && -2 - ids[u][r] == ids[t][s] {
             let earlier = u < t || u == t && r < s
             let precedes =
               switch limit.priority {

@@ -22,6 +22,7 @@ extension RoutingPolicy {
       weightPlacement: generator.pick([.output, .output, .input]),
       capacity: generator.pick([nil, .random(using: &generator)]),
       loadBalance: generator.pick([.firstChoice, .allChoices]))
+    if policy.capacity?.priority == .nextChoice { policy.normalization = .none }
     if policy.comparesBiasedScores, let groups = GroupLimit.random(expertCount, using: &generator) {
       policy.groups = groups
       if (try? policy.validate(expertCount: expertCount, expertsPerToken: expertsPerToken)) == nil {

@@ -15,6 +15,7 @@ import Testing
       layerCase.policy.capacity?.scope = .sequence
       if layerCase.seed % 5 == 0 {
         layerCase.policy.scoring = .sparseMixer(jitter: 0.25)
+        layerCase.policy.choice = .best
         layerCase.policy.groups = nil
         layerCase.hasSelectionBias = false
       }

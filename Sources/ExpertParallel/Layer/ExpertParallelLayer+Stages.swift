@@ -74,7 +74,8 @@ extension ExpertParallelLayer {
       scratch: &workspace.local.call.keys)
     let order = unsafe try GlobalOrder(
       expertIDs: choices.expertIDs.buffer, keys: keys?.buffer, scopes: scopes,
-      priority: policy.capacity?.priority ?? .tokenThenChoice, expertCount: configuration.expertCount,
+      priority: policy.capacity?.priority ?? .tokenThenChoice,
+      claimsUntaken: policy.choice.second.isDecidedLater, expertCount: configuration.expertCount,
       expertsPerToken: configuration.expertsPerToken, over: communicator, during: activity)
     for (choice, expert) in order.experts.enumerated() where expert < 0 { choices.weights[choice] = 0 }
     if policy.normalizationTime == .afterDropping {

@@ -28,14 +28,15 @@ struct GlobalOrder {
   ///   - keys: `[t, K]`: the keys by which choices claim rows; nil if their order is that of tokens and choices.
   ///   - scopes: the tokens that compete, and the capacities.
   ///   - priority: the order in which choices claim rows.
+  ///   - claimsUntaken: whether choices that are not taken claim rows too, which they leave again.
   ///   - expertCount: E.
   ///   - expertsPerToken: K.
   ///   - communicator: the ranks.
   ///   - activity: what the caller is doing, which errors name.
   init(
     expertIDs: UnsafeBufferPointer<Int32>, keys: UnsafeBufferPointer<Float>?, scopes: CapacityScopes,
-    priority: RoutingPolicy.Capacity.Priority, expertCount: Int, expertsPerToken: Int,
-    over communicator: any Communicator, during activity: String
+    priority: RoutingPolicy.Capacity.Priority, claimsUntaken: Bool = false, expertCount: Int,
+    expertsPerToken: Int, over communicator: any Communicator, during activity: String
   ) throws(CommunicationError) {
     // Without a capacity the rows are in the order of the tokens, for any priority.
     let priority = scopes.drops ? priority : .tokenThenChoice
@@ -49,9 +50,11 @@ struct GlobalOrder {
     let claims = expertIDs.indices.map {
       unsafe RowClaim(expert: expertIDs[$0], key: keys?[$0] ?? 0)
     }
-    if priority == .batchPrioritized || priority == .nextChoice {
+    if priority == .batchPrioritized || priority == .nextChoice || claimsUntaken && scopes.drops {
       let all = try communicator.allGather(claims, counts: tables.map(\.choices.count), during: activity)
-      self.init(all, scopes: scopes, priority: priority, tables: tables, rank: communicator.rank)
+      self = GlobalOrder(
+        all, scopes: scopes, priority: priority, claimsUntaken: claimsUntaken, tables: tables,
+        rank: communicator.rank)
       return
     }
 
@@ -192,7 +195,7 @@ extension GlobalOrder {
   /// on the rows that are left.
   private init(
     _ claims: [RowClaim], scopes: CapacityScopes, priority: RoutingPolicy.Capacity.Priority,
-    tables: [CountTable], rank: Int
+    claimsUntaken: Bool, tables: [CountTable], rank: Int
   ) {
     let (expertCount, chosen) = (tables[rank].expertCount, tables[rank].expertsPerToken)
     var (slots, places) = (
@@ -205,30 +208,27 @@ extension GlobalOrder {
     for scope in 0..<scopes.count {
       let tokens = scopes.tokens(ofScope: scope)
       let capacity = scopes.capacity(scope)
-      // Stable: of equal keys the earlier token is first.
-      let order =
-        priority == .batchPrioritized
-        ? tokens.sorted {
-          let (a, b) = (claims[$0 * chosen].key, claims[$1 * chosen].key)
-          return a != b ? a > b : $0 < $1
-        } : Array(tokens)
-      var taken = [Int](repeating: 0, count: expertCount)
-      var isPlaced = Set<Int>()
-      for choice in 0..<chosen {
-        for token in order {
-          let index = token * chosen + choice
-          let expert = Int(claims[index].expert)
-          if expert < 0 || priority == .nextChoice && isPlaced.contains(token) { continue }
-          guard taken[expert] < capacity else {
-            if owner[index] == rank { dropped[expert] += 1 }
-            continue
-          }
-          slots[index] = Int32(taken[expert])
-          places[index] = earlierRows[expert] + taken[expert]
-          rowsByRank[owner[index]][expert] += 1
-          taken[expert] += 1
-          if priority == .nextChoice { isPlaced.insert(token) }
+      // The claims on each expert, and the rows that it gives.
+      var claimed = [Int](repeating: 0, count: expertCount)
+      var taken = claimed
+      var placed = Set<Int>()
+      for index in Self.turns(of: tokens, claims, priority: priority, expertsPerToken: chosen) {
+        let id = Int(claims[index].expert)
+        let isTaken = id >= 0
+        if id == -1 || !isTaken && !claimsUntaken { continue }
+        if priority == .nextChoice && placed.contains(index / chosen) { continue }
+        let expert = isTaken ? id : -2 - id
+        claimed[expert] += 1
+        if !isTaken { continue }
+        guard claimed[expert] <= capacity else {
+          if owner[index] == rank { dropped[expert] += 1 }
+          continue
         }
+        slots[index] = Int32(taken[expert])
+        places[index] = earlierRows[expert] + taken[expert]
+        rowsByRank[owner[index]][expert] += 1
+        taken[expert] += 1
+        placed.insert(index / chosen)
       }
       for expert in 0..<expertCount { earlierRows[expert] += taken[expert] }
     }
@@ -236,6 +236,22 @@ extension GlobalOrder {
     self.slots = Array(slots[own])
     self.places = Array(places[own])
     experts = own.map { slots[$0] < 0 ? -1 : claims[$0].expert }
+  }
+
+  /// Returns the choices of a scope's tokens in the order in which they claim rows.
+  private static func turns(
+    of tokens: Range<Int>, _ claims: [RowClaim], priority: RoutingPolicy.Capacity.Priority,
+    expertsPerToken chosen: Int
+  ) -> [Int] {
+    if priority == .tokenThenChoice { return Array(tokens.lowerBound * chosen..<tokens.upperBound * chosen) }
+    var order = Array(tokens)
+    if priority == .batchPrioritized {
+      order.sort {
+        let (a, b) = (claims[$0 * chosen].key, claims[$1 * chosen].key)
+        return a != b ? a > b : $0 < $1
+      }
+    }
+    return (0..<chosen).flatMap { choice in order.map { $0 * chosen + choice } }
   }
 }
 

@@ -23,6 +23,9 @@ extension RoutingPolicy {
       /// The best expert that is left, kept with probability w₂/`threshold`, also at evaluation (GShard, Algorithm 1:
       /// 2·w₂, a threshold of ½; mesh-tensorflow: 0.2).
       case random(threshold: Float)
+      /// As `random`, decided after the capacity: a choice that is not taken has claimed a row nevertheless (FastMoE's
+      /// GShard gate).
+      case randomAfterDropping(threshold: Float)
       /// The best expert that is left, if its weight is above this number.
       case above(Float)
     }
@@ -41,4 +44,9 @@ extension RoutingPolicy {
       self.second = second
     }
   }
+}
+
+extension RoutingPolicy.Choice.Second {
+  /// Whether a choice that is not taken claims a row first.
+  package var isDecidedLater: Bool { if case .randomAfterDropping = self { true } else { false } }
 }

@@ -63,7 +63,7 @@ extension RoutingPolicy {
     }
     switch choice.second {
     case .best, .sampled: break
-    case .random(let threshold), .above(let threshold):
+    case .random(let threshold), .randomAfterDropping(let threshold), .above(let threshold):
       try require(
         threshold >= 0 && threshold.isFinite,
         "the threshold of the second choice is \(threshold), expected at least 0")
@@ -80,6 +80,7 @@ extension RoutingPolicy {
   private func contradictions(expertsPerToken: Int) -> [Contradiction] {
     let isSparseMixer = if case .sparseMixer = scoring { true } else { false }
     let samplesFirst = choice.first != .best
+    let drawsChoice = samplesFirst || choice.second == .sampled || capacity?.priority == .random
     return [
       Contradiction(
         isGiven: isSparseMixer && groups != nil,
@@ -95,11 +96,14 @@ extension RoutingPolicy {
         isGiven: samplesFirst && groups != nil,
         reason: "a sampled first choice looks at all experts, so it cannot be limited to groups"),
       Contradiction(
+        isGiven: noise.logits != .none && drawsChoice,
+        reason: "noise on the logits and a drawn choice would use the same random numbers"),
+      Contradiction(
+        isGiven: choice.second.isDecidedLater && capacity != nil && capacity?.priority != .tokenThenChoice,
+        reason: "a second choice that is left out after dropping claims its row in the order of tokens"),
+      Contradiction(
         isGiven: normalizationTime == .afterDropping && scoring == .softmaxOverSelected,
         reason: "the softmax over the selected experts is normalised before dropping"),
-      Contradiction(
-        isGiven: normalizationTime == .afterDropping && weightPlacement == .input && capacity == nil,
-        reason: "without a capacity nothing is dropped, so weights are normalised before"),
       Contradiction(
         isGiven: capacity?.priority == .nextChoice && normalization != .none,
         reason: "a token that tries its next choice has one expert, whose weight is not normalised"),

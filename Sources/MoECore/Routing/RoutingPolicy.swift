@@ -52,4 +52,11 @@ public struct RoutingPolicy: Sendable, Equatable {
     choice = .best
     normalizationTime = .beforeDropping
   }
+
+  /// Returns the policy with changes, so that a preset is one expression.
+  func with(_ change: (inout RoutingPolicy) -> Void) -> RoutingPolicy {
+    var policy = self
+    change(&policy)
+    return policy
+  }
 }

@@ -2,14 +2,15 @@
 of the losses. Everything is float64 over float32 logits unless a comment says otherwise.
 
 Where the original leaves the order of equal values open, the rule is: the larger value first, then the smaller index.
-A value that several implementations of the same formula can round differently (a relative difference below NEAR) makes
-the case `undefined`: then only counts and sums can be compared."""
+Functions that decide also return whether a difference so small decided (below CLOSE, relative) that implementations of
+the same formula can round it away: such cases are not used."""
 
 import math
 
 import numpy as np
 
-NEAR = 2e-6
+from cases import CLOSE
+
 f32 = np.float32
 
 
@@ -37,10 +38,10 @@ def top(values, k):
 
 def near(values, same):
     """Whether neighbours in `values` (sorted) differ by too little, except where `same(i)` says that neighbours i and
-    i+1 are equal in every implementation."""
+    i+1 are equal in every implementation; zeros are."""
     for i in range(len(values) - 1):
         a, b = abs(values[i]), abs(values[i] - values[i + 1])
-        if b <= NEAR * a and not (a == 0 and b == 0) and not same(i):
+        if b <= CLOSE * a and not (a == 0 and b == 0) and not same(i):
             return True
     return False
 
@@ -72,12 +73,13 @@ def expert_choice(z, mask, capacity):
     largest share of their softmax over experts."""
     T, E = z.shape
     p = f32(softmax(z)) * f32(mask)[:, None]
+    shifted = np.maximum(z - z.max(1, keepdims=True), -110)  # float32 has no smaller exponential
     chosen, unclear = [], False
     for e in range(E):
         order = descending(p[:, e])
         chosen.append(order[:capacity])
         column = np.float64(p[order[: capacity + 1], e])
-        unclear |= near(column, lambda i: (z[order[i]] == z[order[i + 1]]).all() and mask[order[i]] == mask[order[i + 1]])
+        unclear |= near(column, lambda i: (shifted[order[i]] == shifted[order[i + 1]]).all())
     ids, slots, weights, taken = by_token(chosen, p, T, E)
     for t in range(T):
         w = [-float(x[0]) for x in taken[t]]

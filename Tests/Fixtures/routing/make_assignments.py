@@ -11,344 +11,351 @@ losses: NumPy re-statements in float64 (assignments.py), written from the papers
   quantile-balanced    Megatron-LM, moe_utils.qb_dual_update and the update of its bias
   assignment-losses    see the names below
 
-No original is needed to run this; CHECKED below says which were run beside it. Flags in `undefined`: 1 the order of ties
-or a difference within rounding decides; 2 our limit of rounds decides; 4 the original has no rule here.
+Where experts choose, K = E: the experts of a token stand best weight first, the rest is -1; a pad that an expert takes
+(no better token was left) keeps its id and slot with weight 0. Further flags in `undefined`: 4 the order of a token's
+choices is open, 8 the original has no rule here and ours is stored, 16 our limit of rounds ended the iteration.
 
-Usage: python3 make_assignments.py  (NumPy 2.4.6)"""
+Usage: python3 make_assignments.py  (NumPy only)"""
 
 import json
 import math
-import pathlib
+from pathlib import Path
 
 import numpy as np
 
 import assignments as a
 import cases as frame
 
-HERE = pathlib.Path(__file__).parent
-TEMPERAMENTS = ["plain", "sharp", "ties", "skewed", "underflow"]
+ORDER_OPEN, OURS, LIMITED = 4, 8, 16
 SINKHORN_LIMIT = 1000
-
-
-def mask_of(case, T):
-    if "mask_seed" not in case:
-        return np.ones(T)
-    return np.asarray(frame.mask(case["mask_seed"], T), np.float64)
+TEMPERAMENTS = ["plain", "sharp", "ties", "skewed", "underflow"]
+KINDS = {"I8": "<i1", "I16": "<i2", "I32": "<i4", "F32": "<f4", "U8": "u1"}
 
 
 def pick(i, values):
-    """A value for case i; lists of different lengths give every combination in time."""
+    """A value for case i; lists of different lengths meet in all combinations in time."""
     return values[i % len(values)]
 
 
-class File:
-    """One golden file: the cases and their flat tensors."""
+def mask_of(case):
+    T = case["T"]
+    return np.float64(frame.mask(case["mask_seed"], T)) if "mask_seed" in case else np.ones(T)
 
-    def __init__(self, name):
-        self.name, self.cases, self.parts = name, [], {}
 
-    def add(self, case, **tensors):
-        self.cases.append(case)
+def logits_of(case):
+    return frame.logits(case["seed"], case["T"], case["E"], case["temperament"])
+
+
+def refuse(unclear):
+    if unclear:
+        raise frame.TooClose
+
+
+def write(name, count, build):
+    """Writes a golden file of build(i, seed) -> case, tensors {name: (kind, values)}; a case with a close decision is
+    tried again with another seed."""
+    cases, parts = [], {}
+    for i in range(count):
+        for attempt in range(40):
+            try:
+                case, tensors = build(i, 1000 * i + attempt)
+                break
+            except frame.TooClose:
+                pass
+        else:
+            raise RuntimeError(f"{name}: case {i} has no seed without a close decision")
+        cases.append(case)
         for key, (kind, values) in tensors.items():
-            self.parts.setdefault(key, (kind, []))[1].append(np.asarray(values, np.float64).ravel())
-
-    def write(self):
-        tensors = {}
-        for key, (kind, parts) in self.parts.items():
-            values = np.concatenate(parts)
-            tensors[key] = values.astype({"I8": "<i1", "I16": "<i2", "I32": "<i4", "F32": "<f4", "U8": "u1"}[kind])
-            if kind != "F32":
-                assert (tensors[key] == values).all(), key
-            assert np.isfinite(values).all(), key
-        size = frame.write(HERE / f"{self.name}.safetensors", tensors, self.cases)
-        print(f"{self.name}: {len(self.cases)} cases, {size} bytes")
-
-
-def one(value):
-    return ("F32", [value])
-
-
-# -- experts choose -------------------------------------------------------------------------------------------------
+            exact = np.concatenate([np.ravel(part) for part in values]) if isinstance(values, list) else np.ravel(values)
+            array = exact.astype(KINDS[kind])
+            assert np.isfinite(exact).all() and (kind == "F32" or (array == exact).all()), (name, key, case)
+            parts.setdefault(key, (kind, []))[1].append(array.tobytes())
+    header, data = {"__metadata__": {"cases": json.dumps(cases, separators=(",", ":"))}}, b""
+    for key, (kind, chunks) in parts.items():
+        bytes_ = b"".join(chunks)
+        header[key] = {"dtype": kind, "shape": [len(bytes_) // np.dtype(KINDS[kind]).itemsize],
+                       "data_offsets": [len(data), len(data) + len(bytes_)]}
+        data += bytes_
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    path = Path(frame.HERE) / f"{name}.safetensors"
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data)
+    print(f"{name}: {count} cases, {path.stat().st_size} bytes")
 
 
-def expert_choice():
-    file = File("expert-choice")
-    for i in range(60):
-        T, E, groups = 4 + 2 * (i * 7 % 11), pick(i, [2, 3, 4, 5, 8, 6, 7, 4]), 1
-        case = {"seed": 100 + i, "T": T, "E": E, "K": E, "temperament": pick(i, TEMPERAMENTS),
-                "capacity_factor": pick(i, [1.0, 2.0, 0.5, 1.25]), "min_capacity": pick(i, [1, 4, 1])}
-        if i % 4 == 3:
-            case["mask_seed"] = 500 + i
-        if i % 6 == 5:
-            case["group_size"], groups = T // 2, 2
-        choose(file, case, groups, a.expert_choice, lambda S: max(
-            a.half_even(case["capacity_factor"] * S / E), case["min_capacity"]), lambda z, m: 0.0, flaxformer_z)
-    file.write()
+def plain(ids, slots, weights, capacity, undefined, **others):
+    return {"expert_ids": ("I8", ids), "slots": ("I16", slots), "weights": ("F32", weights),
+            "capacity": ("I32", capacity), "undefined": ("U8", undefined), "auxiliary_loss": ("F32", 0.0), **others}
 
 
-def flaxformer_z(z, m, groups):
-    """Pads' logits are zero and stay in the sum."""
-    return (a.log_sum_exp(z * m[:, None]) ** 2).mean()
+# Experts choose -----------------------------------------------------------------------------------------------------
 
 
-def mesh_z(z, m, groups):
-    """Over real tokens only, of the whole batch."""
-    return (a.log_sum_exp(z) ** 2 * m).sum() / m.sum()
+def choose(case, z, rule, capacity, loss):
+    """Routes group by group. `capacity` maps the tokens of a group to the formula's number; more than there are tokens
+    (the originals raise) means all tokens."""
+    m, size = mask_of(case), case.get("group_size", case["T"])
+    C, parts, total, flags = min(capacity(size), size), [], 0, 0
+    for first in range(0, case["T"], size):
+        rows = slice(first, first + size)
+        if "mask_seed" in case and m[rows].sum() == 0:
+            raise frame.TooClose  # a group of pads only: mesh's softmax is noise there
+        parts.append(rule(z[rows], m[rows], C))
+        if parts[-1][3]:  # shares of permuted rows: equal or not by rounding
+            refuse(case["temperament"] != "ties")
+            flags = frame.KEPT_OPEN
+        total += loss(z[rows], m[rows]) * size / case["T"]
+    ids, slots, weights = ([part[j] for part in parts] for j in range(3))
+    return plain(ids, slots, weights, C, flags, auxiliary_loss=("F32", total))
 
 
-def choose(file, case, groups, rule, capacity, loss, z_loss, noise=0):
-    T, E = case["T"], case["E"]
-    z, m = frame.logits(case["seed"], T, E, case["temperament"]), mask_of(case, T)
-    noisy = a.f32(z + a.f32(noise)) if np.any(noise) else z
-    S = T // groups
-    C = min(capacity(S), S)
-    ids, slots, weights, undefined, aux = [], [], [], False, 0
-    for g in range(groups):
-        rows = slice(g * S, (g + 1) * S)
-        i, s, w, unclear = rule(noisy[rows], m[rows], C)
-        ids.append(i), slots.append(s), weights.append(w)
-        undefined |= bool(unclear)
-        aux += loss(noisy[rows], m[rows]) / groups
-    file.add(case, expert_ids=("I8", ids), slots=("I16", slots), weights=("F32", weights), capacity=("I32", [C]),
-             auxiliary_loss=one(aux), z_loss=one(z_loss(np.float64(z), m, groups)), undefined=("U8", [undefined]))
+def expert_choice(i, seed):
+    T, E = 4 + 2 * (i * 7 % 11), pick(i, [2, 3, 4, 5, 8, 6, 7, 4])
+    case = {"seed": seed, "T": T, "E": E, "K": E, "temperament": pick(i, TEMPERAMENTS),
+            "capacity_factor": pick(i, [1.0, 2.0, 0.5, 1.25]), "min_capacity": pick(i, [1, 4, 1])}
+    if i % 4 == 3:
+        case["mask_seed"] = 500 + i
+    if i % 6 == 5:
+        case["group_size"] = T // 2
+    z = logits_of(case)
+    tensors = choose(case, z, a.expert_choice, lambda size: max(
+        a.half_even(case["capacity_factor"] * size / E), case["min_capacity"]), lambda z, m: 0.0)
+    # Pads' logits are zeros and stay in the sum.
+    tensors["z_loss"] = ("F32", (a.log_sum_exp(z * mask_of(case)[:, None]) ** 2).mean())
+    return case, tensors
 
 
-def vmoe_expert_choice():
-    file = File("vmoe-expert-choice")
-    for i in range(40):
-        T, E = 6 + i * 5 % 19, pick(i, [2, 3, 4, 8, 5, 6])
-        case = {"seed": 200 + i, "T": T, "E": E, "K": E, "temperament": pick(i, TEMPERAMENTS),
-                "capacity_factor": pick(i, [1.0, 1.05, 2.0, 0.5]), "capacity_rounding": pick(i, ["ceil", "round", "ceil"]),
-                "capacity_multiple": pick(i, [4, 1])}
-        noise = 0
-        if i % 3 == 2:  # standard normals: the `plain` logits of noise_seed
-            case["noise_seed"], case["noise_deviation"] = 900 + i, 1.0
-            noise = a.f32(1 / E) * frame.logits(case["noise_seed"], T, E, "plain")
-        rounding = math.ceil if case["capacity_rounding"] == "ceil" else a.half_even
+def vmoe_expert_choice(i, seed):
+    T, E = 6 + i * 5 % 19, pick(i, [2, 3, 4, 8, 5, 6])
+    case = {"seed": seed, "T": T, "E": E, "K": E, "temperament": pick(i, TEMPERAMENTS),
+            "capacity_factor": pick(i, [1.0, 1.05, 2.0, 0.5]), "capacity_rounding": pick(i, ["ceil", "round", "ceil"]),
+            "capacity_multiple": pick(i, [4, 1])}
+    z = logits_of(case)
+    if i % 3 == 2:
+        case["noise_seed"], case["noise_std"] = 900 + i, pick(i, [1.0, 2.0])
+        z = z + a.f32(case["noise_std"] / E) * frame.gaussians(case["noise_seed"], T, E)
+    rounding = math.ceil if case["capacity_rounding"] == "ceil" else a.half_even
 
-        def capacity(S):
-            C = max(rounding(S * case["capacity_factor"] / E), 1)
-            return C + -C % case["capacity_multiple"]
+    def capacity(size):
+        C = max(rounding(size * case["capacity_factor"] / E), 1)
+        return C + -C % case["capacity_multiple"]
 
-        choose(file, case, 1, a.expert_choice, capacity, lambda z, m: 0.0, lambda z, m, g: 0.0, noise)
-    del file.parts["z_loss"]
-    file.write()
+    return case, choose(case, z, a.expert_choice, capacity, lambda z, m: 0.0)
 
 
-def mesh_expert_choice():
-    file = File("mesh-expert-choice")
-    for i in range(60):
-        T, E, groups = 4 + 2 * (i * 5 % 11), pick(i, [2, 3, 4, 5, 8, 6, 7]), 1
-        case = {"seed": 300 + i, "T": T, "E": E, "K": E, "temperament": pick(i, TEMPERAMENTS),
-                "capacity_factor": pick(i, [1.25, 2.0, 0.5]), "min_capacity": pick(i, [4, 1])}
-        if i % 3 == 2:
-            case["mask_seed"] = 700 + i
-        if i % 5 == 4 and T >= 8:
-            case["group_size"], groups = T // 2, 2
-        choose(file, case, groups, a.mesh_expert_choice, lambda S: max(
-            min(S, int(S * case["capacity_factor"] / E)), case["min_capacity"]), a.mesh_group_loss, mesh_z)
-    file.write()
+def mesh_expert_choice(i, seed):
+    T, E = 4 + 2 * (i * 5 % 11), pick(i, [2, 3, 4, 5, 8, 6, 7])
+    case = {"seed": seed, "T": T, "E": E, "K": E, "temperament": pick(i, TEMPERAMENTS),
+            "capacity_factor": pick(i, [1.25, 2.0, 0.5]), "min_capacity": pick(i, [4, 1])}
+    if i % 3 == 2:
+        case["mask_seed"] = 700 + i
+    if i % 5 == 4 and T >= 8:
+        case["group_size"] = T // 2
+    z, m = logits_of(case), mask_of(case)
+    tensors = choose(case, z, a.mesh_expert_choice, lambda size: max(
+        min(size, int(size * case["capacity_factor"] / E)), case["min_capacity"]), a.mesh_group_loss)
+    tensors["z_loss"] = ("F32", (a.log_sum_exp(z) ** 2 * m).sum() / m.sum())
+    return case, tensors
 
 
-# -- a table chooses ------------------------------------------------------------------------------------------------
+# A table chooses ----------------------------------------------------------------------------------------------------
 
 
-def hashes():
-    file = File("hash")
-    for i in range(60):
-        T, E, form = 4 + i * 7 % 21, pick(i, [2, 4, 8, 5, 16]), pick(i, ["lingvo", "parlai", "deepseek_v4"])
-        K = pick(i // 3, [1, 2, 3]) if form == "deepseek_v4" else 1
-        K, V = min(K, E), 12
-        case = {"seed": 400 + i, "T": T, "E": E, "K": K, "temperament": pick(i, TEMPERAMENTS), "form": form,
-                "vocabulary": V}
-        generator = frame.SeededGenerator(1400 + i)
-        tokens = [generator.next() % V for _ in range(T)]
-        table = []
-        for _ in range(V):  # K different experts for every token id
-            row = []
-            while len(row) < K:
-                e = generator.next() % E
-                row += [e] * (e not in row)
-            table.append(row)
-        capacity = -1
-        if form == "lingvo":
-            case["capacity"] = capacity = pick(i, [1, 2, 4])
-            if i % 2:
-                case["mask_seed"] = 800 + i
-        m = mask_of(case, T)
-        ids = np.array([table[t] for t in tokens])
-        slots = a.in_order(ids, m, capacity, E)
-        weights = np.ones((T, K))
-        if form == "deepseek_v4":
-            case["scale"] = 1.5
-            s = a.square_root_of_softplus(frame.logits(case["seed"], T, E, case["temperament"]))
-            s = np.take_along_axis(s, ids, 1)
-            weights = s / (s.sum(1, keepdims=True) + 1e-20) * case["scale"]
-        ids[m == 0] = -1
-        file.add(case, tokens=("I16", tokens), table=("I8", table), expert_ids=("I8", ids), slots=("I16", slots),
-                 weights=("F32", weights * (slots >= 0)), capacity=("I32", [capacity]), auxiliary_loss=one(0),
-                 undefined=("U8", [0]))
-    file.write()
+def hashes(i, seed):
+    """Tokens and table from one generator: first the T token ids, next() mod vocabulary, then the table row by row,
+    next() mod E without an expert that the row has. Both are in the file too."""
+    T, E, form = 4 + i * 7 % 21, pick(i, [2, 4, 8, 5, 16]), pick(i, ["lingvo", "parlai", "deepseek_v4"])
+    K = min(pick(i // 3, [1, 2, 3]), E) if form == "deepseek_v4" else 1
+    case = {"seed": seed, "T": T, "E": E, "K": K, "temperament": pick(i, TEMPERAMENTS), "form": form, "vocabulary": 12,
+            "table_seed": 1400 + i}
+    generator = frame.SeededGenerator(case["table_seed"])
+    tokens = [generator.next() % 12 for _ in range(T)]
+    table = []
+    for _ in range(12):
+        row = []
+        while len(row) < K:
+            e = generator.next() % E
+            row += [e] * (e not in row)
+        table.append(row)
+    if form == "lingvo":
+        case["capacity"] = pick(i, [1, 2, 4])
+        if i % 2:
+            case["mask_seed"] = 800 + i
+    m = mask_of(case)
+    ids = np.array([table[t] for t in tokens])
+    slots = a.in_order(ids, m, case.get("capacity", -1), E)
+    weights = np.ones((T, K))
+    if form == "deepseek_v4":
+        case["scale"] = 1.5
+        s = np.take_along_axis(a.square_root_of_softplus(logits_of(case)), ids, 1)
+        weights = s / (s.sum(1, keepdims=True) + 1e-20) * case["scale"]
+    ids[m == 0] = -1
+    # lingvo adds dropped tokens and pads to slot 0; the file has what its mask means.
+    ours = OURS * bool(form == "lingvo" and (slots < 0).any())
+    return case, plain(ids, slots, weights * (slots >= 0), case.get("capacity", -1), ours, tokens=("I16", tokens),
+                       table=("I8", table))
 
 
-# -- a plan chooses -------------------------------------------------------------------------------------------------
+# A plan chooses -----------------------------------------------------------------------------------------------------
 
 
-def megatron_sinkhorn():
-    file = File("megatron-sinkhorn")
-    for i in range(60):
-        T, E, K = 4 + i * 7 % 21, pick(i, [2, 3, 4, 5, 8, 6, 16]), pick(i, [1, 1, 2, 3])
-        K, training = min(K, E - 1), i % 6 != 5
-        case = {"seed": 600 + i, "T": T, "E": E, "K": K, "temperament": pick(i, TEMPERAMENTS), "training": training}
-        z = frame.logits(case["seed"], T, E, case["temperament"])
-        activation = a.sigmoid(z) if K == 1 else a.softmax(z)
-        rounds, flags, score = 0, 0, np.float64(z)
-        if training:
-            score, rounds = a.sinkhorn(z, SINKHORN_LIMIT)
-            rough, others = a.sinkhorn(z, SINKHORN_LIMIT, np.float32)
-            flags |= 2 * (rounds == SINKHORN_LIMIT)
-            flags |= (a.top(score, K) != a.top(rough, K)).any()
-        order = np.argsort(-score, 1, kind="stable")
-        if K < E:
-            sorted_score = np.take_along_axis(score, order, 1)[:, : K + 1]
-            flags |= any(a.near(row, lambda j: False) for row in sorted_score)
-        ids = order[:, :K]
-        file.add(case, expert_ids=("I8", ids), slots=("I16", a.in_order(ids, np.ones(T), -1, E)),
-                 weights=("F32", np.take_along_axis(activation, ids, 1)), capacity=("I32", [-1]),
-                 rounds=("I32", [rounds]), auxiliary_loss=one(0), undefined=("U8", [flags]))
-    file.write()
+def tie(rows, K):
+    """The flags of exact ties among the K + 1 largest of each row (sorted)."""
+    flags = 0
+    for row in rows:
+        for j in range(min(K, len(row) - 1)):
+            if row[j] == row[j + 1]:
+                flags |= frame.CHOICE_OPEN if j == K - 1 else ORDER_OPEN
+    return flags
 
 
-def base():
-    file = File("base")
-    for i in range(60):
-        E = pick(i, [2, 3, 4, 5, 6, 8])
-        T = E * (1 + i % 5) if E * (1 + i % 5) <= 24 else 2 * E
-        case = {"seed": 1000 + i, "T": T, "E": E, "K": 1, "temperament": pick(i, TEMPERAMENTS), "training": i % 6 != 5}
-        flags = 0
-        if i % 8 == 6:
-            case["mask_seed"], flags = 1700 + i, 4
-        if i % 8 == 7:
-            case["T"], flags = T + 1, 4
-        T = case["T"]
-        z, m = frame.logits(case["seed"], T, E, case["temperament"]), mask_of(case, T)
-        rounds = 0
-        if case["training"]:
-            owner, rounds = a.base(z, m)
-            flags |= int((owner != a.base(z, m, backwards=True)[0]).any())
-        else:
-            flags = 4 * ("mask_seed" in case)
-            owner = np.where(m > 0, z.argmax(1), -1)
-            flags |= int(any((z[t] == z[t].max()).sum() > 1 for t in range(T)))
-        ids = owner[:, None]
-        weights = a.sigmoid(np.take_along_axis(z, np.maximum(ids, 0), 1)) * (ids >= 0)
-        file.add(case, expert_ids=("I8", ids), slots=("I16", a.in_order(ids, m, -1, E)), weights=("F32", weights),
-                 capacity=("I32", [-1]), rounds=("I32", [rounds]), auxiliary_loss=one(0), undefined=("U8", [flags]))
-    file.write()
+def megatron_sinkhorn(i, seed):
+    T, E = 4 + i * 7 % 21, pick(i, [2, 3, 4, 5, 8, 6, 16])
+    K = min(pick(i, [1, 1, 2, 3]), E - 1)
+    case = {"seed": seed, "T": T, "E": E, "K": K, "temperament": pick(i, TEMPERAMENTS), "training": i % 6 != 5}
+    if i % 20 == 19:  # few tokens and far logits: the plan creeps
+        T, E = 5, 8
+        case.update(T=T, E=E, K=K, temperament="sharp")
+    z = logits_of(case)
+    score, rounds, flags = np.float64(z), 0, 0
+    if case["training"]:
+        score, rounds = a.sinkhorn(z, SINKHORN_LIMIT)
+        rough, _ = a.sinkhorn(z, SINKHORN_LIMIT, np.float32)
+        flags = LIMITED * (rounds == SINKHORN_LIMIT)
+        refuse((a.top(score, K) != a.top(rough, K)).any())
+    ids = a.top(score, K)
+    ranked = -np.sort(-score, 1)[:, : K + 1]
+    refuse(any(a.near(row, lambda j: row[j] == row[j + 1]) for row in ranked))
+    flags |= tie(ranked, K)
+    activation = a.sigmoid(z) if K == 1 else a.softmax(z)
+    return case, plain(ids, a.in_order(ids, np.ones(T), -1, E), np.take_along_axis(activation, ids, 1), -1, flags,
+                       rounds=("I32", rounds))
 
 
-def soft_moe():
-    file = File("soft-moe")
-    for i in range(40):
-        T, E, S = 4 + i * 3 % 13, pick(i, [2, 3, 4, 8]), pick(i, [1, 2, 1, 1, 3])
-        case = {"seed": 1100 + i, "T": T, "E": E, "K": 1, "temperament": pick(i, TEMPERAMENTS), "slots": S}
-        if i % 4 == 3:
-            case["mask_seed"] = 1900 + i
-        flags = 4 * ("mask_seed" in case)
-        if i % 5 == 1:  # inputs and slot vectors instead of logits: `plain` tables of the two seeds
-            case["hidden"], case["scale"], case["slot_seed"] = 6, pick(i, [1.0, 4.0]), 2100 + i
-            z = a.soft_logits(frame.logits(case["seed"], T, 6, "plain"),
-                              frame.logits(case["slot_seed"], 6, E * S, "plain"), case["scale"])
-        else:
-            z = frame.logits(case["seed"], T, E * S, case["temperament"])
-        dispatch, combine = a.soft(z, mask_of(case, T))
-        file.add(case, dispatch=("F32", dispatch), combine=("F32", combine), capacity=("I32", [S]),
-                 auxiliary_loss=one(0), undefined=("U8", [flags]))
-    file.write()
+def base(i, seed):
+    E = pick(i, [2, 3, 4, 5, 6, 8])
+    T = E * (1 + i % 5) if E * (1 + i % 5) <= 24 else 2 * E
+    case = {"seed": seed, "T": T + (i % 8 == 7), "E": E, "K": 1, "temperament": pick(i, TEMPERAMENTS),
+            "training": i % 6 != 5}
+    if i % 8 == 6:
+        case["mask_seed"] = 1700 + i
+    z, m, T, rounds = logits_of(case), mask_of(case), case["T"], 0
+    flags = OURS * bool("mask_seed" in case or (case["training"] and T % E))
+    if case["training"]:
+        owner, rounds = a.base(z, m)
+        flags |= frame.CHOICE_OPEN * bool((owner != a.base(z, m, backwards=True)[0]).any())
+    else:
+        owner = np.where(m > 0, z.argmax(1), -1)
+        flags |= tie(-np.sort(-z, 1)[:, :2], 1)
+    ids = owner[:, None]
+    weights = a.sigmoid(np.take_along_axis(z, np.maximum(ids, 0), 1)) * (ids >= 0)
+    return case, plain(ids, a.in_order(ids, m, -1, E), weights, -1, flags, rounds=("I32", rounds))
 
 
-def quantile_balanced():
-    file = File("quantile-balanced")
-    for i in range(60):
-        E, K = pick(i, [2, 3, 4, 5, 8, 6, 16]), pick(i, [1, 2, 1, 3])
-        K, T = min(K, E - 1), 4 + i * 7 % 21
-        if i % 3:
-            T = max(E // math.gcd(E, K), T // E * E)  # T·K divides by E
-        case = {"seed": 1200 + i, "T": T, "E": E, "K": K, "temperament": pick(i, TEMPERAMENTS),
-                "score": pick(i, ["softmax", "sigmoid", "pre_softmax"]), "beta_seed": 2300 + i, "average": 0.9}
-        z = frame.logits(case["seed"], T, E, case["temperament"])
-        beta = frame.logits(case["beta_seed"], 1, E, "plain")[0] if i % 4 else np.zeros(E, a.f32)
-        if not i % 4:
-            del case["beta_seed"]
-        ids, local = a.quantile(z, beta, K)
-        chosen = np.take_along_axis(np.float64(z), ids, 1)
-        if case["score"] == "softmax":
-            weights = a.softmax(chosen)
-        elif case["score"] == "pre_softmax":
-            weights = np.take_along_axis(a.softmax(z), ids, 1)
-        else:
-            weights = a.sigmoid(chosen)
-            weights = weights / (weights.sum(1, keepdims=True) + 1e-20) if K > 1 else weights
-        following = 0.9 * np.float64(beta) + 0.1 * np.float64(local)
-        biased = -np.sort(-(z - beta), 1)[:, : K + 1]
-        flags = int(any(a.near(np.float64(row), lambda j: False) for row in biased)) + 4 * int(T * K % E != 0)
-        file.add(case, expert_ids=("I8", ids), slots=("I16", a.in_order(ids, np.ones(T), -1, E)),
-                 weights=("F32", weights), capacity=("I32", [-1]), quantile=("F32", local),
-                 next_bias=("F32", following - following.mean()), auxiliary_loss=one(0), undefined=("U8", [flags]))
-    file.write()
+def soft_moe(i, seed):
+    T, E, S = 4 + i * 3 % 13, pick(i, [2, 3, 4, 8]), pick(i, [1, 2, 1, 1, 3])
+    case = {"seed": seed, "T": T, "E": E, "K": 1, "temperament": pick(i, TEMPERAMENTS), "slots": S}
+    if i % 4 == 3:
+        case["mask_seed"] = 1900 + i
+    if i % 5 == 1:  # inputs [T, hidden] and slot vectors [hidden, E * slots]: `plain` tables of the two seeds
+        case["hidden"], case["scale"], case["slot_seed"] = 6, pick(i, [1.0, 4.0]), 2100 + i
+        z = a.soft_logits(frame.logits(case["seed"], T, 6, "plain"),
+                          frame.logits(case["slot_seed"], 6, E * S, "plain"), case["scale"])
+    else:
+        z = frame.logits(case["seed"], T, E * S, case["temperament"])
+    dispatch, combine = a.soft(z, mask_of(case))
+    return case, {"dispatch": ("F32", dispatch), "combine": ("F32", combine), "capacity": ("I32", S),
+                  "undefined": ("U8", OURS * ("mask_seed" in case)), "auxiliary_loss": ("F32", 0.0)}
 
 
-# -- losses ---------------------------------------------------------------------------------------------------------
+def quantile_balanced(i, seed):
+    E = pick(i, [2, 3, 4, 5, 8, 6, 16])
+    K, T = min(pick(i, [1, 2, 1, 3]), E - 1), 4 + i * 7 % 21
+    if i % 3:
+        T = max(E // math.gcd(E, K), T // E * E)  # T * K divides by E
+    case = {"seed": seed, "T": T, "E": E, "K": K, "temperament": pick(i, TEMPERAMENTS),
+            "score": pick(i, ["softmax", "sigmoid", "pre_softmax"]), "average": pick(i, [0.9, 0.0])}
+    beta = np.zeros(E, np.float32)
+    if i % 4:
+        case["bias_seed"] = 2300 + i
+        beta = frame.logits(case["bias_seed"], 1, E, "plain")[0]
+    z = logits_of(case)
+    ids, local = a.quantile(z, beta, K)
+    chosen = np.take_along_axis(np.float64(z), ids, 1)
+    if case["score"] == "softmax":
+        weights = a.softmax(chosen)
+    elif case["score"] == "pre_softmax":
+        weights = np.take_along_axis(a.softmax(z), ids, 1)
+    else:
+        weights = a.sigmoid(chosen)
+        weights = weights / (weights.sum(1, keepdims=True) + 1e-20) if K > 1 else weights
+    following = case["average"] * np.float64(beta) + (1 - case["average"]) * np.float64(local)
+    flags = tie(-np.sort(-(z - beta), 1)[:, : K + 1], K) | OURS * bool(T * K % E)
+    return case, plain(ids, a.in_order(ids, np.ones(T), -1, E), weights, -1, flags, quantile=("F32", local),
+                       next_bias=("F32", following - following.mean()))
 
 
-def losses():
-    """Every loss of every case, and its slope along `plain` logits of direction_seed. The mask is used by those whose
-    original has one, and by DeepSeek's terms (ours)."""
-    file = File("assignment-losses")
-    for i in range(60):
-        E = pick(i, [4, 8, 2, 6, 16])
-        T, K = 6 + 2 * (i * 7 % 10), min(pick(i, [2, 1, 3, 2]), E)
-        case = {"seed": 1300 + i, "T": T, "E": E, "K": K, "temperament": pick(i, TEMPERAMENTS), "layers": pick(i, [1, 2]),
-                "noise_seed": 3000 + i, "deviation_seed": 4000 + i, "gate_noise": pick(i, [1.0, 0.5, 2.0]),
-                "capacity_factor": pick(i, [1.2, 0.5, 2.4]), "devices": pick(i, [2, E]), "device_limit": min(pick(i, [1, 2]), pick(i, [2, E])),
-                "sequence": pick(i, [T, T // 2]), "direction_seed": 5000 + i}
-        if i % 3 == 1:
-            case["mask_seed"] = 6000 + i
-        tables = [np.float64(frame.logits(case["seed"] + 1000 * layer, T, E, case["temperament"]))
-                  for layer in range(case["layers"])]
-        z, m, rest = tables[0], mask_of(case, T), tables[1:]
-        noise = np.float64(frame.logits(case["noise_seed"], T, E, "plain"))
-        spread = np.logaddexp(0, np.float64(frame.logits(case["deviation_seed"], T, E, "plain"))) + 0.01
-        direction = np.float64(frame.logits(case["direction_seed"], T, E, "plain"))
-        C = math.ceil(case["capacity_factor"] * T / E)
-        term = lambda j: lambda s, z: a.deepseek(
-            s, z, m, K, case["devices"], case["device_limit"], case["sequence"])[j]
-        named = {
-            "mesh_top2": lambda s, z: a.mesh_first_place(s, z, m),
-            "mesh_second_place": lambda s, z: a.mesh_second_place(s, z, m),
-            "flaxformer_topk": lambda s, z: a.flaxformer(s, z, m, K),
-            "megablocks": lambda s, z: a.megablocks([s] + rest, [z] + rest, K),
-            "fastmoe_gshard": a.fastmoe_gshard,
-            "fastmoe_switch": lambda s, z: a.fastmoe_switch(s, z, C),
-            "hugging_face": lambda s, z: a.hugging_face([s] + rest, [z] + rest, m, K),
-            "tutel_importance_load": lambda s, z: a.tutel(s, z, noise, K, case["gate_noise"]),
-            "fastmoe_noisy": lambda s, z: a.fastmoe_noisy(s, z, noise, spread, K),
-            "vmoe_importance": lambda s, z: a.vmoe_importance(z),
-            "vmoe_load": lambda s, z: a.vmoe_load(s, z, noise, K, case["gate_noise"]),
-            "deepseek_expert": term(0), "deepseek_device": term(1), "deepseek_communication": term(2),
-            "mesh_expert_choice_group": lambda s, z: a.mesh_group_loss(z, m),
-            "mutual_information": lambda s, z: a.mutual_information(z, m),
-        }
-        tensors = {}
-        for name, loss in named.items():
-            tensors[name] = one(loss(z, z))
-            tensors["slope_" + name] = one(a.slope(loss, z, direction))
-        tied = any(len(set(row)) < E for table in tables for row in table)
-        file.add(case, **tensors, undefined=("U8", [tied]))
-    file.write()
+# Losses -------------------------------------------------------------------------------------------------------------
+
+
+def losses(i, seed):
+    """Every loss, and its slope along `plain` logits of direction_seed with all decisions held. The mask is used by
+    those whose original has one, and by DeepSeek's terms (ours). Layer l has the logits of seed + 500000 l. The noise
+    is gaussians(noise_seed); FastMoE's deviation is softplus(`plain` logits of deviation_seed) + 0.01."""
+    E = pick(i, [4, 8, 2, 6, 16])
+    T, K = 6 + 2 * (i * 7 % 10), min(pick(i, [2, 1, 3, 2]), E)
+    devices = pick(i, [2, E])
+    case = {"seed": seed, "T": T, "E": E, "K": K, "temperament": pick(i, TEMPERAMENTS), "layers": pick(i, [1, 2]),
+            "noise_seed": 3000 + i, "deviation_seed": 4000 + i, "gate_noise": pick(i, [1.0, 0.5, 2.0]),
+            "capacity_factor": pick(i, [1.2, 0.5, 2.4]), "devices": devices, "device_limit": min(pick(i, [1, 2]), devices),
+            "sequence": pick(i, [T, T // 2]), "direction_seed": 5000 + i}
+    if i % 3 == 1:
+        case["mask_seed"] = 6000 + i
+    tables = [np.float64(frame.logits(case["seed"] + 500000 * layer, T, E, case["temperament"]))
+              for layer in range(case["layers"])]
+    z, rest, m = tables[0], tables[1:], mask_of(case)
+    noise = np.float64(frame.gaussians(case["noise_seed"], T, E))
+    spread = np.logaddexp(0, np.float64(frame.logits(case["deviation_seed"], T, E))) + 0.01
+    direction = np.float64(frame.logits(case["direction_seed"], T, E))
+    flags = 0
+    for table in tables + [z + case["gate_noise"] / E * noise, z + spread * noise]:
+        ranked = -np.sort(-table, 1)
+        refuse(any(a.near(row, lambda j: row[j] == row[j + 1]) for row in ranked))
+        flags |= bool(tie(ranked, E))
+    C = math.ceil(case["capacity_factor"] * T / E)
+    term = lambda j: lambda s, z: a.deepseek(s, z, m, K, devices, case["device_limit"], case["sequence"])[j]
+    named = {
+        "mesh_top2": lambda s, z: a.mesh_first_place(s, z, m),
+        "mesh_second_place": lambda s, z: a.mesh_second_place(s, z, m),
+        "flaxformer_topk": lambda s, z: a.flaxformer(s, z, m, K),
+        "megablocks": lambda s, z: a.megablocks([s] + rest, [z] + rest, K),
+        "fastmoe_gshard": a.fastmoe_gshard,
+        "fastmoe_switch": lambda s, z: a.fastmoe_switch(s, z, C),
+        "hugging_face": lambda s, z: a.hugging_face([s] + rest, [z] + rest, m, K),
+        "tutel_importance_load": lambda s, z: a.tutel(s, z, noise, K, case["gate_noise"]),
+        "fastmoe_noisy": lambda s, z: a.fastmoe_noisy(s, z, noise, spread, K),
+        "vmoe_importance": lambda s, z: a.vmoe_importance(z),
+        "vmoe_load": lambda s, z: a.vmoe_load(s, z, noise, K, case["gate_noise"]),
+        "deepseek_expert": term(0),
+        "deepseek_device": term(1),
+        "deepseek_communication": term(2),
+        "mesh_expert_choice_group": lambda s, z: a.mesh_group_loss(z, m),
+        "mutual_information": lambda s, z: a.mutual_information(z, m),
+    }
+    tensors = {"undefined": ("U8", frame.CHOICE_OPEN * flags)}
+    for name, loss in named.items():
+        tensors[name] = ("F32", loss(z, z))
+        tensors["slope_" + name] = ("F32", a.slope(loss, z, direction))
+    return case, tensors
 
 
 if __name__ == "__main__":
-    for make in [expert_choice, vmoe_expert_choice, mesh_expert_choice, hashes, megatron_sinkhorn, base, soft_moe,
-                 quantile_balanced, losses]:
-        make()
+    write("expert-choice", 60, expert_choice)
+    write("vmoe-expert-choice", 40, vmoe_expert_choice)
+    write("mesh-expert-choice", 60, mesh_expert_choice)
+    write("hash", 60, hashes)
+    write("megatron-sinkhorn", 60, megatron_sinkhorn)
+    write("base", 60, base)
+    write("soft-moe", 40, soft_moe)
+    write("quantile-balanced", 60, quantile_balanced)
+    write("assignment-losses", 60, losses)

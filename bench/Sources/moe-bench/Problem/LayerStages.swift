@@ -100,6 +100,7 @@ final class LayerStages {
 
   func route() {
     var rule = moe_router_rule()
+    rule.logit_scale = 1
     rule.scoring = MOE_SOFTMAX
     rule.normalization = MOE_NORMALIZE_SUM_PLUS
     rule.scale = 1

@@ -1,0 +1,173 @@
+import Foundation
+import MoE
+import MoECheckpoints
+import MoECore
+import Testing
+
+extension RoutingPolicy.Choice.Second {
+  /// Whether random numbers decide whether the second expert is taken.
+  fileprivate var isRandom: Bool {
+    switch self {
+    case .random, .randomAfterDropping: true
+    case .best, .sampled, .above: false
+    }
+  }
+}
+
+/// Presets against what the published systems choose: the files of Tests/Fixtures/routing, whose scripts run the systems
+/// or restate them.
+@Suite struct GoldenRouteTests {
+  /// The options of a case, by the names of the scripts.
+  struct Case: Decodable, CustomStringConvertible {
+    var seed: UInt64
+    var T: Int
+    var E: Int
+    var K: Int
+    var temperament: String?
+    var capacity_factor: Double?
+    var min_capacity: Int?
+    var capacity: Int?
+    var no_drop: Bool?
+    var drop_policy: String?
+    var group_size: Int?
+    var mask_seed: UInt64?
+    var noise_seed: UInt64?
+    var no_rts: Bool?
+    var no_second_sampling: Bool?
+    var noisy_policy: String?
+    var second_policy: String?
+    var second_threshold: Float?
+    var gate_noise: Float?
+    var noise_std: Float?
+    var normalize: Int?
+    var normalize_first: Int?
+    var groups: Int?
+    var groups_selected: Int?
+    var bias_seed: UInt64?
+    var scale: Float?
+    var p_norm: Float?
+
+    var description: String { "seed \(seed), T \(T), E \(E), K \(K), \(temperament ?? "")" }
+
+    /// The logits of the case, drawn as the scripts draw them.
+    func logits() throws -> Matrix {
+      var generator = SeededGenerator(seed: seed)
+      var values = (0..<T * E).map { _ in generator.normal() }
+      switch temperament {
+      case "sharp": for index in values.indices { values[index] *= 4 }
+      case "ties": for index in values.indices { values[index] = (values[index] * 2).rounded() / 2 }
+      case "skewed": for index in stride(from: 0, to: values.count, by: E) { values[index] += 3 }
+      case "underflow": for index in stride(from: E - 1, to: values.count, by: E) { values[index] -= 200 }
+      default: break
+      }
+      return try Matrix(rows: T, columns: E, elements: values)
+    }
+
+    var mask: [Bool]? {
+      mask_seed.map { seed in
+        var generator = SeededGenerator(seed: seed)
+        return (0..<T).map { _ in generator.uniform() >= 0.2 }
+      }
+    }
+
+    var selectionBias: [Float]? {
+      bias_seed.map { seed in
+        var generator = SeededGenerator(seed: seed)
+        return (0..<E).map { _ in generator.normal() }
+      }
+    }
+
+    var settings: RoutingPreset.Settings {
+      var settings = RoutingPreset.Settings(expertCount: E)
+      settings.expertsPerToken = K
+      settings.capacityFactor = capacity_factor
+      settings.minimumCapacity = min_capacity
+      settings.capacity = capacity
+      settings.dropsNothing = no_drop == true
+      settings.dropOrder = drop_policy.map { $0 == "probs" ? .lowestWeight : .latest }
+      settings.groupSize = group_size
+      settings.hasRandomTokenSelection = no_rts != true
+      settings.hasSecondSampling = no_second_sampling != true
+      settings.samplesFirst = noisy_policy == "RSample"
+      settings.logitNoise = gate_noise ?? noise_std
+      settings.isNormalized = (normalize ?? normalize_first).map { $0 == 1 }
+      if let groups, let groups_selected { settings.groups = (groups, groups_selected) }
+      settings.scale = scale
+      settings.normPower = p_norm
+      settings.second =
+        switch second_policy {
+        case "all": .best
+        case "none": .above(1)
+        case "sampling": .sampled
+        case "random": .random(threshold: second_threshold ?? 0.5)
+        case "threshold": .above(second_threshold ?? 0.2)
+        default: nil
+        }
+      return settings
+    }
+  }
+
+  /// The presets whose files hold tokens that choose.
+  static let names = [
+    "switch", "switch-flaxformer", "switch-flaxformer-bpr", "switch-transformers", "st-moe", "st-moe-bpr",
+    "mesh-top2", "mesh-ntlb", "mesh-switch-max", "gshard-top2", "gshard-top2-renormalised", "glam",
+    "deepspeed-top1", "deepspeed-top2", "deepspeed-topk", "tutel", "tutel-bpr", "megatron",
+    "megatron-pre-softmax", "megatron-sigmoid", "megatron-sqrtsoftplus", "megablocks", "fastmoe-naive",
+    "fastmoe-switch", "fastmoe-gshard", "vmoe", "vmoe-bpr", "nllb-moe", "nllb-moe-bpr",
+  ]
+
+  @Test(arguments: names)
+  func routesAsTheOriginal(_ name: String) throws {
+    let file = try SafetensorsFile(path: fixtures.appending(path: "routing/\(name).safetensors").path)
+    let json = try #require(file.metadata["cases"])
+    let cases = try JSONDecoder().decode([Case].self, from: Data(json.utf8))
+    let ids = try file.bytes(named: "expert_ids").map { Int32(Int8(bitPattern: $0)) }
+    let pairs = try file.bytes(named: "slots")
+    let slots = stride(from: 0, to: pairs.count, by: 2).map {
+      Int32(Int16(bitPattern: UInt16(pairs[$0]) | UInt16(pairs[$0 + 1]) << 8))
+    }
+    let weights = try file.floats(named: "weights")
+    let capacities = try file.integers(named: "capacity")
+    let losses = try file.floats(named: "auxiliary_loss")
+    let zLosses = try? file.floats(named: "z_loss")
+    let preset = try #require(RoutingPreset.named(name))
+    var offset = 0
+    for (index, example) in cases.enumerated() {
+      let range = offset..<offset + example.T * example.K
+      offset = range.upperBound
+      let logits = try example.logits()
+      var policy = preset.policy(example.settings)
+      if example.noise_seed == nil {
+        policy.noise.logits = .none
+        if policy.choice.second.isRandom { policy.choice.second = .best }
+      }
+      let noise = example.noise_seed.map { RouterNoise(seed: $0) }
+      let comment: Comment = "\(name), case \(index): \(example)"
+      for set in InstructionSet.supported {
+        let execution = try Execution(instructionSet: set, threadCount: 2)
+        let record = try policy.route(
+          logits: logits, expertsPerToken: example.K, selectionBias: example.selectionBias,
+          mask: preset.masksLossesOnly ? nil : example.mask, noise: noise, execution: execution)
+        try #require(record.expertIDs.map { max($0, -1) } == Array(ids[range]), comment)
+        try #require(record.slots == Array(slots[range]), comment)
+        let errors = zip(record.expertWeights, weights[range]).map { abs($0 - $1) }
+        try #require(errors.max() ?? 0 <= 1e-6, comment)
+        let capacity = capacities[index]
+        try #require(
+          capacity < 0 ? record.droppedCount == 0 : Int32(clamping: record.capacity ?? -1) == capacity,
+          comment)
+        let found = try policy.losses(
+          logits: logits, record: record, mask: example.mask, groupSize: example.group_size, noise: noise,
+          execution: execution)
+        if policy.loadBalance.choices != .none {
+          try #require(
+            abs(found.loadBalance - Double(losses[index])) <= 2e-6 * max(1, abs(found.loadBalance)), comment)
+        }
+        if let zLosses {
+          try #require(abs(found.routerZ - Double(zLosses[index])) <= 2e-6 * max(1, found.routerZ), comment)
+        }
+      }
+    }
+    #expect(offset == ids.count)
+  }
+}
