@@ -45,12 +45,9 @@ extension RoutingPolicy {
 
   /// Computes the sums of each run of `groupSize` tokens from which losses are made.
   func statistics(
-    logits: Matrix, expertsPerToken: Int, mask: [Bool]?, groupSize: Int, noise: RouterNoise?,
-    execution: Execution
+    _ input: RouterInput, mask: [Bool]?, groupSize: Int, execution: Execution
   ) throws(MoEError) -> RouterStatistics {
     var workspace = Workspace()
-    let input = RouterInput(
-      logits: logits, expertsPerToken: expertsPerToken, policy: self, selectionBias: nil, noise: noise)
     let routes = try Kernels.route(
       input, mask: mask, isRecorded: true, execution: execution, results: &workspace.routing.router,
       scratch: &workspace.call)

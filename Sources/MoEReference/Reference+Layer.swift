@@ -74,7 +74,8 @@ extension Reference {
     let permutation = permutation(
       expertIDs: routing.expertIDs, keys: claimKeys(routing, policy: policy),
       expertCount: configuration.expertCount, capacity: capacity,
-      priority: policy.capacity?.priority ?? .tokenThenChoice, scopeLength: scopeLength)
+      priority: policy.capacity?.priority ?? .tokenThenChoice,
+      claimsUntaken: policy.choice.second.isDecidedLater, scopeLength: scopeLength)
     let output = try layer(
       x, weights: weights, configuration: configuration, routing: routing, permutation: permutation,
       precision: precision)

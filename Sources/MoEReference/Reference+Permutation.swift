@@ -39,13 +39,15 @@ extension Reference {
   ///   - expertCount: E, the number of experts.
   ///   - capacity: the number of rows of one expert for one scope; nil if no choice is dropped.
   ///   - priority: the order in which claims are kept.
+  ///   - claimsUntaken: whether choices that are not taken claim rows too, which they leave again.
   ///   - scopeLength: the number of tokens of a scope.
   public static func permutation(
     expertIDs: [[Int]], keys: [[Double]], expertCount: Int, capacity: Int?,
-    priority: RoutingPolicy.Capacity.Priority = .choiceThenToken, scopeLength: Int
+    priority: RoutingPolicy.Capacity.Priority = .choiceThenToken, claimsUntaken: Bool = false,
+    scopeLength: Int
   ) -> Permutation {
     let tokenCount = expertIDs.count
-    if priority == .tokenThenChoice, let capacity, expertIDs.contains(where: { $0.contains { $0 < -1 } }) {
+    if claimsUntaken, let capacity {
       return permutationAfterUntaken(
         expertIDs, keys: keys, expertCount: expertCount, capacity: capacity, scopeLength: scopeLength)
     }

@@ -21,24 +21,31 @@ extension RoutingPolicy {
   ///   - logits: `[T, E]`.
   ///   - record: the record of ``route(logits:expertsPerToken:selectionBias:mask:sequenceLength:noise:execution:)`` for
   ///     these logits.
+  ///   - selectionBias: `[E]`, as the routing had it.
   ///   - mask: one value per token, false for padding.
   ///   - groupSize: the number of consecutive tokens over which the loss takes its means before it averages them; nil for
   ///     all tokens.
   ///   - noise: the random numbers of a training pass.
   ///   - execution: nil for ``Execution/automatic()``.
   public func losses(
-    logits: Matrix, record: RoutingRecord, mask: [Bool]? = nil, groupSize: Int? = nil,
-    noise: RouterNoise? = nil, execution: Execution? = nil
+    logits: Matrix, record: RoutingRecord, selectionBias: [Float]? = nil, mask: [Bool]? = nil,
+    groupSize: Int? = nil, noise: RouterNoise? = nil, execution: Execution? = nil
   ) throws(MoEError) -> RoutingLosses {
     guard record.tokenCount > 0 else { return RoutingLosses(loadBalance: 0, routerZ: 0) }
     let size = min(max(groupSize ?? record.tokenCount, 1), record.tokenCount)
     let execution = if let execution { execution } else { try Execution.automatic() }
+    let countsBest = [.best, .everyBest].contains(loadBalance.choices)
+    let counted = countsBest ? best : self
+    let bias =
+      if let selectionBias, !countsBest {
+        try Memory(selectionBias, paddedTo: record.expertCount)
+      } else { nil as Memory? }
     func sums(_ policy: RoutingPolicy, mask: [Bool]?) throws(MoEError) -> RouterStatistics {
       try policy.statistics(
-        logits: logits, expertsPerToken: record.expertsPerToken, mask: mask, groupSize: size, noise: noise,
-        execution: execution)
+        RouterInput(
+          logits: logits, expertsPerToken: record.expertsPerToken, policy: policy, selectionBias: bias,
+          noise: noise), mask: mask, groupSize: size, execution: execution)
     }
-    let counted = [.best, .everyBest].contains(loadBalance.choices) ? best : self
     let real = try sums(counted, mask: mask)
     let all = mask == nil ? real : try sums(counted, mask: nil)
     let lengths = (0..<real.groupCount).map { min(size, record.tokenCount - $0 * size) }

@@ -72,7 +72,8 @@ struct RouteInput {
         mask: preset.masksLossesOnly ? nil : mask, noise: policy.samplesInTrainingOnly ? nil : noise,
         execution: execution)
       let losses = try policy.losses(
-        logits: logits, record: record, mask: mask, groupSize: settings.groupSize, noise: noise,
+        logits: logits, record: record, selectionBias: selectionBias, mask: mask,
+        groupSize: settings.groupSize, noise: noise,
         execution: execution)
       return RoutedLogits(name: preset.name, policy: policy, record: record, losses: losses)
     } catch {
