@@ -8,6 +8,7 @@
  *              decide in one thread before the sort.
  * EXAMPLE      2 choices of 3 tokens for experts (0,1) (0,2) (1,0): rows of expert 0 are tokens 0, 1, 2, of
  *              expert 1 tokens 0, 2, of expert 2 token 1. */
+#include "claims.h"
 #include "layout.h"
 #include "noise.h"
 #include <string.h>
@@ -22,8 +23,8 @@ typedef struct {
   moe_priority priority;
   const float *keys;
   const int32_t *token_order; /* [T] the tokens of each scope, the first to choose first; or NULL */
-  int64_t *taken; /* [block][E]: choices of the block, then of the scope's blocks before it */
-  int64_t *base;  /* [scope][E]: first row */
+  int64_t *taken;             /* [block][E]: choices of the block, then of the scope's blocks before it */
+  int64_t *base;              /* [scope][E]: first row */
   const moe_permutation *out;
 } permute_args;
 
@@ -81,37 +82,6 @@ static void place_block(void *context, int64_t block, int thread) {
 
 /* ---- priority by key ------------------------------------------------------------------------------------ */
 
-/* A choice or a token, and its key. */
-typedef struct {
-  float key;
-  int32_t index;
-} claim;
-
-/* Returns whether a yields to b: its key is smaller, or equal and its index is later. */
-static bool yields(claim a, claim b) { return a.key != b.key ? a.key < b.key : a.index > b.index; }
-
-/* Moves claim `i` of a heap of n down until it yields to both claims below it, so that the root yields to all. (qsort may
- * allocate.) */
-static void sink(claim *heap, int64_t n, int64_t i) {
-  for (;;) {
-    int64_t least = i;
-    for (int64_t child = 2 * i + 1; child <= 2 * i + 2 && child < n; child++)
-      if (yields(heap[child], heap[least])) least = child;
-    if (least == i) return;
-    const claim moved = heap[i];
-    heap[i] = heap[least], heap[least] = moved;
-    i = least;
-  }
-}
-
-/* Removes the claim that yields to all others of a heap of n, and returns it. */
-static claim pop(claim *heap, int64_t n) {
-  const claim least = heap[0];
-  heap[0] = heap[n - 1];
-  sink(heap, n - 1, 0);
-  return least;
-}
-
 /* Writes −1 into `ids` for the choices of a scope that have no room beside those of larger keys. */
 static void drop_smallest(const permute_args *g, int64_t scope, int32_t *ids, claim *claims) {
   const int64_t first = scope * g->scope * g->K, count = scope_tokens(g, scope) * g->K;
@@ -128,10 +98,9 @@ static void drop_smallest(const permute_args *g, int64_t scope, int32_t *ids, cl
 /* Sorts the tokens of a scope by the keys of their first choices, the largest first. */
 static void order_tokens(const permute_args *g, int64_t scope, int32_t *order, claim *claims) {
   const int64_t first = scope * g->scope, count = scope_tokens(g, scope);
-  for (int64_t i = 0; i < count; i++)
-    claims[i] = (claim){g->keys[(first + i) * g->K], (int32_t)(first + i)};
-  for (int64_t i = count / 2; i-- > 0;) sink(claims, count, i);
-  for (int64_t n = count; n > 0; n--) order[first + n - 1] = pop(claims, n).index;
+  for (int64_t i = 0; i < count; i++) claims[i] = (claim){g->keys[(first + i) * g->K], (int32_t)(first + i)};
+  sort_claims(claims, count);
+  for (int64_t i = 0; i < count; i++) order[first + i] = claims[i].index;
 }
 
 /* Writes −1 into `ids` for all choices of a token but the first that has room, once all tokens have tried the choice

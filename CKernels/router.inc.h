@@ -116,8 +116,8 @@ static int64_t KERNEL(sample)(const moe_router_rule *rule, const float *logits, 
   int64_t sampled = -1;
   for (int64_t e = 0; e < E; e++) {
     if (!(remaining[e] > NONE)) continue;
-    const float noisy = logits[e] / temperature +
-                        noise_gumbel(rule->seed, rule->first_token + (uint64_t)t, k * (E + 1) + e);
+    const float noisy =
+        logits[e] / temperature + noise_gumbel(rule->seed, rule->first_token + (uint64_t)t, k * (E + 1) + e);
     if (sampled < 0 || noisy > first)
       second = first, first = noisy, sampled = e;
     else if (noisy > second)
@@ -169,6 +169,13 @@ static bool KERNEL(route_token)(const moe_router_rule *rule, const moe_router_in
   bool drawn = false; /* whether the last choice was drawn */
   for (int64_t k = 0; k < K; k++) {
     int64_t e = KERNEL(argmax)(rank, padded, &last);
+    if (input->given_ids) {
+      e = input->given_ids[t * K + k];
+      last = e < 0 ? NONE : rank[e];
+      ids[k] = (int32_t)e, weights[k] = e < 0 ? 0 : weighed[e];
+      if (e >= 0) rank[e] = NONE;
+      continue;
+    }
     if (last == NONE) {
       /* Only experts of score −∞ are left, the chosen ones among them: take the lowest index not chosen. */
       bool taken = true;
@@ -193,16 +200,17 @@ static bool KERNEL(route_token)(const moe_router_rule *rule, const moe_router_in
   if (out->margins) {
     float next;
     KERNEL(argmax)(rank, padded, &next);
-    out->margins[t] = K == E         ? INFINITY
-                      : drawn        ? noisy_margin
-                      : next == NONE ? (last == NONE ? 0 : INFINITY)
-                                     : last - next;
+    out->margins[t] = K == E || ids[0] < 0 ? INFINITY
+                      : drawn              ? noisy_margin
+                      : next == NONE       ? (last == NONE ? 0 : INFINITY)
+                                           : last - next;
   }
 
   if (rule->scoring == MOE_SOFTMAX_OVER_SELECTED) {
     float best = NONE, sum = 0;
-    for (int64_t k = 0; k < K; k++) best = weights[k] > best ? weights[k] : best;
-    for (int64_t k = 0; k < K; k++) sum += weights[k] = best == NONE ? 0 : expf(weights[k] - best);
+    for (int64_t k = 0; k < K; k++) best = ids[k] >= 0 && weights[k] > best ? weights[k] : best;
+    for (int64_t k = 0; k < K; k++)
+      sum += weights[k] = best == NONE || ids[k] < 0 ? 0 : expf(weights[k] - best);
     for (int64_t k = 0; k < K; k++) weights[k] = sum > 0 ? weights[k] / sum : 0;
   }
   if (out->gates) memcpy(out->gates + t * K, weights, (size_t)K * sizeof *weights);
@@ -217,7 +225,7 @@ static bool KERNEL(route_token)(const moe_router_rule *rule, const moe_router_in
   int64_t *counts = sums, *first_counts = sums + E, *probability_sums = sums + 2 * E;
   for (int64_t k = 0; k < K; k++)
     if (ids[k] >= 0) counts[ids[k]]++;
-  first_counts[ids[0]]++;
+  if (ids[0] >= 0) first_counts[ids[0]]++;
   KERNEL(add_probabilities)(probability, E, probability_sums);
   return true;
 }

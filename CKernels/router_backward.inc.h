@@ -97,7 +97,7 @@ INLINE vf KERNEL(separate_slope)(const moe_router_rule *rule, vf l, vf s) {
 static void KERNEL(route_token_backward)(const moe_router_rule *rule, const moe_routes *routes, int64_t t,
                                          const float *weight_gradients, const moe_router_losses *losses,
                                          float *out, float *scratch) {
-  const int64_t E = routes->E, K = routes->K, padded = round_up(E, MOE_PANEL);
+  const int64_t E = routes->E, padded = round_up(E, MOE_PANEL);
   const float *logits = routes->logits + t * E;
   float *l = scratch, *p = l + padded, *s = p + padded, *dp = s + padded, *dl = dp + padded,
         *slope = dl + padded, *r = slope + padded, *dr = r + padded, *of_losses = dr + padded;
@@ -106,10 +106,13 @@ static void KERNEL(route_token_backward)(const moe_router_rule *rule, const moe_
   memset(dp, 0, (size_t)padded * sizeof *dp), memset(dl, 0, (size_t)padded * sizeof *dl);
   memcpy(l, logits, (size_t)E * sizeof *l);
   for (int64_t e = E; e < padded; e++) l[e] = NONE;
-  /* A second expert that was not taken is still part of the sum that the first weight was divided by. */
-  for (int64_t k = 0; k < K; k++) {
-    const int32_t id = routes->expert_ids[t * K + k];
-    ids[k] = id < -1 ? MOE_NOT_TAKEN(id) : id;
+  /* A second expert that was not taken is still part of the sum that the first weight was divided by. Where experts
+   * choose, a token may have fewer of them than K. */
+  int64_t K = 0;
+  for (; K < routes->K; K++) {
+    const int32_t id = routes->expert_ids[t * routes->K + K];
+    if (id == -1) break;
+    ids[K] = id < -1 ? MOE_NOT_TAKEN(id) : id;
   }
   float most = NONE;
   for (int64_t e = 0; e < E; e++) most = l[e] > most ? l[e] : most;
@@ -148,11 +151,11 @@ static void KERNEL(route_token_backward)(const moe_router_rule *rule, const moe_
     }
     break;
   }
-  const int32_t *rows = rule->normalizes_kept ? routes->choice_row + t * K : NULL;
+  const int32_t *rows = rule->normalizes_kept ? routes->choice_row + t * routes->K : NULL;
   if (rows)
     for (int64_t k = 0; k < K; k++)
       if (rows[k] < 0) r[k] = 0;
-  KERNEL(normalization_backward)(rule, r, weight_gradients + t * K, K, dr);
+  KERNEL(normalization_backward)(rule, r, weight_gradients + t * routes->K, K, dr);
   if (rows)
     for (int64_t k = 0; k < K; k++)
       if (rows[k] < 0) dr[k] = 0;

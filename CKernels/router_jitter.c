@@ -29,8 +29,8 @@ static void jitter_token(void *context, int64_t t, int thread) {
   }
 }
 
-void moe_router_jitter(moe_execution ex, const float *x, int64_t T, int64_t D, moe_input_noise noise, bool add,
-                       float *out) {
+void moe_router_jitter(moe_execution ex, const float *x, int64_t T, int64_t D, moe_input_noise noise,
+                       bool add, float *out) {
   jitter_args g = {x, D, noise, add, out};
   moe_parallel_for(ex.threads, T, jitter_token, &g);
 }

@@ -20,6 +20,6 @@ static void KERNEL(add_token)(const moe_router_rule *rule, const moe_routes *rou
   KERNEL(loss_probabilities)(rule, l, E, padded, most, score, p);
   for (int64_t k = 0; k < K; k++)
     if (ids[k] >= 0) sums[ids[k]]++;
-  sums[E + ids[0]]++;
+  if (ids[0] >= 0) sums[E + ids[0]]++;
   KERNEL(add_probabilities)(p, E, sums + 2 * E);
 }

@@ -166,8 +166,8 @@ typedef struct {
   float jitter;                    /* of SparseMixer */
   int32_t groups, groups_selected; /* 0: no limit */
   int32_t group_addends;           /* best scores that make a group's */
-  float group_mask; /* the score of an expert outside the selected groups: 0 or −∞ */
-  bool is_sampled;  /* SparseMixer in training: experts are drawn by the noise of the seed */
+  float group_mask;                /* the score of an expert outside the selected groups: 0 or −∞ */
+  bool is_sampled;                 /* SparseMixer in training: experts are drawn by the noise of the seed */
   uint64_t seed;
   uint64_t first_token; /* the number of token 0 for the noise */
 } moe_router_rule;
@@ -184,6 +184,7 @@ typedef struct {
   const float *panels;         /* of the router [E,D], float32 */
   const float *bias;           /* [E], added to the logits, or NULL */
   const float *selection_bias; /* [E], added to the scores for selection only, or NULL */
+  const int32_t *given_ids;    /* [T,K] the experts, where something else chose them (−1: none), or NULL */
   const uint8_t *mask;         /* [T], 0 for a token to leave out, or NULL */
 } moe_router_input;
 
@@ -218,8 +219,8 @@ typedef struct {
 
 /* Writes the router's copy of its input in training, out [T,D], or adds it where `add` is set. The random numbers depend on
  * (seed, first_token + t, d) alone. */
-void moe_router_jitter(moe_execution ex, const float *x, int64_t T, int64_t D, moe_input_noise noise, bool add,
-                       float *out);
+void moe_router_jitter(moe_execution ex, const float *x, int64_t T, int64_t D, moe_input_noise noise,
+                       bool add, float *out);
 
 /* Tokens in groups: token t belongs to group (t / run_length) mod groups. A batch is one group; sequences of S tokens are
  * groups with runs of S tokens; positions in sequences of S tokens are S groups with runs of one token. */
@@ -272,6 +273,12 @@ void moe_router_backward(moe_execution ex, const moe_router_rule *rule, const mo
                          const float *weight_gradients, const moe_router_losses *losses,
                          float *logit_gradients, void *scratch);
 
+/* ---- assignment ----------------------------------------------------------------------------------------- */
+
+/* The softmax over the tokens of each scope: scores [T,E]; padding has 0. */
+void moe_softmax_over_tokens(moe_execution ex, const float *logits, const uint8_t *mask, int64_t T, int64_t E,
+                             int64_t scope, float *scores);
+
 /* ---- permute -------------------------------------------------------------------------------------------- */
 
 /* The order in which choices claim rows: by token, by choice, by the largest key; by choice in the order of the tokens'
@@ -292,6 +299,33 @@ typedef struct {
   int64_t scope;     /* tokens of a scope, at least 1 */
   const float *keys; /* [T,K] of MOE_BY_KEY and MOE_BATCH_PRIORITIZED */
 } moe_capacity_rule;
+
+/* The outputs of expert choice: each token's experts, the largest weight first, −1 beyond them. */
+typedef struct {
+  int32_t *expert_ids; /* [T,E] */
+  float *weights;      /* [T,E] */
+  int32_t *slots;      /* [T,E] the rank of the token among those of the expert and scope */
+  int64_t *counts;     /* [E] tokens */
+} moe_expert_choices;
+
+size_t moe_expert_choice_scratch_bytes(int64_t T, int64_t E, moe_capacity_rule rule);
+
+/* Lets each expert take `capacity` tokens of each scope, those of the largest scores [T,E]; the rule's priority is not
+ * read. `shares`: weights are divided by the number of experts that took the token. */
+void moe_expert_choice(moe_execution ex, const float *scores, const uint8_t *mask, int64_t T, int64_t E,
+                       moe_capacity_rule rule, bool shares, const moe_expert_choices *out, void *scratch);
+
+size_t moe_sinkhorn_scratch_bytes(int64_t T, int64_t E);
+
+/* Writes each token's K experts of Sinkhorn's plan, −1 for padding. Returns the number of rounds. */
+int64_t moe_sinkhorn(const float *logits, const uint8_t *mask, int64_t T, int64_t E, int64_t K,
+                     int32_t *expert_ids, void *scratch);
+
+size_t moe_balanced_scratch_bytes(int64_t T, int64_t E);
+
+/* Writes each token's expert [T] such that all experts have equally many, −1 for padding. */
+void moe_balanced(const float *logits, const uint8_t *mask, int64_t T, int64_t E, int32_t *expert_ids,
+                  void *scratch);
 
 /* Writes a random key for each choice: keys [T,K], uniform in (0,1), which depend on (seed, first_token + t, k, expert)
  * alone. */

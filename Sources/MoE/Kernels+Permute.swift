@@ -55,6 +55,7 @@ extension Kernels {
         Int64(choices.expertCount), rule, &output, kernel.base))
     let rows = ChoiceRows(
       rows: choiceRow, slots: slots, dropped: dropped, rowCount: rowCount, capacity: capacity.capacity)
+    if let own = choices.slots { slots.update(from: own) }
     normalizeKept(choices, rows: choiceRow, rowWeight: rowWeight, policy: policy, execution: execution)
     return RowOrder(
       groups: RowGroups(offsets: offsets, tokens: rowToken, rowCount: rowCount), weights: rowWeight,

@@ -102,6 +102,8 @@ struct RouterInput {
   let policy: RoutingPolicy
   let selectionBias: Memory?
   let noise: RouterNoise?
+  /// `[T, K]`: the experts, if something else chose them; −1 for none.
+  var givenIDs: MemoryView<Int32>?
 
   /// Makes an input of tokens [T, D], which `router` routes by its own rule.
   init(_ tokens: MemoryView<Float>, _ router: PackedRouter, noise: RouterNoise?) {
@@ -112,6 +114,21 @@ struct RouterInput {
     policy = router.policy
     selectionBias = router.selectionBias
     self.noise = noise
+  }
+
+  /// Makes an input of recorded logits, whose experts were chosen elsewhere.
+  init(
+    _ logits: MemoryView<Float>, choosing ids: MemoryView<Int32>, expertsPerToken: Int,
+    policy: RoutingPolicy, noise: RouterNoise?
+  ) {
+    source = .logits(logits)
+    tokenCount = ids.count / expertsPerToken
+    expertCount = tokenCount == 0 ? 1 : logits.count / tokenCount
+    self.expertsPerToken = expertsPerToken
+    self.policy = policy
+    selectionBias = nil
+    self.noise = noise
+    givenIDs = ids
   }
 
   /// The logits [T, E].
@@ -137,6 +154,7 @@ extension RouterInput {
     unsafe input.K = Int64(expertsPerToken)
     unsafe input.selection_bias = UnsafePointer(selectionBias?.floats)
     unsafe input.mask = UnsafePointer(mask?.base)
+    unsafe input.given_ids = UnsafePointer(givenIDs?.base)
     switch source {
     case .tokens(let tokens, let router):
       unsafe input.x = UnsafePointer(tokens.base)
@@ -156,8 +174,9 @@ extension Kernels {
   /// - Parameters:
   ///   - mask: one value per token, false for padding.
   ///   - isRecorded: whether logits are kept for a backward pass.
+  ///   - needsScores: whether the scores of all experts are written, to the scratch's scores.
   static func route(
-    _ input: RouterInput, mask: [Bool]?, isRecorded: Bool, execution: Execution,
+    _ input: RouterInput, mask: [Bool]?, isRecorded: Bool, needsScores: Bool = false, execution: Execution,
     results: inout RouterScratch, scratch: inout CallScratch
   ) throws(MoEError) -> Routes {
     let experts = input.expertCount
@@ -167,6 +186,9 @@ extension Kernels {
     let sums = try results.sums.reserve(3 * experts, of: Int64.self)
     var output = unsafe moe_router_output()
     unsafe output.margins = margins.base
+    if needsScores {
+      unsafe output.scores = try results.scores.reserve(input.tokenCount * experts, of: Float.self).base
+    }
     unsafe output.logsumexp = logSumExp.base
     unsafe output.counts = sums.base
     unsafe output.first_counts = sums.base + experts

@@ -22,7 +22,7 @@ extension MoELayer {
     _ output: MemoryView<Float>, rows: MemoryView<Float>?, _ choices: ChoiceRows, _ routes: Routes,
     branch: NetworkTiles?, gates: BranchGates?, execution: Execution, workspace: inout Workspace
   ) throws(MoEError) -> CombineGradients {
-    let chosen = configuration.expertsPerToken
+    let chosen = routes.choices.expertsPerToken
     let weights = weighsInput ? nil : routes.choices.weights
     var weightGradients: MemoryView<Float>?
     if weights != nil {
@@ -141,7 +141,7 @@ extension MoELayer {
     _ output: MemoryView<Float>, rows: Combination?, branch: NetworkTiles, gates: BranchGates,
     execution: Execution, workspace: inout Workspace
   ) throws(MoEError) -> MemoryView<Float> {
-    let (columns, chosen) = (gates.columns, configuration.expertsPerToken)
+    let (columns, chosen) = (gates.columns, rows?.expertsPerToken ?? 1)
     let tokenCount = gates.choices.tokenCount
     let ids = gates.choices.expertIDs
     let gradients = try workspace.backward.gateGradients.reserve(tokenCount * columns, of: Float.self)

@@ -17,6 +17,9 @@ extension PackedRouter {
     execution: Execution,
     memory: inout RouterGradientScratch, scratch: inout CallScratch
   ) throws(MoEError) -> RouterGradientTiles {
+    if policy.assignment == .expertChoice(.softmaxOverTokens) {
+      throw .unsupported("experts that choose by the softmax over tokens have no backward pass")
+    }
     let logitGradients = try Kernels.routerBackward(
       choices, rows: rows, policy: policy, weightGradients: weightGradients, losses: losses,
       execution: execution,

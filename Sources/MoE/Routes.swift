@@ -13,6 +13,8 @@ package struct RouterChoices {
   /// `[T, K]`: the scores of the chosen experts before they are normalised; nil if the order of dropping does not need
   /// them.
   package let gates: MemoryView<Float>?
+  /// `[T, K]`: the slots, where experts choose tokens; nil where the permutation makes them.
+  var slots: MemoryView<Int32>?
   /// `[T, E]`: the logits with their bias, from which the backward pass and the statistics are computed; nil if not
   /// recorded.
   package let logits: MemoryView<Float>?

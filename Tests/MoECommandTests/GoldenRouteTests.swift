@@ -47,6 +47,18 @@ extension RoutingPolicy.Choice.Second {
     var bias_seed: UInt64?
     var scale: Float?
     var p_norm: Float?
+    var training: Bool?
+    var form: String?
+    var score: String?
+    var capacity_multiple: Int?
+    var capacity_rounding: String?
+
+    /// Whether the preset has the options of the case: V-MoE's other roundings of a capacity and Megatron's other scores
+    /// are policies, not presets, and noise of the assignments' files is drawn otherwise.
+    var isOfPreset: Bool {
+      capacity_multiple ?? 4 == 4 && capacity_rounding ?? "ceil" == "ceil" && score ?? "softmax" == "softmax"
+        && (noise_std == nil || noise_seed == nil)
+    }
 
     var description: String { "seed \(seed), T \(T), E \(E), K \(K), \(temperament ?? "")" }
 
@@ -124,10 +136,7 @@ extension RoutingPolicy.Choice.Second {
     let json = try #require(file.metadata["cases"])
     let cases = try JSONDecoder().decode([Case].self, from: Data(json.utf8))
     let ids = try file.bytes(named: "expert_ids").map { Int32(Int8(bitPattern: $0)) }
-    let pairs = try file.bytes(named: "slots")
-    let slots = stride(from: 0, to: pairs.count, by: 2).map {
-      Int32(Int16(bitPattern: UInt16(pairs[$0]) | UInt16(pairs[$0 + 1]) << 8))
-    }
+    let slots = try shorts("slots", of: file)
     let weights = try file.floats(named: "weights")
     let capacities = try file.integers(named: "capacity")
     let losses = try file.floats(named: "auxiliary_loss")
@@ -181,6 +190,57 @@ extension RoutingPolicy.Choice.Second {
       }
     }
     #expect(offset == ids.count)
+  }
+
+  /// Rules in which experts or a plan choose. Files of expert choice list each token's experts, best weight first.
+  @Test(arguments: [
+    "expert-choice", "mesh-expert-choice", "vmoe-expert-choice", "megatron-sinkhorn", "base",
+    "quantile-balanced",
+  ])
+  func assignsAsTheOriginal(_ name: String) throws {
+    let file = try SafetensorsFile(path: fixtures.appending(path: "routing/\(name).safetensors").path)
+    let cases = try JSONDecoder().decode([Case].self, from: Data(#require(file.metadata["cases"]).utf8))
+    let ids = try file.bytes(named: "expert_ids").map { Int32(Int8(bitPattern: $0)) }
+    let slots = try shorts("slots", of: file)
+    let weights = try file.floats(named: "weights")
+    let undefined = try file.bytes(named: "undefined")
+    let preset = try #require(RoutingPreset.named(name))
+    var offset = 0
+    for (index, example) in cases.enumerated() {
+      let range = offset..<offset + example.T * example.K
+      offset = range.upperBound
+      // Sinkhorn that does not end by itself has other numbers after another number of rounds.
+      if name == "megatron-sinkhorn", undefined[index] & 16 != 0 { continue }
+      if !example.isOfPreset { continue }
+      let choosesTokens = name.hasSuffix("expert-choice")
+      var settings = example.settings
+      if choosesTokens { settings.expertsPerToken = 1 }
+      var policy = preset.policy(settings)
+      if example.noise_seed == nil { policy.noise.logits = .none }
+      let isTraining = example.training == true || example.noise_seed != nil
+      let noise = isTraining ? RouterNoise(seed: example.noise_seed ?? 0) : nil
+      let comment: Comment = "\(name), case \(index): \(example)"
+      for set in InstructionSet.supported {
+        let record = try policy.route(
+          logits: example.logits(), expertsPerToken: choosesTokens ? 1 : example.K,
+          selectionBias: name == "quantile-balanced" ? example.selectionBias?.map { -$0 } : nil,
+          mask: example.mask, noise: noise,
+          execution: Execution(instructionSet: set, threadCount: 2))
+        try #require(record.expertIDs == Array(ids[range]), comment)
+        try #require(record.slots == Array(slots[range]), comment)
+        let errors = zip(record.expertWeights, weights[range]).map { abs($0 - $1) }
+        try #require(errors.max() ?? 0 <= 1e-6, comment)
+      }
+    }
+    #expect(offset == ids.count)
+  }
+
+  /// Returns the elements of an I16 tensor.
+  private func shorts(_ name: String, of file: SafetensorsFile) throws -> [Int32] {
+    let pairs = try file.bytes(named: name)
+    return stride(from: 0, to: pairs.count, by: 2).map {
+      Int32(Int16(bitPattern: UInt16(pairs[$0]) | UInt16(pairs[$0 + 1]) << 8))
+    }
   }
 
   /// Whether a token has an expert twice.

@@ -21,7 +21,11 @@ extension ExpertParallelLayer {
     let routes: Routes
     do {
       routes = try localLayer.route(
-        tokens.values, mask: tokens.mask, noise: noise, isRecorded: isRecorded, execution: execution,
+        tokens.values, mask: tokens.mask, noise: noise,
+        CapacityInForce(
+          configuration.routing, expertCount: configuration.expertCount,
+          expertsPerToken: configuration.expertsPerToken, tokenCount: tokens.count,
+          sequenceLength: tokens.sequenceLength), isRecorded: isRecorded, execution: execution,
         workspace: &workspace.local)
     } catch {
       guard case .notFinite(_, let token) = error else { throw error }

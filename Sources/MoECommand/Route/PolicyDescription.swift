@@ -40,6 +40,7 @@ extension RoutingPreset.Option {
     case .secondPolicy: "--second-policy"
     case .scale: "--scale"
     case .mask: "--mask"
+    case .tokenIDs: "--token-ids"
     }
   }
 }

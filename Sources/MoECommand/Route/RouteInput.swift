@@ -8,6 +8,7 @@ struct RouteInput {
   private let logits: Matrix
   private let selectionBias: [Float]?
   private let mask: [Bool]?
+  private let tokenIDs: [Int32]?
 
   init(_ path: String, _ rule: RouteOptions) throws {
     let file = try SafetensorsFile(path: path)
@@ -18,6 +19,16 @@ struct RouteInput {
     self.logits = logits
     selectionBias = try rule.selectionBias.map {
       try Self.readBias($0, of: file, expertCount: logits.columns)
+    }
+    tokenIDs = try rule.tokenIds.map { name in
+      try file.require(name)
+      let ids = try file.integers(named: name)
+      guard ids.count == logits.rows else {
+        throw CheckpointError(
+          file.path,
+          "tensor \(quoted(name)) has \(ids.count) token ids, expected \(logits.rows), one for each token")
+      }
+      return ids
     }
     mask = try rule.mask.map { try Self.readMask($0, of: file, tokenCount: logits.rows) }
   }
@@ -65,11 +76,21 @@ struct RouteInput {
     let noise = RouterNoise(seed: rule.seed)
     let expertsPerToken = preset.expertsPerToken(settings)
     let mask = preset.options.contains(.mask) ? mask : nil
+    guard policy.assignment != .hash || tokenIDs != nil else {
+      throw CheckpointError(
+        path, "--policy \(preset.name) hashes token ids; name their tensor by --token-ids")
+    }
+    let given =
+      policy.assignment == .hash
+      ? tokenIDs.map { TokenHash(seed: rule.seed).experts(of: $0, expertCount: logits.columns) } : nil
+    // A plan decides in training only.
+    let isPlan = policy.assignment == .sinkhorn || policy.assignment == .balanced
+    let samples = policy.samplesInTrainingOnly || isPlan && !rule.train
     do {
       let record = try policy.route(
         logits: logits, expertsPerToken: expertsPerToken,
-        selectionBias: preset.options.contains(.selectionBias) ? selectionBias : nil,
-        mask: preset.masksLossesOnly ? nil : mask, noise: policy.samplesInTrainingOnly ? nil : noise,
+        selectionBias: preset.options.contains(.selectionBias) ? selectionBias : nil, givenExperts: given,
+        mask: preset.masksLossesOnly ? nil : mask, noise: samples ? nil : noise,
         execution: execution)
       let losses = try policy.losses(
         logits: logits, record: record, selectionBias: selectionBias, mask: mask,

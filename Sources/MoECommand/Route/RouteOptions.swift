@@ -44,6 +44,8 @@ struct RouteOptions: ParsableArguments {
   @Option(help: "Name of a tensor [E] of the file; it is added to the scores for selection only.")
   var selectionBias: String?
   @Option(help: "Name of a tensor [T] of the file: 0 for padding, which no expert gets.") var mask: String?
+  @Option(help: "Name of a tensor [T] of the file: the token ids, which hash to experts.") var tokenIds:
+    String?
   @Option(help: "The seed of random rules.") var seed: UInt64 = 0
   @Flag(help: "Route as in training: with the noise of the system.") var train = false
 
@@ -66,6 +68,7 @@ struct RouteOptions: ParsableArguments {
       ("--second-policy", secondPolicy != nil, .secondPolicy), ("--groups", groups != nil, .groups),
       ("--group-size", groupSize != nil, .groupSize), ("--scale", scale != nil, .scale),
       ("--selection-bias", selectionBias != nil, .selectionBias), ("--mask", mask != nil, .mask),
+      ("--token-ids", tokenIds != nil, .tokenIDs),
     ]
   }
 

@@ -33,6 +33,8 @@ public struct RoutingPreset: Sendable {
     case scale
     /// A mask of real tokens.
     case mask
+    /// The ids of the tokens.
+    case tokenIDs
   }
 
   /// The choices of a full expert that are dropped.
