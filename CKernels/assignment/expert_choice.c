@@ -2,6 +2,7 @@
  *
  * SHAPES       scores [T,E] → expert_ids [T,E], weights [T,E], slots [T,E]
  * DEFINITION   for scope, e: the `capacity` tokens of the largest scores[t][e], ties to the smaller t; slot = rank.
+ *              Padding is never taken.
  *              for t: the experts that took it, the largest weight first, ties to the smaller e; weight = its score, or
  *              its score over the number of experts that took t
  * REGULARITIES Experts are tasks: each writes its own list. A token's list is short, so it is sorted by insertion.
@@ -19,11 +20,6 @@ typedef struct {
   int32_t *taken; /* [scopes][E][capacity] tokens; −1 beyond the scope's */
 } choice_args;
 
-/* Padding has the score 0: it is taken only where real tokens run out. */
-static float score_at(const choice_args *g, int64_t t, int64_t e) {
-  return g->mask && !g->mask[t] ? 0 : g->scores[t * g->E + e];
-}
-
 static void choose_tokens(void *context, int64_t e, int thread) {
   (void)thread;
   const choice_args *g = context;
@@ -31,9 +27,11 @@ static void choose_tokens(void *context, int64_t e, int thread) {
   for (int64_t first = 0, s = 0; first < g->T; first += g->scope, s++) {
     const int64_t n = min64(g->scope, g->T - first);
     int32_t *taken = g->taken + (s * g->E + e) * g->capacity;
-    for (int64_t i = 0; i < n; i++) claims[i] = (claim){score_at(g, first + i, e), (int32_t)(first + i)};
-    sort_claims(claims, n);
-    for (int64_t i = 0; i < g->capacity; i++) taken[i] = i < n ? claims[i].index : -1;
+    int64_t real = 0;
+    for (int64_t t = first; t < first + n; t++)
+      if (!g->mask || g->mask[t]) claims[real++] = (claim){g->scores[t * g->E + e], (int32_t)t};
+    sort_claims(claims, real);
+    for (int64_t i = 0; i < g->capacity; i++) taken[i] = i < real ? claims[i].index : -1;
   }
 }
 
@@ -65,7 +63,7 @@ void moe_expert_choice(moe_execution ex, const float *scores, const uint8_t *mas
       for (int64_t slot = 0; slot < g.capacity; slot++) {
         const int32_t t = g.taken[(s * E + e) * g.capacity + slot];
         if (t < 0) break;
-        const float weight = score_at(&g, t, e);
+        const float weight = scores[t * E + e];
         int32_t *ids = out->expert_ids + t * E, *slots = out->slots + t * E;
         float *weights = out->weights + t * E;
         int64_t j = 0;

@@ -161,14 +161,16 @@ extension Reference {
     let bias = selectionBias.map { $0.map(Double.init) } ?? Array(repeating: 0, count: expertCount)
     var routing = Routing(emptyFor: expertCount)
     for (token, (row, chosen)) in zip(logits, expertIDs).enumerated() {
-      if chosen.contains(-1) {
+      // Where experts choose, a token may have fewer experts than K.
+      let own = Array(chosen.prefix { $0 != -1 })
+      if own.isEmpty {
         routing.appendMaskedToken(expertsPerToken: chosen.count)
       } else {
         let seen = seenLogits(row, policy: policy, noise: noise, token: token)
         let selection = selectionScores(seen, policy: policy, bias: bias)
         append(
-          seen, token: token, chosen: chosen, selection: selection, policy: policy, noise: noise, to: &routing
-        )
+          seen, token: token, chosen: own, selection: selection, policy: policy, noise: noise, to: &routing)
+        routing.padLastToken(to: chosen.count)
       }
     }
     return routing
@@ -378,6 +380,15 @@ extension Reference.Routing {
     firstChoiceCounts[chosen[0]] += 1
     for expert in 0..<expertCount { probabilitySums[expert] += tokenScores[expert] }
     routedTokenCount += 1
+  }
+
+  /// Fills up the last token's choices with −1 and weights of 0.
+  fileprivate mutating func padLastToken(to count: Int) {
+    let token = expertIDs.count - 1
+    let missing = count - expertIDs[token].count
+    expertIDs[token] += Array(repeating: -1, count: missing)
+    weights[token] += Array(repeating: 0, count: missing)
+    gates[token] += Array(repeating: 0, count: missing)
   }
 
   fileprivate mutating func appendMaskedToken(expertsPerToken: Int) {

@@ -212,6 +212,8 @@ extension RoutingPolicy.Choice.Second {
       // Sinkhorn that does not end by itself has other numbers after another number of rounds.
       if name == "megatron-sinkhorn", undefined[index] & 16 != 0 { continue }
       if !example.isOfPreset { continue }
+      // In the originals padding of the score 0 also comes before real tokens whose score underflowed.
+      if name == "expert-choice", example.mask != nil, example.temperament == "underflow" { continue }
       let choosesTokens = name.hasSuffix("expert-choice")
       var settings = example.settings
       if choosesTokens { settings.expertsPerToken = 1 }
@@ -226,8 +228,10 @@ extension RoutingPolicy.Choice.Second {
           selectionBias: name == "quantile-balanced" ? example.selectionBias?.map { -$0 } : nil,
           mask: example.mask, noise: noise,
           execution: Execution(instructionSet: set, threadCount: 2))
-        try #require(record.expertIDs == Array(ids[range]), comment)
-        try #require(record.slots == Array(slots[range]), comment)
+        // Experts that run out of real tokens take padding with the weight 0 in the originals; ours take none.
+        let isReal = { (index: Int) in example.mask?[(index - range.lowerBound) / example.K] ?? true }
+        try #require(record.expertIDs == range.map { isReal($0) ? ids[$0] : -1 }, comment)
+        try #require(record.slots == range.map { isReal($0) ? slots[$0] : -1 }, comment)
         let errors = zip(record.expertWeights, weights[range]).map { abs($0 - $1) }
         try #require(errors.max() ?? 0 <= 1e-6, comment)
       }

@@ -21,7 +21,7 @@ struct RouteCommand: ParsableCommand {
         moe route --list
         moe route --show deepspeed-top1
         moe route logits.safetensors --policy switch --capacity-factor 1.0
-        moe route logits.safetensors --policy deepspeed-top1 --no-rts --min-capacity 0
+        moe route logits.safetensors --policy deepspeed-top1 --no-rts
         moe route --diff switch deepspeed-top1 logits.safetensors
         moe route logits.safetensors --policy deepseek-v3 --output y.safetensors
       """)
@@ -48,17 +48,19 @@ struct RouteCommand: ParsableCommand {
       ("--list", list), ("--show", show != nil), ("--diff", !diff.isEmpty), ("--policy", policy != nil),
     ]
     .filter(\.1).map(\.0)
-    guard modes.count < 2 else {
-      throw ValidationError("\(modes[0]) and \(modes[1]) do different things; give one of them")
-    }
     if list || show != nil {
-      let given = [("a file", logits != nil), ("--output", output != nil)].filter(\.1).map(\.0) + rule.given
-      if let option = given.first {
+      let given =
+        modes.dropFirst() + [("a file", logits != nil), ("--output", output != nil)].filter(\.1).map(\.0)
+      if let option = (given + rule.given).first {
         throw ValidationError(
-          "\(modes[0]) prints policies and routes nothing, so it goes without \(option); give one of both")
+          "\(modes[0]) prints the policies and routes nothing, so it goes without \(option); give one of both"
+        )
       }
       if let show { _ = try Self.preset(show, option: "--show") }
       return
+    }
+    guard modes.count < 2 else {
+      throw ValidationError("\(modes[0]) and \(modes[1]) do different things; give one of them")
     }
     if !diff.isEmpty {
       guard diff.count == 2 || diff.count == 3 && logits == nil else {

@@ -146,10 +146,13 @@ struct RouteOptions: ParsableArguments {
     let owners = RoutingPreset.all.filter { $0.options.contains(unused.option) }.map(\.name)
     let some = owners.prefix(4).joined(separator: ", ")
     let names = presets.map(\.name).joined(separator: " nor ")
-    let what = unused.option == .groups ? "has no groups" : "does not use it"
-    return
-      "\(unused.name) has nothing to do: --policy \(names) \(what); leave it out, or give --policy \(some)"
-      + (owners.count > 4 ? " …" : "")
+    let others = "or give --policy \(some)" + (owners.count > 4 ? " …" : "")
+    if unused.option == .groups {
+      return
+        "--policy \(names) has no groups, so --groups and --groups-selected have nothing to do; leave them out, "
+        + others
+    }
+    return "--policy \(names) has no \(unused.name); leave it out, " + others
   }
 
   /// Returns the settings of a preset for E experts. Options that the preset does not have are left out.

@@ -95,7 +95,7 @@ extension Reference {
     }
 
     // 6. From the logits to the tokens and the router.
-    for (token, row) in tokens.enumerated() where !routing.expertIDs[token].contains(-1) {
+    for (token, row) in tokens.enumerated() where routing.expertIDs[token].first != -1 {
       let factors =
         noise.map { inputFactors(policy.noise, $0, token: token, count: row.count) } ?? row.map { _ in 1 }
       let ofLogits = linearBackward(

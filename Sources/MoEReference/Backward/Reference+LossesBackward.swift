@@ -20,7 +20,7 @@ extension Reference {
   ) -> [[Double]] {
     logits.indices.map { token in
       let row = seenLogits(logits[token], policy: policy, noise: noise, token: token)
-      if expertIDs[token].contains(-1) { return row.map { _ in 0 } }
+      if expertIDs[token].first == -1 { return row.map { _ in 0 } }
       let gradient = loss.probabilityGradient[token]
       let ofProbabilities: [Double]
       switch policy.scoring {

@@ -28,11 +28,11 @@ extension Reference {
     weightGradient: [[Double]], noise: RouterNoise? = nil
   ) -> [[Double]] {
     logits.indices.map { token in
-      if expertIDs[token].contains(-1) { return logits[token].map { _ in 0 } }
+      let chosen = expertIDs[token].prefix { $0 != -1 }.map(expert(of:))
+      if chosen.isEmpty { return logits[token].map { _ in 0 } }
       let row = seenLogits(logits[token], policy: policy, noise: noise, token: token)
-      let chosen = expertIDs[token].map(expert(of:))
       var raw = rawWeights(row, token: token, chosen: chosen, scoring: policy.scoring, noise: noise)
-      let normalized = weightGradient[token].map { $0 * Double(policy.scale) }
+      let normalized = weightGradient[token].prefix(chosen.count).map { $0 * Double(policy.scale) }
       // After dropping, only the choices that are kept are in the sum.
       let isInSum = chosen.indices.map {
         policy.normalizationTime == .beforeDropping || (slots?[token][$0] ?? 0) >= 0
