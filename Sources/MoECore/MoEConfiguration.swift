@@ -65,6 +65,9 @@ public struct MoEConfiguration: Sendable, Equatable {
     if routing.assignment == .hash {
       throw .invalidConfiguration("a layer sees no token ids, so they cannot choose its experts")
     }
+    if routing.noise.logits == .learned {
+      throw .unsupported("noise on the logits whose size is learned, in a layer")
+    }
     if case .soft = routing.assignment {
       throw .unsupported("a layer whose experts compute weighted means of all tokens (Soft MoE)")
     }

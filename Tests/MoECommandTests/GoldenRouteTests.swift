@@ -20,105 +20,131 @@ extension RoutingPolicy.Choice.Second {
   /// The options of a case, by the names of the scripts.
   struct Case: Decodable, CustomStringConvertible {
     var seed: UInt64
-    var T: Int
-    var E: Int
-    var K: Int
+    var tokenCount: Int
+    var expertCount: Int
+    var expertsPerToken: Int
     var temperament: String?
-    var capacity_factor: Double?
-    var min_capacity: Int?
+    var capacityFactor: Double?
+    var minCapacity: Int?
     var capacity: Int?
-    var no_drop: Bool?
-    var drop_policy: String?
-    var group_size: Int?
-    var mask_seed: UInt64?
-    var noise_seed: UInt64?
-    var no_rts: Bool?
-    var no_second_sampling: Bool?
-    var noisy_policy: String?
+    var noDrop: Bool?
+    var dropPolicy: String?
+    var groupSize: Int?
+    var maskSeed: UInt64?
+    var noiseSeed: UInt64?
+    var noRts: Bool?
+    var noSecondSampling: Bool?
+    var noisyPolicy: String?
     var temperature: Float?
-    var second_policy: String?
-    var second_threshold: Float?
-    var gate_noise: Float?
-    var noise_std: Float?
+    var secondPolicy: String?
+    var secondThreshold: Float?
+    var gateNoise: Float?
+    var noiseStd: Float?
     var normalize: Int?
-    var normalize_first: Int?
+    var normalizeFirst: Int?
     var groups: Int?
-    var groups_selected: Int?
-    var bias_seed: UInt64?
+    var groupsSelected: Int?
+    var biasSeed: UInt64?
     var scale: Float?
-    var p_norm: Float?
+    var pNorm: Float?
     var training: Bool?
-    var form: String?
+    var hidden: Int?
+    var slots: Int?
+    var slotSeed: UInt64?
     var score: String?
-    var capacity_multiple: Int?
-    var capacity_rounding: String?
+    var capacityMultiple: Int?
+    var capacityRounding: String?
 
     /// Whether the preset has the options of the case: V-MoE's other roundings of a capacity and Megatron's other scores
     /// are policies, not presets, and noise of the assignments' files is drawn otherwise.
     var isOfPreset: Bool {
-      capacity_multiple ?? 4 == 4 && capacity_rounding ?? "ceil" == "ceil" && score ?? "softmax" == "softmax"
-        && (noise_std == nil || noise_seed == nil)
+      capacityMultiple ?? 4 == 4 && capacityRounding ?? "ceil" == "ceil" && score ?? "softmax" == "softmax"
+        && (noiseStd == nil || noiseSeed == nil)
     }
 
-    var description: String { "seed \(seed), T \(T), E \(E), K \(K), \(temperament ?? "")" }
+    var description: String {
+      "seed \(seed), T \(tokenCount), E \(expertCount), K \(expertsPerToken), \(temperament ?? "")"
+    }
 
     /// The logits of the case, drawn as the scripts draw them.
     func logits() throws -> Matrix {
+      let expertCount = expertCount * (slots ?? 1)
       var generator = SeededGenerator(seed: seed)
-      var values = (0..<T * E).map { _ in generator.normal() }
+      var values = (0..<tokenCount * expertCount).map { _ in generator.normal() }
       switch temperament {
       case "sharp": for index in values.indices { values[index] *= 4 }
       case "ties": for index in values.indices { values[index] = (values[index] * 2).rounded() / 2 }
-      case "skewed": for index in stride(from: 0, to: values.count, by: E) { values[index] += 3 }
-      case "underflow": for index in stride(from: E - 1, to: values.count, by: E) { values[index] -= 200 }
+      case "skewed": for index in stride(from: 0, to: values.count, by: expertCount) { values[index] += 3 }
+      case "underflow":
+        for index in stride(from: expertCount - 1, to: values.count, by: expertCount) { values[index] -= 200 }
       default: break
       }
-      return try Matrix(rows: T, columns: E, elements: values)
+      return try Matrix(rows: tokenCount, columns: expertCount, elements: values)
     }
 
     var mask: [Bool]? {
-      mask_seed.map { seed in
+      maskSeed.map { seed in
         var generator = SeededGenerator(seed: seed)
-        return (0..<T).map { _ in generator.uniform() >= 0.2 }
+        return (0..<tokenCount).map { _ in generator.uniform() >= 0.2 }
       }
     }
 
     var selectionBias: [Float]? {
-      bias_seed.map { seed in
+      biasSeed.map { seed in
         var generator = SeededGenerator(seed: seed)
-        return (0..<E).map { _ in generator.normal() }
+        return (0..<expertCount).map { _ in generator.normal() }
       }
     }
 
     var settings: RoutingPreset.Settings {
-      var settings = RoutingPreset.Settings(expertCount: E)
-      settings.expertsPerToken = K
-      settings.capacityFactor = capacity_factor
-      settings.minimumCapacity = min_capacity
+      var settings = RoutingPreset.Settings(expertCount: expertCount)
+      settings.expertsPerToken = expertsPerToken
+      settings.capacityFactor = capacityFactor
+      settings.minimumCapacity = minCapacity
       settings.capacity = capacity
-      settings.dropsNothing = no_drop == true
-      settings.dropOrder = drop_policy.map { $0 == "probs" ? .lowestWeight : .latest }
-      settings.groupSize = group_size
-      settings.hasRandomTokenSelection = no_rts != true
-      settings.hasSecondSampling = no_second_sampling != true
+      settings.dropsNothing = noDrop == true
+      settings.dropOrder = dropPolicy.map { $0 == "probs" ? .lowestWeight : .latest }
+      settings.groupSize = groupSize
+      settings.hasRandomTokenSelection = noRts != true
+      settings.hasSecondSampling = noSecondSampling != true
       settings.first =
-        noisy_policy == "RSample" ? .sampled : temperature.map { .sampledWithTemperature($0) }
-      settings.logitNoise = gate_noise ?? noise_std
-      settings.isNormalized = (normalize ?? normalize_first).map { $0 == 1 }
-      if let groups, let groups_selected { settings.groups = (groups, groups_selected) }
+        noisyPolicy == "RSample" ? .sampled : temperature.map { .sampledWithTemperature($0) }
+      settings.logitNoise = gateNoise ?? noiseStd
+      settings.isNormalized = (normalize ?? normalizeFirst).map { $0 == 1 }
+      if let groups, let groupsSelected { settings.groups = (groups, groupsSelected) }
       settings.scale = scale
-      settings.normPower = p_norm
+      settings.normPower = pNorm
       settings.second =
-        switch second_policy {
+        switch secondPolicy {
         case "all": .best
         case "none": .above(1)
         case "sampling": .sampled
-        case "random": .random(threshold: second_threshold ?? 0.5)
-        case "threshold": .above(second_threshold ?? 0.2)
+        case "random": .random(threshold: secondThreshold ?? 0.5)
+        case "threshold": .above(secondThreshold ?? 0.2)
         default: nil
         }
       return settings
     }
+  }
+
+  /// Reads the scripts' names, which are T, E and K, and words joined by underscores.
+  private static var decoder: JSONDecoder {
+    let decoder = JSONDecoder()
+    decoder.keyDecodingStrategy = .custom { keys in
+      let name = keys.last!.stringValue
+      let letters = ["T": "tokenCount", "E": "expertCount", "K": "expertsPerToken"]
+      let words = name.split(separator: "_")
+      let joined = words.dropFirst().reduce(String(words.first ?? "")) { $0 + $1.capitalized }
+      return Name(stringValue: letters[name] ?? joined)
+    }
+    return decoder
+  }
+
+  private struct Name: CodingKey {
+    let stringValue: String
+    var intValue: Int? { nil }
+    init(stringValue: String) { self.stringValue = stringValue }
+    init?(intValue: Int) { nil }
   }
 
   /// The presets whose files hold tokens that choose.
@@ -134,7 +160,7 @@ extension RoutingPolicy.Choice.Second {
   func routesAsTheOriginal(_ name: String) throws {
     let file = try SafetensorsFile(path: fixtures.appending(path: "routing/\(name).safetensors").path)
     let json = try #require(file.metadata["cases"])
-    let cases = try JSONDecoder().decode([Case].self, from: Data(json.utf8))
+    let cases = try Self.decoder.decode([Case].self, from: Data(json.utf8))
     let ids = try file.bytes(named: "expert_ids").map { Int32(Int8(bitPattern: $0)) }
     let slots = try shorts("slots", of: file)
     let weights = try file.floats(named: "weights")
@@ -144,39 +170,40 @@ extension RoutingPolicy.Choice.Second {
     let preset = try #require(RoutingPreset.named(name))
     var offset = 0
     for (index, example) in cases.enumerated() {
-      let range = offset..<offset + example.T * example.K
+      let range = offset..<offset + example.tokenCount * example.expertsPerToken
       offset = range.upperBound
       // Where all other probabilities underflow, lingvo takes expert 0 twice; our two experts are always different.
-      if name == "glam" || name.hasPrefix("gshard") || name == "mesh-top2", hasTwins(ids[range], k: example.K)
+      if name == "glam" || name.hasPrefix("gshard") || name == "mesh-top2",
+        hasTwins(ids[range], k: example.expertsPerToken)
       {
         continue
       }
       let logits = try example.logits()
       var policy = preset.policy(example.settings)
-      if example.noise_seed == nil {
+      if example.noiseSeed == nil {
         policy.noise.logits = .none
         if policy.choice.second.isRandom { policy.choice.second = .best }
       }
-      let noise = example.noise_seed.map { RouterNoise(seed: $0) }
+      let noise = example.noiseSeed.map { RouterNoise(seed: $0) }
       let comment: Comment = "\(name), case \(index): \(example)"
       for set in InstructionSet.supported {
         let execution = try Execution(instructionSet: set, threadCount: 2)
         let record = try policy.route(
-          logits: logits, expertsPerToken: example.K, selectionBias: example.selectionBias,
+          logits: logits, expertsPerToken: example.expertsPerToken, selectionBias: example.selectionBias,
           mask: preset.masksLossesOnly ? nil : example.mask, noise: noise, execution: execution)
         try #require(record.expertIDs.map { max($0, -1) } == Array(ids[range]), comment)
         try #require(record.slots == Array(slots[range]), comment)
         // NLLB that normalises before dropping forgets that for a random second expert; ours does not.
-        if name.hasPrefix("nllb"), example.normalize_first == 1, policy.choice.second.isRandom { continue }
+        if name.hasPrefix("nllb"), example.normalizeFirst == 1, policy.choice.second.isRandom { continue }
         let errors = zip(record.expertWeights, weights[range]).map { abs($0 - $1) }
         try #require(errors.max() ?? 0 <= 1e-6, comment)
         // Tutel reports the load of the busiest expert for factors that do not limit it.
-        if example.capacity_factor ?? 1 > 0 {
+        if example.capacityFactor ?? 1 > 0 {
           let limit = record.capacity.map { Int32(clamping: $0) }
           try #require(capacities[index] < 0 ? record.droppedCount == 0 : limit == capacities[index], comment)
         }
         let found = try policy.losses(
-          logits: logits, record: record, mask: example.mask, groupSize: example.group_size, noise: noise,
+          logits: logits, record: record, mask: example.mask, groupSize: example.groupSize, noise: noise,
           execution: execution)
         // NLLB adds the noise of the second choice to the logits in place, so that its loss sees it too; ours does not.
         let seesNoise = name.hasPrefix("nllb") && policy.choice.second == .sampled
@@ -199,7 +226,7 @@ extension RoutingPolicy.Choice.Second {
   ])
   func assignsAsTheOriginal(_ name: String) throws {
     let file = try SafetensorsFile(path: fixtures.appending(path: "routing/\(name).safetensors").path)
-    let cases = try JSONDecoder().decode([Case].self, from: Data(#require(file.metadata["cases"]).utf8))
+    let cases = try Self.decoder.decode([Case].self, from: Data(#require(file.metadata["cases"]).utf8))
     let ids = try file.bytes(named: "expert_ids").map { Int32(Int8(bitPattern: $0)) }
     let slots = try shorts("slots", of: file)
     let weights = try file.floats(named: "weights")
@@ -207,7 +234,7 @@ extension RoutingPolicy.Choice.Second {
     let preset = try #require(RoutingPreset.named(name))
     var offset = 0
     for (index, example) in cases.enumerated() {
-      let range = offset..<offset + example.T * example.K
+      let range = offset..<offset + example.tokenCount * example.expertsPerToken
       offset = range.upperBound
       // Sinkhorn that does not end by itself has other numbers after another number of rounds.
       if name == "megatron-sinkhorn", undefined[index] & 16 != 0 { continue }
@@ -218,18 +245,20 @@ extension RoutingPolicy.Choice.Second {
       var settings = example.settings
       if choosesTokens { settings.expertsPerToken = 1 }
       var policy = preset.policy(settings)
-      if example.noise_seed == nil { policy.noise.logits = .none }
-      let isTraining = example.training == true || example.noise_seed != nil
-      let noise = isTraining ? RouterNoise(seed: example.noise_seed ?? 0) : nil
+      if example.noiseSeed == nil { policy.noise.logits = .none }
+      let isTraining = example.training == true || example.noiseSeed != nil
+      let noise = isTraining ? RouterNoise(seed: example.noiseSeed ?? 0) : nil
       let comment: Comment = "\(name), case \(index): \(example)"
       for set in InstructionSet.supported {
         let record = try policy.route(
-          logits: example.logits(), expertsPerToken: choosesTokens ? 1 : example.K,
+          logits: example.logits(), expertsPerToken: choosesTokens ? 1 : example.expertsPerToken,
           selectionBias: name == "quantile-balanced" ? example.selectionBias?.map { -$0 } : nil,
           mask: example.mask, noise: noise,
           execution: Execution(instructionSet: set, threadCount: 2))
         // Experts that run out of real tokens take padding with the weight 0 in the originals; ours take none.
-        let isReal = { (index: Int) in example.mask?[(index - range.lowerBound) / example.K] ?? true }
+        let isReal = { (index: Int) in
+          example.mask?[(index - range.lowerBound) / example.expertsPerToken] ?? true
+        }
         try #require(record.expertIDs == range.map { isReal($0) ? ids[$0] : -1 }, comment)
         try #require(record.slots == range.map { isReal($0) ? slots[$0] : -1 }, comment)
         let errors = zip(record.expertWeights, weights[range]).map { abs($0 - $1) }
@@ -237,6 +266,29 @@ extension RoutingPolicy.Choice.Second {
       }
     }
     #expect(offset == ids.count)
+  }
+
+  /// The weights of Soft MoE, from logits. The cases whose logits are cosines of inputs and slots are left out.
+  @Test func softAssignmentIsTheOriginals() throws {
+    let file = try SafetensorsFile(path: fixtures.appending(path: "routing/soft-moe.safetensors").path)
+    let cases = try Self.decoder.decode([Case].self, from: Data(#require(file.metadata["cases"]).utf8))
+    let (dispatch, combine) = (try file.floats(named: "dispatch"), try file.floats(named: "combine"))
+    var offset = 0
+    for (index, example) in cases.enumerated() {
+      let range = offset..<offset + example.tokenCount * example.expertCount * (example.slots ?? 1)
+      offset = range.upperBound
+      if example.hidden != nil { continue }
+      for set in InstructionSet.supported {
+        let soft = try SoftAssignment(
+          logits: example.logits(), mask: example.mask,
+          execution: Execution(instructionSet: set, threadCount: 2))
+        for (found, expected) in [(soft.dispatch, dispatch), (soft.combine, combine)] {
+          let errors = zip(found.elements, expected[range]).map { abs($0 - $1) }
+          try #require(errors.max() ?? 0 <= 1e-6, "case \(index): \(example)")
+        }
+      }
+    }
+    #expect(offset == dispatch.count)
   }
 
   /// Returns the elements of an I16 tensor.

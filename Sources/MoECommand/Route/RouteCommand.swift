@@ -12,7 +12,7 @@ struct RouteCommand: ParsableCommand {
       dropped), “slots” [T,K] I32 (−1 where dropped), “drop_reasons” [T,K] I32 (0 kept, 1 capacity, 2 the rule of the \
       second expert, 3 padding), “margins” [T] F32, “counts” [E] I32 (before dropping), “capacity” [1] I32 (the largest \
       count where nothing can be dropped), “auxiliary_loss” [1] F32 (the policy's own, without a coefficient) and \
-      “z_loss” [1] F32.
+      “z_loss” [1] F32. soft-moe writes “dispatch” and “combine” [T,E·S] F32.
 
       Random rules draw numbers that depend on --seed and on the token alone. --train adds the noise that the system \
       has in training only.
@@ -67,6 +67,9 @@ struct RouteCommand: ParsableCommand {
         throw ValidationError("--diff takes two policies, but \(diff.count) values were given")
       }
       if output != nil { throw ValidationError("--diff prints a table and has no --output") }
+      if diff.prefix(2).contains("soft-moe") {
+        throw ValidationError("soft-moe gives no token experts of its own, so --diff cannot compare it")
+      }
     }
     guard file != nil else { throw ValidationError("a file with logits is missing") }
     guard policy != nil || !diff.isEmpty else {
@@ -104,6 +107,9 @@ struct RouteCommand: ParsableCommand {
       let presets = try diff.prefix(2).map { try Self.preset($0, option: "--diff") }
       return try RouteDifference(presets.map { try input.route(by: $0, rule, execution) }).write()
     }
+    if case .soft = try Self.preset(policy!, option: "--policy").policy(.init(expertCount: 1)).assignment {
+      return try show(input.softAssignment(execution))
+    }
     let routed = try input.route(by: Self.preset(policy!, option: "--policy"), rule, execution)
     if routed.policy.scoring == .softmaxOverSelected, routed.record.expertsPerToken == 1 {
       StandardStream.errors.line(
@@ -112,5 +118,26 @@ struct RouteCommand: ParsableCommand {
     }
     if let output { try routed.write(to: output) }
     routed.show(in: output.map { StandardStream.besides($0) } ?? .output)
+  }
+
+  /// Writes and prints the weights of Soft MoE, in which no token has experts of its own.
+  private func show(_ soft: SoftAssignment) throws {
+    if let output {
+      var writer = SafetensorsWriter()
+      try writer.add("dispatch", soft.dispatch)
+      try writer.add("combine", soft.combine)
+      try writer.write(to: output)
+    }
+    let stream = output.map { StandardStream.besides($0) } ?? .output
+    stream.line(
+      "\(policy!): \(soft.dispatch.rows) tokens in \(soft.dispatch.columns) slots, each a weighted mean of all tokens"
+    )
+    var table = TextTable("slot", "largest token", "weight")
+    for slot in 0..<soft.dispatch.columns where soft.dispatch.rows > 0 {
+      let best = (0..<soft.dispatch.rows).max { soft.dispatch[$0, slot] < soft.dispatch[$1, slot] }!
+      table.add("\(slot)", "\(best)", fixed(Double(soft.dispatch[best, slot]), 4))
+    }
+    for line in table.lines { stream.line(line) }
+    stream.line("nothing is dropped, and there is no auxiliary loss")
   }
 }

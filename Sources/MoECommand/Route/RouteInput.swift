@@ -66,10 +66,23 @@ struct RouteInput {
     return (0..<tokenCount).map { token in bytes[token * width..<(token + 1) * width].contains { $0 != 0 } }
   }
 
+  /// Computes the weights of Soft MoE.
+  func softAssignment(_ execution: Execution) throws -> SoftAssignment {
+    do { return try SoftAssignment(logits: logits, mask: mask, execution: execution) } catch {
+      throw CheckpointError("\(path): tensor \(quoted(name))", "\(error)")
+    }
+  }
+
   /// Routes the logits by a preset.
   func route(by preset: RoutingPreset, _ rule: RouteOptions, _ execution: Execution) throws -> RoutedLogits {
     let settings = rule.settings(of: preset, expertCount: logits.columns)
     var policy = preset.policy(settings)
+    guard policy.noise.logits != .learned || !rule.train else {
+      throw CheckpointError(
+        path,
+        "--policy \(preset.name) learns the size of its noise from tokens, and logits have none; leave --train out"
+      )
+    }
     if !rule.train { policy.noise.logits = .none }
     // Rules that are random at evaluation too need a seed; noise of training is in the policy only with --train.
     if !rule.train { policy.choice.first = .best }

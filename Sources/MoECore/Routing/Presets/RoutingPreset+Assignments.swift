@@ -53,6 +53,12 @@ extension RoutingPreset {
         RoutingPolicy(scoring: .sigmoidOfSelected, loadBalance: .none).with { $0.assignment = .balanced }
       }),
     RoutingPreset(
+      "soft-moe", "slots are means of all tokens, tokens means of all slots; logits are [T, E·S]",
+      source: "Puigcerver et al. 2023 §2.1; vmoe projects/soft_moe", k: 1, [.mask],
+      { _ in
+        RoutingPolicy(scoring: .softmax, loadBalance: .none).with { $0.assignment = .soft(slots: 1) }
+      }),
+    RoutingPreset(
       "quantile-balanced", "a selection bias from quantiles of the logits; softmax over the chosen",
       source: "Megatron-Core qb_dual_update", k: 2, [.topK, .selectionBias],
       { _ in RoutingPolicy(scoring: .softmaxOverSelected, loadBalance: .none) }),
