@@ -19,7 +19,7 @@ extension RoutingPolicy {
   ///
   /// - Parameters:
   ///   - logits: `[T, E]`.
-  ///   - record: the record of ``route(logits:expertsPerToken:selectionBias:mask:sequenceLength:noise:execution:)`` for
+  ///   - record: the record of ``route(logits:expertsPerToken:selectionBias:givenExperts:mask:sequenceLength:noise:execution:)`` for
   ///     these logits.
   ///   - selectionBias: `[E]`, as the routing had it.
   ///   - mask: one value per token, false for padding.
