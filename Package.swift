@@ -122,7 +122,7 @@ let package = Package(
       swiftSettings: swiftSettings),
     .testTarget(
       name: "MoECommandTests",
-      dependencies: ["MoECommand", "MoECheckpoints", "MoETraining", "ExpertParallel"],
+      dependencies: ["MoECommand", "MoE", "MoECore", "MoECheckpoints", "MoETraining", "ExpertParallel"],
       swiftSettings: swiftSettings),
     .target(
       name: "CommunicatorProperties", dependencies: ["ExpertParallel", "MoECore"],

@@ -2,6 +2,7 @@
 
 #define vexp               KERNEL(vexp)        /* e^x */
 #define vsigmoid           KERNEL(vsigmoid)    /* 1/(1 + e^−x) */
+#define vsoftplus          KERNEL(vsoftplus)   /* ln(1 + e^x) */
 #define vnormal            KERNEL(vnormal)     /* the normal distribution function, and its density */
 #define vgelu              KERNEL(vgelu)       /* x·Φ(x) */
 #define vgelu_tanh         KERNEL(vgelu_tanh)  /* its approximation by tanh */
@@ -33,6 +34,22 @@ INLINE vf vexp(vf x) {
 
 /* 1/(1 + e^−x), within 6·2^−24 relative; 0 below −88.7, where e^−x overflows. */
 INLINE vf vsigmoid(vf x) { return vdiv(vset1(1), vadd(vset1(1), vexp(vsub(vset1(0), x)))); }
+
+/* ln(1 + e^x), within 6·2^−24 relative: max(x,0) + ln(1 + t) with t = e^−|x|, and ln(1 + t) = 2·artanh(z) with
+ * z = t/(2 + t) ≤ 1/3, by its series to z^15 (the next term is below 5·10⁻¹⁰ of the first). */
+INLINE vf vsoftplus(vf x) {
+  vf t = vexp(vsub(vset1(0), vmax(vsub(vset1(0), x), x)));
+  vf z = vdiv(t, vadd(vset1(2), t)), w = vmul(z, z);
+  vf s = vset1(1.0f / 15);
+  s = vfma(s, w, vset1(1.0f / 13));
+  s = vfma(s, w, vset1(1.0f / 11));
+  s = vfma(s, w, vset1(1.0f / 9));
+  s = vfma(s, w, vset1(1.0f / 7));
+  s = vfma(s, w, vset1(1.0f / 5));
+  s = vfma(s, w, vset1(1.0f / 3));
+  s = vfma(s, w, vset1(1));
+  return vadd(vmax(x, vset1(0)), vmul(vadd(z, z), s));
+}
 
 /* Φ(x), the normal distribution function, to 10⁻⁶ relative in both tails, and its density.
  * For u = |x|: Φ(−u) = e^(−u²/2)·q(t), t = (u − 4)/(u + 4), q fitted on 0 ≤ u ≤ 15 to 1.1·10⁻⁷ relative;

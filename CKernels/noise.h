@@ -27,6 +27,13 @@ static inline float noise_gumbel(uint64_t seed, uint64_t token, int64_t place) {
   return -logf(-logf(noise_uniform(seed, token, place)));
 }
 
+/* Returns a standard normal draw for expert e of E: Box and Muller's cosine, of the uniform numbers of choices 0 and 1, in
+ * double precision and rounded once. */
+static inline float noise_normal(uint64_t seed, uint64_t token, int64_t e, int64_t E) {
+  const double radius = sqrt(-2 * log(noise_uniform(seed, token, e)));
+  return (float)(radius * cos(2 * M_PI * noise_uniform(seed, token, E + 1 + e)));
+}
+
 /* Returns SparseMixer's factor of the weight of choice k of E where the choice is not the best expert: 1/3 with probability
  * 3/4, else 1 (Heun's third-order rule). */
 static inline float heun_factor(const moe_router_rule *rule, int64_t token, int64_t k, int64_t E) {

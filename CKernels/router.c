@@ -1,6 +1,7 @@
 /* Fused router: blocks of tokens are tasks; each thread counts for itself, in integers. */
 #include "gemm.h"
 #include "noise.h"
+#include "normalization.h"
 #include <stdatomic.h>
 #include <string.h>
 

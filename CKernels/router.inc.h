@@ -3,7 +3,8 @@
  * SHAPES       x [T,D], router [E,D] as fp32 panels → expert_ids [T,K], weights [T,K]
  * DEFINITION   for t: l[e] = Σ_d x[t][d]·router[e][d] + bias[e];  s = softmax(l) or σ(l) or l
  *              choose k times the largest s[e] + selection_bias[e] not chosen yet, ties to the smaller e
- *              weights = s of the chosen, normalised, times scale
+ *              weights = s of the chosen, normalised, times scale; a rule can draw the first or second choice instead,
+ *              or leave the second out
  * REGULARITIES E is 8 to 512, K 1 to 10, D 512 to 8192: the product takes nearly all the time, and x is read from
  *              memory once because a block of tokens is multiplied by all experts, k block by k block, and
  *              routed while its logits are in L1.
@@ -29,10 +30,28 @@ INLINE int64_t KERNEL(argmax)(const float *s, int64_t E, float *value) {
   return 0;
 }
 
-/* Gives the experts of groups that are not selected the rule's mask value. */
+/* Returns the sum of the `count` largest of s [size]; `copy` holds [size]. */
+static float KERNEL(sum_of_largest)(const float *s, int64_t size, int64_t count, float *copy) {
+  float sum = 0;
+  memcpy(copy, s, (size_t)size * sizeof *s);
+  for (int64_t i = 0; i < count; i++) {
+    int64_t best = 0;
+    for (int64_t e = 1; e < size; e++)
+      if (copy[e] > copy[best]) best = e;
+    sum += copy[best], copy[best] = NONE;
+  }
+  return sum;
+}
+
+/* Gives the experts of groups that are not selected the rule's mask value. `group` holds E' floats. */
 static void KERNEL(limit_groups)(const moe_router_rule *rule, int64_t E, float *s, float *group) {
   const int64_t size = E / rule->groups;
+  if (rule->groups_selected == rule->groups) return;
   for (int64_t g = 0; g < rule->groups; g++) {
+    if (rule->group_addends > 2) {
+      group[g] = KERNEL(sum_of_largest)(s + g * size, size, rule->group_addends, group + rule->groups);
+      continue;
+    }
     float first = NONE, second = NONE;
     for (int64_t e = g * size; e < (g + 1) * size; e++) {
       if (s[e] > first)
@@ -40,7 +59,7 @@ static void KERNEL(limit_groups)(const moe_router_rule *rule, int64_t E, float *
       else if (s[e] > second)
         second = s[e];
     }
-    group[g] = rule->group_score == MOE_GROUP_MAXIMUM ? first : first + second;
+    group[g] = rule->group_addends == 0 ? 0 : rule->group_addends == 1 ? first : first + second;
   }
   /* A group is not selected if groups_selected others precede it: a higher score, or an equal one and a lower index. */
   for (int64_t g = 0; g < rule->groups; g++) {
@@ -88,6 +107,34 @@ static int64_t KERNEL(sparse_mixer_sample)(const moe_router_rule *rule, const fl
   return sampled;
 }
 
+/* Returns the expert with the largest logit/temperature plus Gumbel noise among those that can still be chosen. The margin
+ * is that of the noisy logits. */
+static int64_t KERNEL(sample)(const moe_router_rule *rule, const float *logits, const float *remaining,
+                              int64_t E, int64_t t, int64_t k, float *margin) {
+  const float temperature = k == 0 ? rule->first_temperature : 1;
+  float first = NONE, second = NONE;
+  int64_t sampled = -1;
+  for (int64_t e = 0; e < E; e++) {
+    if (!(remaining[e] > NONE)) continue;
+    const float noisy =
+        logits[e] / temperature + noise_gumbel(rule->seed, rule->first_token + (uint64_t)t, k * (E + 1) + e);
+    if (sampled < 0 || noisy > first)
+      second = first, first = noisy, sampled = e;
+    else if (noisy > second)
+      second = noisy;
+  }
+  *margin = first == second ? 0 : first - second;
+  return sampled;
+}
+
+/* Returns whether a rule takes the second expert of token t, whose weight is given. */
+static bool KERNEL(takes_second)(const moe_router_rule *rule, int64_t t, int64_t E, float weight) {
+  if (rule->second == MOE_SECOND_ABOVE) return weight > rule->second_threshold;
+  if (rule->second != MOE_SECOND_RANDOM) return true;
+  const float threshold = rule->second_threshold > 1e-9f ? rule->second_threshold : 1e-9f;
+  return noise_uniform(rule->seed, rule->first_token + (uint64_t)t, E + 1 + E) < weight / threshold;
+}
+
 /* Routes token t, whose logits [E'] are padded with −∞, and adds it to `sums` (counts, first counts and probability sums,
  * each [E]). `scratch` holds 4·E' floats. Returns whether the logits could be ranked. */
 static bool KERNEL(route_token)(const moe_router_rule *rule, const moe_router_input *input, int64_t t,
@@ -107,8 +154,8 @@ static bool KERNEL(route_token)(const moe_router_rule *rule, const moe_router_in
 
   if (out->logits) memcpy(out->logits + t * E, logits, (size_t)E * sizeof *logits);
   const float logsumexp = KERNEL(loss_probabilities)(rule, logits, E, padded, most, score, probability);
-  const bool sigmoid = KERNEL(is_sigmoid)(rule);
-  const float *weighed = sigmoid ? score : rule->scoring == MOE_SOFTMAX ? probability : logits;
+  const bool separate = KERNEL(is_separate)(rule);
+  const float *weighed = separate ? score : rule->scoring == MOE_SOFTMAX ? probability : logits;
 
   memcpy(rank, rule->scoring == MOE_SIGMOID_OF_SELECTED ? logits : weighed, (size_t)E * sizeof *rank);
   if (selection_bias)
@@ -118,9 +165,17 @@ static bool KERNEL(route_token)(const moe_router_rule *rule, const moe_router_in
 
   int32_t *ids = out->expert_ids + t * K;
   float *weights = out->weights + t * K, last = 0, noisy_margin = 0;
-  const bool sampled = rule->scoring == MOE_SPARSE_MIXER && rule->is_sampled;
+  const bool sparse_mixer = rule->scoring == MOE_SPARSE_MIXER && rule->is_sampled;
+  bool drawn = false; /* whether the last choice was drawn */
   for (int64_t k = 0; k < K; k++) {
     int64_t e = KERNEL(argmax)(rank, padded, &last);
+    if (input->given_ids) {
+      e = input->given_ids[t * K + k];
+      last = e < 0 ? NONE : rank[e];
+      ids[k] = (int32_t)e, weights[k] = e < 0 ? 0 : weighed[e];
+      if (e >= 0) rank[e] = NONE;
+      continue;
+    }
     if (last == NONE) {
       /* Only experts of score −∞ are left, the chosen ones among them: take the lowest index not chosen. */
       bool taken = true;
@@ -129,46 +184,48 @@ static bool KERNEL(route_token)(const moe_router_rule *rule, const moe_router_in
         for (int64_t i = 0; i < k; i++) taken |= ids[i] == e;
       }
     }
-    if (sampled && last > NONE)
+    drawn = last > NONE && ((k == 0 && rule->first_temperature > 0) ||
+                            (k == 1 && rule->second == MOE_SECOND_SAMPLED) || sparse_mixer);
+    if (drawn && sparse_mixer) {
       e = KERNEL(sparse_mixer_sample)(rule, logits, rank, E, t, k, e, &weights[k], &noisy_margin);
-    else
+    } else {
+      if (drawn) e = KERNEL(sample)(rule, logits, rank, E, t, k, &noisy_margin);
       weights[k] = rule->scoring == MOE_SPARSE_MIXER
                        ? KERNEL(sparse_mixer_weight)(logits, rank, E, last, rule->jitter)
                        : weighed[e];
+    }
     ids[k] = (int32_t)e;
     rank[e] = NONE;
   }
   if (out->margins) {
     float next;
     KERNEL(argmax)(rank, padded, &next);
-    out->margins[t] = K == E                   ? INFINITY
-                      : sampled && last > NONE ? noisy_margin
-                      : next == NONE           ? (last == NONE ? 0 : INFINITY)
-                                               : last - next;
+    out->margins[t] = K == E || ids[0] < 0 ? INFINITY
+                      : drawn              ? noisy_margin
+                      : next == NONE       ? (last == NONE ? 0 : INFINITY)
+                                           : last - next;
   }
 
   if (rule->scoring == MOE_SOFTMAX_OVER_SELECTED) {
     float best = NONE, sum = 0;
-    for (int64_t k = 0; k < K; k++) best = weights[k] > best ? weights[k] : best;
-    for (int64_t k = 0; k < K; k++) sum += weights[k] = best == NONE ? 0 : expf(weights[k] - best);
+    for (int64_t k = 0; k < K; k++) best = ids[k] >= 0 && weights[k] > best ? weights[k] : best;
+    for (int64_t k = 0; k < K; k++)
+      sum += weights[k] = best == NONE || ids[k] < 0 ? 0 : expf(weights[k] - best);
     for (int64_t k = 0; k < K; k++) weights[k] = sum > 0 ? weights[k] / sum : 0;
   }
-  float divisor = 1;
-  if (rule->normalization != MOE_NORMALIZE_NONE) {
-    float sum = 0;
-    for (int64_t k = 0; k < K; k++) sum += weights[k];
-    divisor = rule->normalization == MOE_NORMALIZE_SUM_PLUS ? sum + rule->normalization_term
-              : sum > rule->normalization_term              ? sum
-                                                            : rule->normalization_term;
+  if (out->gates) memcpy(out->gates + t * K, weights, (size_t)K * sizeof *weights);
+  if (!rule->normalizes_kept) {
+    const float divisor = weights_divisor(rule, weights, K);
+    for (int64_t k = 0; k < K; k++) weights[k] = weights[k] / divisor * rule->scale;
   }
-  if (divisor == 0) divisor = 1; /* weights that all underflowed stay zero */
-  for (int64_t k = 0; k < K; k++) weights[k] = weights[k] / divisor * rule->scale;
+  if (K > 1 && !KERNEL(takes_second)(rule, t, E, weights[1])) ids[1] = MOE_NOT_TAKEN(ids[1]), weights[1] = 0;
 
   if (out->logsumexp) out->logsumexp[t] = logsumexp;
-  if (out->scores) memcpy(out->scores + t * E, sigmoid ? score : probability, (size_t)E * 4);
+  if (out->scores) memcpy(out->scores + t * E, separate ? score : probability, (size_t)E * 4);
   int64_t *counts = sums, *first_counts = sums + E, *probability_sums = sums + 2 * E;
-  for (int64_t k = 0; k < K; k++) counts[ids[k]]++;
-  first_counts[ids[0]]++;
+  for (int64_t k = 0; k < K; k++)
+    if (ids[k] >= 0) counts[ids[k]]++;
+  if (ids[0] >= 0) first_counts[ids[0]]++;
   KERNEL(add_probabilities)(probability, E, probability_sums);
   return true;
 }
@@ -201,6 +258,15 @@ static void KERNEL(router_product)(const moe_router_input *input, int64_t first,
   }
 }
 
+/* Adds the noise of training to the logits [E] of token t. */
+static void KERNEL(add_noise)(const moe_router_rule *rule, int64_t t, int64_t E, float *logits) {
+  const uint64_t token = rule->first_token + (uint64_t)t;
+  for (int64_t e = 0; e < E; e++)
+    logits[e] += rule->noise == MOE_LOGITS_NORMAL
+                     ? rule->noise_size * noise_normal(rule->seed, token, e, E)
+                     : 1 + rule->noise_size * (2 * noise_uniform(rule->seed, token, e) - 1);
+}
+
 /* Routes `tokens` tokens from `first` on, up to ROUTER_TOKENS, and adds them to `counts`. Returns the first token that
  * could not be ranked, or −1. */
 static int64_t KERNEL(route_block)(const moe_router_rule *rule, const moe_router_input *input, int64_t first,
@@ -215,6 +281,7 @@ static int64_t KERNEL(route_block)(const moe_router_rule *rule, const moe_router
     const int64_t token = first + t;
     if (input->mask && !input->mask[token]) {
       for (int64_t k = 0; k < K; k++) out->expert_ids[token * K + k] = -1, out->weights[token * K + k] = 0;
+      if (out->gates) memset(out->gates + token * K, 0, (size_t)K * sizeof(float));
       if (out->margins) out->margins[token] = INFINITY;
       if (out->logsumexp) out->logsumexp[token] = 0;
       if (out->logits) memset(out->logits + token * E, 0, (size_t)E * sizeof(float));
@@ -226,6 +293,9 @@ static int64_t KERNEL(route_block)(const moe_router_rule *rule, const moe_router
                       : sums[((t / MR * width + e / MOE_PANEL) * MR + t % MR) * MOE_PANEL + e % MOE_PANEL];
     if (bias)
       for (int64_t e = 0; e < E; e++) row[e] += bias[e];
+    if (rule->logit_scale != 1)
+      for (int64_t e = 0; e < E; e++) row[e] *= rule->logit_scale;
+    if (rule->noise != MOE_LOGITS_EXACT) KERNEL(add_noise)(rule, token, E, row);
     for (int64_t e = E; e < padded; e++) row[e] = NONE;
     if (!KERNEL(route_token)(rule, input, token, row, out, counts, work)) return token;
   }

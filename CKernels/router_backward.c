@@ -1,13 +1,14 @@
 /* The router's backward pass: blocks of tokens are tasks. */
 #include "layout.h"
 #include "noise.h"
+#include "normalization.h"
 #include <string.h>
 
 enum {
   /* Tokens of a task. */
   TOKENS = 48,
   /* Rows [E'] that one token's gradients take. */
-  ROWS_OF_WORK = 9
+  ROWS_OF_WORK = 10
 };
 
 #define TEMPLATE "../router_backward.inc.h"

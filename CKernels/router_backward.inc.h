@@ -33,6 +33,14 @@ static void KERNEL(normalization_backward)(const moe_router_rule *rule, const fl
     for (int64_t k = 0; k < K; k++) dr[k] = rule->scale * dw[k] / divisor;
     return;
   }
+  if (rule->normalization == MOE_NORMALIZE_NORM) {
+    /* With the norm N of power p: dr_k = (dw_k − (r_k/N)^(p−1)·Σ w_j·dw_j)/N. */
+    const float norm = weights_divisor(rule, r, K), p = rule->normalization_term;
+    float dot = 0;
+    for (int64_t k = 0; k < K; k++) dot += r[k] / norm * dw[k];
+    for (int64_t k = 0; k < K; k++) dr[k] = rule->scale * (dw[k] - powf(r[k] / norm, p - 1) * dot) / norm;
+    return;
+  }
   /* With divisor = Σr + term, dr_k = (dw_k·divisor − Σ r_j·dw_j)/divisor², as a sum of differences of dw: of one
    * expert alone only the term is left, which the difference of the two products would lose. */
   const float term = rule->normalization == MOE_NORMALIZE_SUM_PLUS ? rule->normalization_term : 0;
@@ -78,28 +86,43 @@ static void KERNEL(sparse_mixer_backward)(const float *logits, const int32_t *id
   dl[ids[k]] += dr * share;
 }
 
+/* The derivative of an expert's separate score s by its logit: σ(l)·σ(−l), which has no difference of nearly equal numbers
+ * where σ is nearly 1; or σ(l)/(2·s), which is s/2 in the tail. */
+INLINE vf KERNEL(separate_slope)(const moe_router_rule *rule, vf l, vf s) {
+  if (rule->scoring != MOE_SQRT_SOFTPLUS) return vmul(s, vsigmoid(vsub(vset1(0), l)));
+  return vselect_lt(l, vset1(SOFTPLUS_TAIL), vmul(s, vset1(0.5f)), vdiv(vsigmoid(l), vadd(s, s)));
+}
+
 /* dL/dlogits of token t, into `out` [T,E]. `scratch` holds ROWS_OF_WORK·E' floats. */
 static void KERNEL(route_token_backward)(const moe_router_rule *rule, const moe_routes *routes, int64_t t,
                                          const float *weight_gradients, const moe_router_losses *losses,
                                          float *out, float *scratch) {
-  const int64_t E = routes->E, K = routes->K, padded = round_up(E, MOE_PANEL);
+  const int64_t E = routes->E, padded = round_up(E, MOE_PANEL);
   const float *logits = routes->logits + t * E;
-  const int32_t *ids = routes->expert_ids + t * K;
-  float *l = scratch, *p = l + padded, *s = p + padded, *dp = s + padded, *dl = dp + padded, *q = dl + padded,
-        *r = q + padded, *dr = r + padded, *of_losses = dr + padded;
-  bool *shares = (bool *)q; /* SparseMixer has no sigmoids */
+  float *l = scratch, *p = l + padded, *s = p + padded, *dp = s + padded, *dl = dp + padded,
+        *slope = dl + padded, *r = slope + padded, *dr = r + padded, *of_losses = dr + padded;
+  int32_t *ids = (int32_t *)(of_losses + padded);
+  bool *shares = (bool *)slope; /* SparseMixer has no separate scores */
   memset(dp, 0, (size_t)padded * sizeof *dp), memset(dl, 0, (size_t)padded * sizeof *dl);
   memcpy(l, logits, (size_t)E * sizeof *l);
   for (int64_t e = E; e < padded; e++) l[e] = NONE;
+  /* A second expert that was not taken is still part of the sum that the first weight was divided by. Where experts
+   * choose, a token may have fewer of them than K. */
+  int64_t K = 0;
+  for (; K < routes->K; K++) {
+    const int32_t id = routes->expert_ids[t * routes->K + K];
+    if (id == -1) break;
+    ids[K] = id < -1 ? MOE_NOT_TAKEN(id) : id;
+  }
   float most = NONE;
   for (int64_t e = 0; e < E; e++) most = l[e] > most ? l[e] : most;
   const float logsumexp = softmax(l, padded, most, p);
-  const bool sigmoid = KERNEL(is_sigmoid)(rule);
-  if (sigmoid)
+  const bool separate = KERNEL(is_separate)(rule);
+  if (separate)
     for (int64_t e = 0; e < padded; e += W) {
-      /* 1 − σ(l) is σ(−l): no difference of nearly equal numbers where σ is nearly 1. */
-      vstore(s + e, vsigmoid(vload(l + e)));
-      vstore(q + e, vsigmoid(vsub(vset1(0), vload(l + e))));
+      const vf score = KERNEL(separate_score)(rule, vload(l + e));
+      vstore(s + e, score);
+      vstore(slope + e, KERNEL(separate_slope)(rule, vload(l + e), score));
     }
 
   float chosen = 0;
@@ -109,6 +132,7 @@ static void KERNEL(route_token_backward)(const moe_router_rule *rule, const moe_
     break;
   case MOE_SIGMOID:
   case MOE_SIGMOID_OF_SELECTED:
+  case MOE_SQRT_SOFTPLUS:
     for (int64_t k = 0; k < K; k++) r[k] = s[ids[k]];
     break;
   case MOE_SOFTMAX_OVER_SELECTED: {
@@ -127,9 +151,16 @@ static void KERNEL(route_token_backward)(const moe_router_rule *rule, const moe_
     }
     break;
   }
-  KERNEL(normalization_backward)(rule, r, weight_gradients + t * K, K, dr);
+  const int32_t *rows = rule->normalizes_kept ? routes->choice_row + t * routes->K : NULL;
+  if (rows)
+    for (int64_t k = 0; k < K; k++)
+      if (rows[k] < 0) r[k] = 0;
+  KERNEL(normalization_backward)(rule, r, weight_gradients + t * routes->K, K, dr);
+  if (rows)
+    for (int64_t k = 0; k < K; k++)
+      if (rows[k] < 0) dr[k] = 0;
 
-  float *all = sigmoid ? of_losses : dp;
+  float *all = separate ? of_losses : dp;
   memset(all, 0, (size_t)E * sizeof *all);
   for (int64_t i = 0; i < losses->count; i++) {
     const moe_probability_gradients *loss = &losses->probability[i];
@@ -142,7 +173,8 @@ static void KERNEL(route_token_backward)(const moe_router_rule *rule, const moe_
     break;
   case MOE_SIGMOID:
   case MOE_SIGMOID_OF_SELECTED:
-    for (int64_t k = 0; k < K; k++) dl[ids[k]] += dr[k] * s[ids[k]] * q[ids[k]];
+  case MOE_SQRT_SOFTPLUS:
+    for (int64_t k = 0; k < K; k++) dl[ids[k]] += dr[k] * slope[ids[k]];
     break;
   case MOE_SOFTMAX_OVER_SELECTED: {
     float dot = 0;
@@ -155,12 +187,12 @@ static void KERNEL(route_token_backward)(const moe_router_rule *rule, const moe_
       KERNEL(sparse_mixer_backward)(l, ids, k, E, rule->jitter, dr[k], shares, dl);
     break;
   }
-  if (sigmoid && losses->count > 0) {
-    float sum = SIGMOID_SUM_TERM, dot = 0;
+  if (separate && losses->count > 0) {
+    float sum = SCORE_SUM_TERM, dot = 0;
     for (int64_t e = 0; e < E; e++) sum += s[e], dot += s[e] * all[e];
-    for (int64_t e = 0; e < E; e++) dl[e] += (all[e] - dot / sum) / sum * s[e] * q[e];
+    for (int64_t e = 0; e < E; e++) dl[e] += (all[e] - dot / sum) / sum * slope[e];
   }
   KERNEL(softmax_backward)(p, dp, padded, dl);
   const float z = losses->logsumexp_gradient * logsumexp;
-  for (int64_t e = 0; e < E; e++) out[t * E + e] = dl[e] + z * p[e];
+  for (int64_t e = 0; e < E; e++) out[t * E + e] = rule->logit_scale * (dl[e] + z * p[e]);
 }

@@ -5,11 +5,18 @@
 typedef struct {
   const float *x;
   int64_t D;
-  uint64_t seed, first_token;
-  float epsilon;
+  moe_input_noise noise;
   bool add;
   float *out;
 } jitter_args;
+
+/* Returns the factor of element d of a token. */
+static float factor_at(const moe_input_noise *noise, uint64_t token, int64_t d, int64_t D) {
+  if (noise->dropout > 0 && noise_uniform(noise->seed, token, -1 - D - d) < noise->dropout) return 0;
+  const float v = 2 * noise_uniform(noise->seed, token, -1 - d) - 1;
+  const float jittered = 1 + noise->jitter * v;
+  return noise->dropout > 0 ? jittered / (1 - noise->dropout) : jittered;
+}
 
 static void jitter_token(void *context, int64_t t, int thread) {
   (void)thread;
@@ -17,14 +24,13 @@ static void jitter_token(void *context, int64_t t, int thread) {
   const float *x = g->x + t * g->D;
   float *out = g->out + t * g->D;
   for (int64_t d = 0; d < g->D; d++) {
-    const float v = 2 * noise_uniform(g->seed, g->first_token + (uint64_t)t, -1 - d) - 1;
-    const float jittered = x[d] * (1 + g->epsilon * v);
+    const float jittered = x[d] * factor_at(&g->noise, g->noise.first_token + (uint64_t)t, d, g->D);
     out[d] = g->add ? out[d] + jittered : jittered;
   }
 }
 
-void moe_router_jitter(moe_execution ex, const float *x, int64_t T, int64_t D, uint64_t seed,
-                       uint64_t first_token, float epsilon, bool add, float *out) {
-  jitter_args g = {x, D, seed, first_token, epsilon, add, out};
+void moe_router_jitter(moe_execution ex, const float *x, int64_t T, int64_t D, moe_input_noise noise,
+                       bool add, float *out) {
+  jitter_args g = {x, D, noise, add, out};
   moe_parallel_for(ex.threads, T, jitter_token, &g);
 }

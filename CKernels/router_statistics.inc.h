@@ -18,7 +18,8 @@ static void KERNEL(add_token)(const moe_router_rule *rule, const moe_routes *rou
   for (int64_t e = E; e < padded; e++) l[e] = -INFINITY;
   for (int64_t e = 0; e < E; e++) most = l[e] > most ? l[e] : most;
   KERNEL(loss_probabilities)(rule, l, E, padded, most, score, p);
-  for (int64_t k = 0; k < K; k++) sums[ids[k]]++;
-  sums[E + ids[0]]++;
+  for (int64_t k = 0; k < K; k++)
+    if (ids[k] >= 0) sums[ids[k]]++;
+  if (ids[0] >= 0) sums[E + ids[0]]++;
   KERNEL(add_probabilities)(p, E, sums + 2 * E);
 }

@@ -136,24 +136,44 @@ typedef enum {
   MOE_SIGMOID,
   MOE_SOFTMAX_OVER_SELECTED,
   MOE_SIGMOID_OF_SELECTED, /* selection on the logits */
-  MOE_SPARSE_MIXER
+  MOE_SPARSE_MIXER,
+  MOE_SQRT_SOFTPLUS
 } moe_scoring;
-typedef enum { MOE_NORMALIZE_NONE, MOE_NORMALIZE_SUM_PLUS, MOE_NORMALIZE_SUM_AT_LEAST } moe_normalization;
-typedef enum { MOE_GROUP_MAXIMUM, MOE_GROUP_TOP_TWO_SUM } moe_group_score;
+typedef enum {
+  MOE_NORMALIZE_NONE,
+  MOE_NORMALIZE_SUM_PLUS,
+  MOE_NORMALIZE_SUM_AT_LEAST,
+  MOE_NORMALIZE_NORM
+} moe_normalization;
+/* Noise on each logit in training: a normal number times the size, or a uniform number of [1 − size, 1 + size]. */
+typedef enum { MOE_LOGITS_EXACT, MOE_LOGITS_NORMAL, MOE_LOGITS_UNIFORM } moe_logit_noise;
+/* The second choice: the best expert left; the largest logit plus Gumbel noise among those left; the best one left with
+ * probability weight/threshold, or where its weight is above the threshold. */
+typedef enum { MOE_SECOND_BEST, MOE_SECOND_SAMPLED, MOE_SECOND_RANDOM, MOE_SECOND_ABOVE } moe_second_choice;
 
 typedef struct {
   moe_scoring scoring;
+  float logit_scale; /* multiplies the logits first */
+  moe_logit_noise noise;
+  float noise_size;
+  float first_temperature; /* above 0: the first choice has the largest logit/temperature plus Gumbel noise */
+  moe_second_choice second;
+  float second_threshold;
   moe_normalization normalization;
-  float normalization_term; /* added to the sum, or the least sum */
+  float normalization_term; /* added to the sum, or the least sum, or the power of the norm */
+  bool normalizes_kept;     /* normalisation and scale follow dropping: the router writes scores as weights */
   float scale;
   float jitter;                    /* of SparseMixer */
   int32_t groups, groups_selected; /* 0: no limit */
-  moe_group_score group_score;
-  float group_mask; /* the score of an expert outside the selected groups: 0 or −∞ */
-  bool is_sampled;  /* SparseMixer in training: experts are drawn by the noise of the seed */
+  int32_t group_addends;           /* best scores that make a group's */
+  float group_mask;                /* the score of an expert outside the selected groups: 0 or −∞ */
+  bool is_sampled;                 /* SparseMixer in training: experts are drawn by the noise of the seed */
   uint64_t seed;
   uint64_t first_token; /* the number of token 0 for the noise */
 } moe_router_rule;
+
+/* The id of a choice whose expert e is not taken; the second call gives e back. */
+#define MOE_NOT_TAKEN(e) (-2 - (e))
 
 /* The tokens to route: x with the router's parameters, or logits. */
 typedef struct {
@@ -164,13 +184,16 @@ typedef struct {
   const float *panels;         /* of the router [E,D], float32 */
   const float *bias;           /* [E], added to the logits, or NULL */
   const float *selection_bias; /* [E], added to the scores for selection only, or NULL */
+  const int32_t *given_ids;    /* [T,K] the experts, where something else chose them (−1: none), or NULL */
   const uint8_t *mask;         /* [T], 0 for a token to leave out, or NULL */
 } moe_router_input;
 
 /* The outputs of the router, each NULL where it is not wanted; expert_ids and weights are always wanted. */
 typedef struct {
-  int32_t *expert_ids;       /* [T,K] best first, ties to the lower index; −1 for a masked token */
+  int32_t *expert_ids;       /* [T,K] best first, ties to the lower index; −1 for a masked token, and
+                                MOE_NOT_TAKEN(e) for a second expert e that the rule does not take */
   float *weights;            /* [T,K] */
+  float *gates;              /* [T,K] the scores of the chosen before they are normalised */
   float *margins;            /* [T] selection score of the last choice − best score that was not chosen */
   float *logsumexp;          /* [T] */
   float *logits;             /* [T,E] with bias: the backward pass starts from them */
@@ -187,10 +210,17 @@ size_t moe_router_scratch_bytes(moe_execution ex, int64_t E);
 int64_t moe_router(moe_execution ex, const moe_router_rule *rule, const moe_router_input *input,
                    const moe_router_output *out, void *scratch);
 
-/* Writes the router's copy of its input in training: out [T,D] = x·(1 + epsilon·v), or out += that where `add` is set. v
- * is uniform in (−1,1) and depends on (seed, first_token + t, d) alone. */
-void moe_router_jitter(moe_execution ex, const float *x, int64_t T, int64_t D, uint64_t seed,
-                       uint64_t first_token, float epsilon, bool add, float *out);
+/* Noise on the router's copy of its input. */
+typedef struct {
+  uint64_t seed, first_token;
+  float jitter;  /* ε: elements are multiplied by 1 + ε·v with v uniform in (−1,1) */
+  float dropout; /* the probability that an element becomes 0; the others are divided by 1 − dropout */
+} moe_input_noise;
+
+/* Writes the router's copy of its input in training, out [T,D], or adds it where `add` is set. The random numbers depend on
+ * (seed, first_token + t, d) alone. */
+void moe_router_jitter(moe_execution ex, const float *x, int64_t T, int64_t D, moe_input_noise noise,
+                       bool add, float *out);
 
 /* Tokens in groups: token t belongs to group (t / run_length) mod groups. A batch is one group; sequences of S tokens are
  * groups with runs of S tokens; positions in sequences of S tokens are S groups with runs of one token. */
@@ -203,6 +233,7 @@ typedef struct {
   int64_t T, E, K;
   const float *logits;       /* [T,E] */
   const int32_t *expert_ids; /* [T,K] */
+  const int32_t *choice_row; /* [T,K] −1 where dropped; read where the rule normalises after dropping */
 } moe_routes;
 
 typedef struct {
@@ -242,16 +273,64 @@ void moe_router_backward(moe_execution ex, const moe_router_rule *rule, const mo
                          const float *weight_gradients, const moe_router_losses *losses,
                          float *logit_gradients, void *scratch);
 
+/* ---- assignment ----------------------------------------------------------------------------------------- */
+
+/* The softmax over the tokens of each scope: scores [T,E]; padding has 0. */
+void moe_softmax_over_tokens(moe_execution ex, const float *logits, const uint8_t *mask, int64_t T, int64_t E,
+                             int64_t scope, float *scores);
+
 /* ---- permute -------------------------------------------------------------------------------------------- */
 
-typedef enum { MOE_TOKEN_THEN_CHOICE, MOE_CHOICE_THEN_TOKEN, MOE_BY_WEIGHT } moe_priority;
+/* The order in which choices claim rows: by token, by choice, by the largest key; by choice in the order of the tokens'
+ * first keys, the largest first; or one expert per token, the first of its choices that has a row left. */
+typedef enum {
+  MOE_TOKEN_THEN_CHOICE,
+  MOE_CHOICE_THEN_TOKEN,
+  MOE_BY_KEY,
+  MOE_BATCH_PRIORITIZED,
+  MOE_NEXT_CHOICE,
+  MOE_TOKEN_THEN_ANY_CHOICE /* by token; choices that are not taken claim rows too, and leave them again */
+} moe_priority;
 
 /* A limit of the rows of an expert. */
 typedef struct {
   int64_t capacity; /* rows of an expert per scope; negative: no limit */
   moe_priority priority;
-  int64_t scope; /* tokens of a scope, at least 1 */
+  int64_t scope;     /* tokens of a scope, at least 1 */
+  const float *keys; /* [T,K] of MOE_BY_KEY and MOE_BATCH_PRIORITIZED */
 } moe_capacity_rule;
+
+/* The outputs of expert choice: each token's experts, the largest weight first, −1 beyond them. */
+typedef struct {
+  int32_t *expert_ids; /* [T,E] */
+  float *weights;      /* [T,E] */
+  int32_t *slots;      /* [T,E] the rank of the token among those of the expert and scope */
+  int64_t *counts;     /* [E] tokens */
+} moe_expert_choices;
+
+size_t moe_expert_choice_scratch_bytes(int64_t T, int64_t E, moe_capacity_rule rule);
+
+/* Lets each expert take `capacity` tokens of each scope, those of the largest scores [T,E]; the rule's priority is not
+ * read. `shares`: weights are divided by the number of experts that took the token. */
+void moe_expert_choice(moe_execution ex, const float *scores, const uint8_t *mask, int64_t T, int64_t E,
+                       moe_capacity_rule rule, bool shares, const moe_expert_choices *out, void *scratch);
+
+size_t moe_sinkhorn_scratch_bytes(int64_t T, int64_t E);
+
+/* Writes each token's K experts of Sinkhorn's plan, −1 for padding. Returns the number of rounds. */
+int64_t moe_sinkhorn(const float *logits, const uint8_t *mask, int64_t T, int64_t E, int64_t K,
+                     int32_t *expert_ids, void *scratch);
+
+size_t moe_balanced_scratch_bytes(int64_t T, int64_t E);
+
+/* Writes each token's expert [T] such that all experts have equally many, −1 for padding. */
+void moe_balanced(const float *logits, const uint8_t *mask, int64_t T, int64_t E, int32_t *expert_ids,
+                  void *scratch);
+
+/* Writes a random key for each choice: keys [T,K], uniform in (0,1), which depend on (seed, first_token + t, k, expert)
+ * alone. */
+void moe_random_keys(moe_execution ex, const moe_router_rule *rule, const int32_t *expert_ids, int64_t T,
+                     int64_t K, int64_t E, float *keys);
 
 /* The outputs of the permutation. */
 typedef struct {
@@ -260,16 +339,22 @@ typedef struct {
   float *row_weight;   /* [T·K] its weight; may be NULL */
   int32_t *choice_row; /* [T,K] the row of each choice, −1 where dropped or masked */
   int32_t *slots;   /* [T,K] its position within expert and scope, −1 where dropped or masked; may be NULL */
-  int64_t *dropped; /* [E] choices over capacity; may be NULL */
+  int64_t *dropped; /* [E] choices over capacity, of MOE_NEXT_CHOICE those that were tried; may be NULL */
 } moe_permutation;
 
 size_t moe_permute_scratch_bytes(int64_t T, int64_t K, int64_t E, int64_t scope);
 
 /* Orders the choices expert_ids [T,K] by expert: a stable counting sort. At most `capacity` choices of each scope of
- * consecutive tokens keep a row of an expert; they claim it in the order of `priority`. The weights [T,K] of the other
+ * consecutive tokens keep a row of an expert; they claim it in the order of `priority`, which is that of their rows too but
+ * for MOE_BY_KEY, where rows follow token order. The weights [T,K] of the other
  * choices become 0. Returns M, the rows kept. */
 int64_t moe_permute(moe_execution ex, const int32_t *expert_ids, float *weights, int64_t T, int64_t K,
                     int64_t E, moe_capacity_rule rule, const moe_permutation *out, void *scratch);
+
+/* Normalises and scales the weights [T,K] of the choices that have a row, and writes them to row_weight [M] as well; the
+ * weights of the other choices become 0. For rules that normalise after dropping. */
+void moe_normalize_kept(moe_execution ex, const moe_router_rule *rule, int64_t T, int64_t K,
+                        const int32_t *choice_row, float *weights, float *row_weight);
 
 /* ---- gather --------------------------------------------------------------------------------------------- */
 

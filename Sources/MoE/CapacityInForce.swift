@@ -18,7 +18,12 @@ package struct CapacityInForce {
       scope = tokenCount
       return
     }
-    scope = rule.scope == .batch ? tokenCount : sequenceLength
+    scope =
+      switch rule.scope {
+      case .batch: tokenCount
+      case .sequence: sequenceLength
+      case .group(let size): min(size, max(tokenCount, 1))
+      }
     priority = rule.priority
     capacity = rule.rule.capacity(
       tokenCount: scope, expertCount: expertCount, expertsPerToken: expertsPerToken)

@@ -2,9 +2,23 @@ internal import CKernels
 internal import MoECore
 
 extension RoutingPolicy {
-  var cRule: moe_router_rule {
+  /// Returns the kernels' rule of a pass over E experts. Random rules that hold at evaluation too use the seed 0 there.
+  ///
+  /// - Parameter noise: the random numbers of a training pass; nil at evaluation.
+  func cRule(_ noise: RouterNoise?, expertCount: Int) -> moe_router_rule {
     var rule = moe_router_rule()
+    rule.seed = noise?.seed ?? 0
+    rule.first_token = noise?.cFirstToken ?? 0
+    setScores(of: &rule)
+    setChoice(of: &rule)
+    if noise != nil { setTraining(of: &rule, expertCount: expertCount) }
+    return rule
+  }
+
+  private func setScores(of rule: inout moe_router_rule) {
+    rule.logit_scale = logitScale
     switch scoring {
+    case .squareRootSoftplus: rule.scoring = MOE_SQRT_SOFTPLUS
     case .softmax: rule.scoring = MOE_SOFTMAX
     case .sigmoid: rule.scoring = MOE_SIGMOID
     case .sigmoidOfSelected: rule.scoring = MOE_SIGMOID_OF_SELECTED
@@ -21,25 +35,49 @@ extension RoutingPolicy {
     case .sumAtLeast(let term):
       rule.normalization = MOE_NORMALIZE_SUM_AT_LEAST
       rule.normalization_term = term
+    case .norm(let power):
+      rule.normalization = MOE_NORMALIZE_NORM
+      rule.normalization_term = power
     }
+    rule.normalizes_kept = normalizationTime == .afterDropping
     rule.scale = scale
+  }
+
+  private func setChoice(of rule: inout moe_router_rule) {
     if let groups {
       rule.groups = Int32(groups.count)
       rule.groups_selected = Int32(groups.selected)
-      rule.group_score = groups.score == .maximum ? MOE_GROUP_MAXIMUM : MOE_GROUP_TOP_TWO_SUM
+      rule.group_addends = Int32(groups.score.addends)
       rule.group_mask = groups.mask == .zero ? 0 : -.infinity
     }
-    return rule
+    switch choice.second {
+    case .best: rule.second = MOE_SECOND_BEST
+    case .sampled: rule.second = MOE_SECOND_SAMPLED
+    case .random(let threshold), .randomAfterDropping(let threshold):
+      rule.second = MOE_SECOND_RANDOM
+      rule.second_threshold = threshold
+    case .above(let threshold):
+      rule.second = MOE_SECOND_ABOVE
+      rule.second_threshold = threshold
+    }
   }
 
-  /// Returns the kernels' rule; with `noise`, the rule of a training pass.
-  func cRule(_ noise: RouterNoise?) -> moe_router_rule {
-    var rule = cRule
-    guard let noise else { return rule }
+  private func setTraining(of rule: inout moe_router_rule, expertCount: Int) {
     if case .sparseMixer = scoring { rule.is_sampled = true }
-    rule.seed = noise.seed
-    rule.first_token = noise.cFirstToken
-    return rule
+    switch choice.first {
+    case .best: break
+    case .sampled: rule.first_temperature = 1
+    case .sampledWithTemperature(let temperature): rule.first_temperature = temperature
+    }
+    switch noise.logits {
+    case .none, .learned: break
+    case .normal(let deviation):
+      rule.noise = MOE_LOGITS_NORMAL
+      rule.noise_size = deviation / Float(expertCount)
+    case .uniform(let spread):
+      rule.noise = MOE_LOGITS_UNIFORM
+      rule.noise_size = spread
+    }
   }
 }
 
@@ -64,6 +102,8 @@ struct RouterInput {
   let policy: RoutingPolicy
   let selectionBias: Memory?
   let noise: RouterNoise?
+  /// `[T, K]`: the experts, if something else chose them; −1 for none.
+  var givenIDs: MemoryView<Int32>?
 
   /// Makes an input of tokens [T, D], which `router` routes by its own rule.
   init(_ tokens: MemoryView<Float>, _ router: PackedRouter, noise: RouterNoise?) {
@@ -74,6 +114,21 @@ struct RouterInput {
     policy = router.policy
     selectionBias = router.selectionBias
     self.noise = noise
+  }
+
+  /// Makes an input of recorded logits, whose experts were chosen elsewhere.
+  init(
+    _ logits: MemoryView<Float>, choosing ids: MemoryView<Int32>, expertsPerToken: Int,
+    policy: RoutingPolicy, noise: RouterNoise?
+  ) {
+    source = .logits(logits)
+    tokenCount = ids.count / expertsPerToken
+    expertCount = tokenCount == 0 ? 1 : logits.count / tokenCount
+    self.expertsPerToken = expertsPerToken
+    self.policy = policy
+    selectionBias = nil
+    self.noise = noise
+    givenIDs = ids
   }
 
   /// The logits [T, E].
@@ -99,6 +154,7 @@ extension RouterInput {
     unsafe input.K = Int64(expertsPerToken)
     unsafe input.selection_bias = UnsafePointer(selectionBias?.floats)
     unsafe input.mask = UnsafePointer(mask?.base)
+    unsafe input.given_ids = UnsafePointer(givenIDs?.base)
     switch source {
     case .tokens(let tokens, let router):
       unsafe input.x = UnsafePointer(tokens.base)
@@ -118,8 +174,9 @@ extension Kernels {
   /// - Parameters:
   ///   - mask: one value per token, false for padding.
   ///   - isRecorded: whether logits are kept for a backward pass.
+  ///   - needsScores: whether the scores of all experts are written, to the scratch's scores.
   static func route(
-    _ input: RouterInput, mask: [Bool]?, isRecorded: Bool, execution: Execution,
+    _ input: RouterInput, mask: [Bool]?, isRecorded: Bool, needsScores: Bool = false, execution: Execution,
     results: inout RouterScratch, scratch: inout CallScratch
   ) throws(MoEError) -> Routes {
     let experts = input.expertCount
@@ -129,6 +186,9 @@ extension Kernels {
     let sums = try results.sums.reserve(3 * experts, of: Int64.self)
     var output = unsafe moe_router_output()
     unsafe output.margins = margins.base
+    if needsScores {
+      unsafe output.scores = try results.scores.reserve(input.tokenCount * experts, of: Float.self).base
+    }
     unsafe output.logsumexp = logSumExp.base
     unsafe output.counts = sums.base
     unsafe output.first_counts = sums.base + experts
@@ -163,6 +223,8 @@ extension Kernels {
       tokenCount: input.tokenCount, expertCount: input.expertCount, expertsPerToken: input.expertsPerToken,
       expertIDs: try results.expertIDs.reserve(count, of: Int32.self),
       weights: try results.weights.reserve(count, of: Float.self),
+      gates: input.policy.capacity?.priority.readsGates ?? false
+        ? try results.gates.reserve(count, of: Float.self) : nil,
       logits: isRecorded
         ? try results.logits.reserve(input.tokenCount * input.expertCount, of: Float.self) : nil,
       noise: input.noise)
@@ -178,7 +240,8 @@ extension Kernels {
     unsafe output.expert_ids = choices.expertIDs.base
     unsafe output.weights = choices.weights.base
     unsafe output.logits = choices.logits?.base
-    var rule = input.policy.cRule(input.noise)
+    unsafe output.gates = choices.gates?.base
+    var rule = input.policy.cRule(input.noise, expertCount: input.expertCount)
     var maskBytes: MemoryView<UInt8>?
     if let mask {
       let bytes = try scratch.mask.reserve(input.tokenCount, of: UInt8.self)
@@ -195,11 +258,13 @@ extension Kernels {
   ///
   /// - Parameter adding: whether the products are added to `output`.
   static func jitter(
-    _ tokens: MemoryView<Float>, hiddenSize: Int, noise: RouterNoise, into output: MemoryView<Float>,
-    adding: Bool, execution: Execution
+    _ tokens: MemoryView<Float>, hiddenSize: Int, _ rule: RoutingPolicy.Noise, noise: RouterNoise,
+    into output: MemoryView<Float>, adding: Bool, execution: Execution
   ) {
+    let rule = moe_input_noise(
+      seed: noise.seed, first_token: noise.cFirstToken, jitter: rule.inputJitter, dropout: rule.inputDropout)
     unsafe moe_router_jitter(
-      execution.cValue, tokens.base, Int64(tokens.count / hiddenSize), Int64(hiddenSize), noise.seed,
-      noise.cFirstToken, noise.inputJitter, adding, output.base)
+      execution.cValue, tokens.base, Int64(tokens.count / hiddenSize), Int64(hiddenSize), rule, adding,
+      output.base)
   }
 }

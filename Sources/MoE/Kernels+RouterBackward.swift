@@ -2,28 +2,30 @@ internal import CKernels
 internal import MoECore
 
 extension RouterChoices {
-  /// The recorded choices in the kernels' C type; valid as long as their memory is.
-  var cValue: moe_routes {
+  /// Returns the recorded choices in the kernels' C type; valid as long as their memory is.
+  ///
+  /// - Parameter rows: the rows of the choices, which a rule that normalises after dropping reads.
+  func cValue(rows: ChoiceRows? = nil) -> moe_routes {
     unsafe moe_routes(
       T: Int64(tokenCount), E: Int64(expertCount), K: Int64(expertsPerToken), logits: logits!.base,
-      expert_ids: expertIDs.base)
+      expert_ids: expertIDs.base, choice_row: rows?.rows.base)
   }
 }
 
 extension Kernels {
   /// Computes dL/dlogits [T, E] from dL/dweights [T, K] and the losses of the router.
   static func routerBackward(
-    _ choices: RouterChoices, policy: RoutingPolicy, weightGradients: MemoryView<Float>,
+    _ choices: RouterChoices, rows: ChoiceRows?, policy: RoutingPolicy, weightGradients: MemoryView<Float>,
     losses: RouterLossGradients, execution: Execution, memory: inout RouterGradientScratch,
     scratch: inout CallScratch
   ) throws(MoEError) -> MemoryView<Float> {
     let (tokens, experts) = (choices.tokenCount, choices.expertCount)
-    var rule = policy.cRule(choices.noise)
+    var rule = policy.cRule(choices.noise, expertCount: experts)
     let kernel = try scratch.kernel.reserve(
       bytes: moe_router_backward_scratch_bytes(execution.cValue, Int64(experts)))
     let logitGradients = try memory.logitGradients.reserve(tokens * experts, of: Float.self)
     let terms = unsafe try losses.probabilityGradients(in: &memory.probabilityGradients)
-    var routes = unsafe choices.cValue
+    var routes = unsafe choices.cValue(rows: rows)
     unsafe terms.withUnsafeBufferPointer { terms in
       var losses = unsafe moe_router_losses(
         probability: terms.baseAddress, count: Int64(terms.count), logsumexp_gradient: losses.logSumExpFactor)

@@ -13,8 +13,8 @@ extension Kernels {
     let (groups, ex) = (statistics.groupCount, execution.cValue)
     let kernel = try scratch.kernel.reserve(
       bytes: moe_router_statistics_scratch_bytes(ex, Int64(choices.expertCount)))
-    var rule = policy.cRule
-    var routes = unsafe choices.cValue
+    var rule = policy.cRule(choices.noise, expertCount: choices.expertCount)
+    var routes = unsafe choices.cValue()
     let cGrouping = moe_token_grouping(run_length: Int64(grouping.runLength), groups: Int64(groups))
     unsafe statistics.tokenCounts.withUnsafeMutableBufferPointer { tokens in
       unsafe statistics.counts.withUnsafeMutableBufferPointer { counts in

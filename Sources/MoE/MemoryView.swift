@@ -62,6 +62,12 @@ extension MemoryView {
     update(from: array)
   }
 
+  /// Overwrites the elements with those of a view of the same size.
+  func update(from other: MemoryView) {
+    precondition(other.count == count, "\(other.count) elements for \(count)")
+    unsafe base.update(from: other.base, count: count)
+  }
+
   /// Overwrites the first elements with those of an array.
   package func update(from array: [Element]) {
     precondition(array.count <= count, "\(array.count) elements do not fit in \(count)")

@@ -94,7 +94,7 @@ extension MoELayer {
     gatherBackward(
       experts.rows, choices, routes, branch: branch, into: inputGradient, execution: execution)
     let routers = try routersBackward(
-      tokens, routes, gates, weightGradients: weightGradients, gateGradients: combined.gateGradients,
+      tokens, routes, choices, gates, weightGradients: weightGradients, gateGradients: combined.gateGradients,
       losses: losses, into: inputGradient, execution: execution, workspace: &workspace)
     return BackwardPass(experts: experts, shared: SharedGradientTiles(routers: routers, branch: branch))
   }

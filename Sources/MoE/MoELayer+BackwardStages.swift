@@ -22,7 +22,7 @@ extension MoELayer {
     _ output: MemoryView<Float>, rows: MemoryView<Float>?, _ choices: ChoiceRows, _ routes: Routes,
     branch: NetworkTiles?, gates: BranchGates?, execution: Execution, workspace: inout Workspace
   ) throws(MoEError) -> CombineGradients {
-    let chosen = configuration.expertsPerToken
+    let chosen = routes.choices.expertsPerToken
     let weights = weighsInput ? nil : routes.choices.weights
     var weightGradients: MemoryView<Float>?
     if weights != nil {
@@ -101,16 +101,17 @@ extension MoELayer {
   ///   - gateGradients: dL/dgates [T, columns] in the order of the gate's choices.
   /// - Returns: the factors of the parameters' gradients.
   package func routersBackward(
-    _ tokens: MemoryView<Float>, _ routes: Routes, _ gates: BranchGates?,
+    _ tokens: MemoryView<Float>, _ routes: Routes, _ choices: ChoiceRows, _ gates: BranchGates?,
     weightGradients: MemoryView<Float>, gateGradients: MemoryView<Float>?, losses: RouterLossGradients,
     into inputGradient: MemoryView<Float>, execution: Execution, workspace: inout Workspace
   ) throws(MoEError) -> (router: RouterGradientTiles, gate: RouterGradientTiles?) {
     let ofRouter = try router.backward(
-      tokens, routes.choices, weightGradients: weightGradients, losses: losses, into: inputGradient,
+      tokens, routes.choices, rows: choices, weightGradients: weightGradients, losses: losses,
+      into: inputGradient,
       execution: execution, memory: &workspace.backward.router, scratch: &workspace.call)
     guard let branchGate, let gates, let gateGradients else { return (ofRouter, nil) }
     let ofGate = try branchGate.backward(
-      tokens, gates.choices, weightGradients: gateGradients, losses: RouterLossGradients(),
+      tokens, gates.choices, rows: nil, weightGradients: gateGradients, losses: RouterLossGradients(),
       into: inputGradient, execution: execution, memory: &workspace.backward.branchGate,
       scratch: &workspace.call)
     return (ofRouter, ofGate)
@@ -140,7 +141,7 @@ extension MoELayer {
     _ output: MemoryView<Float>, rows: Combination?, branch: NetworkTiles, gates: BranchGates,
     execution: Execution, workspace: inout Workspace
   ) throws(MoEError) -> MemoryView<Float> {
-    let (columns, chosen) = (gates.columns, configuration.expertsPerToken)
+    let (columns, chosen) = (gates.columns, rows?.expertsPerToken ?? 1)
     let tokenCount = gates.choices.tokenCount
     let ids = gates.choices.expertIDs
     let gradients = try workspace.backward.gateGradients.reserve(tokenCount * columns, of: Float.self)

@@ -9,20 +9,22 @@ extension MoELayer {
   /// - Parameters:
   ///   - mask: one value per token, false for padding.
   ///   - noise: the router's noise in training; nil at evaluation.
+  ///   - capacity: the number of tokens that an expert chooses, where experts choose.
   package func route(
-    _ tokens: MemoryView<Float>, mask: [Bool]?, noise: RouterNoise?, isRecorded: Bool, execution: Execution,
-    workspace: inout Workspace
+    _ tokens: MemoryView<Float>, mask: [Bool]?, noise: RouterNoise?, _ capacity: CapacityInForce,
+    isRecorded: Bool, execution: Execution, workspace: inout Workspace
   ) throws(MoEError) -> Routes {
     var seen = tokens
-    if let noise, noise.inputJitter > 0 {
+    let rule = configuration.routing.noise
+    if let noise, rule.changesInput {
       seen = try workspace.call.jitteredTokens.reserve(tokens.count, of: Float.self)
       Kernels.jitter(
-        tokens, hiddenSize: configuration.hiddenSize, noise: noise, into: seen, adding: false,
+        tokens, hiddenSize: configuration.hiddenSize, rule, noise: noise, into: seen, adding: false,
         execution: execution)
     }
-    return try Kernels.route(
-      RouterInput(seen, router, noise: noise), mask: mask, isRecorded: isRecorded, execution: execution,
-      results: &workspace.routing.router, scratch: &workspace.call)
+    return try Kernels.assign(
+      RouterInput(seen, router, noise: noise), mask: mask, capacity, isRecorded: isRecorded,
+      execution: execution, results: &workspace.routing.router, scratch: &workspace.call)
   }
 
   /// Orders the choices by expert, and drops those that exceed the capacity.
@@ -30,8 +32,8 @@ extension MoELayer {
     _ routes: Routes, _ capacity: CapacityInForce, execution: Execution, workspace: inout Workspace
   ) throws(MoEError) -> RowOrder {
     try Kernels.permute(
-      routes.choices, capacity, execution: execution, results: &workspace.routing.order,
-      scratch: &workspace.call)
+      routes.choices, capacity, policy: configuration.routing, execution: execution,
+      results: &workspace.routing.order, scratch: &workspace.call)
   }
 
   /// Applies the experts to their rows of tokens [T, D].
@@ -97,6 +99,6 @@ extension MoELayer {
   ) -> Combination {
     Combination(
       rows: rows, choiceRow: choices.rows, weights: weights, tokenCount: routes.choices.tokenCount,
-      expertsPerToken: configuration.expertsPerToken, hiddenSize: configuration.hiddenSize)
+      expertsPerToken: routes.choices.expertsPerToken, hiddenSize: configuration.hiddenSize)
   }
 }

@@ -137,7 +137,6 @@ public struct MoELayer: Sendable {
   ) throws(MoEError) {
     let execution = if let execution { execution } else { try Execution.automatic() }
     try validate(input, mask: mask, output: output)
-    try noise?.validate()
     recording.forget()
     workspace.exchange(with: &recording)
     defer { workspace.exchange(with: &recording) }
@@ -164,7 +163,8 @@ public struct MoELayer: Sendable {
     let (keepsRouting, keepsActivations) = (records != nil, records == .full)
 
     let routes = try route(
-      tokens, mask: mask, noise: noise, isRecorded: keepsRouting, execution: execution, workspace: &workspace)
+      tokens, mask: mask, noise: noise, capacity, isRecorded: keepsRouting, execution: execution,
+      workspace: &workspace)
     let order = try permute(routes, capacity, execution: execution, workspace: &workspace)
     let rows = try applyExperts(
       tokens, order, isRecorded: keepsActivations, execution: execution, workspace: &workspace)

@@ -5,10 +5,16 @@ package struct RouterChoices {
   package let tokenCount: Int
   package let expertCount: Int
   package let expertsPerToken: Int
-  /// `[T, K]`: each token's experts, best first; −1 for a masked token.
+  /// `[T, K]`: each token's experts, best first; −1 for a masked token, and below −1 for a second expert that the rule
+  /// does not take.
   package let expertIDs: MemoryView<Int32>
   /// `[T, K]`: their weights. The permutation sets those of dropped choices to 0.
   package let weights: MemoryView<Float>
+  /// `[T, K]`: the scores of the chosen experts before they are normalised; nil if the order of dropping does not need
+  /// them.
+  package let gates: MemoryView<Float>?
+  /// `[T, K]`: the slots, where experts choose tokens; nil where the permutation makes them.
+  var slots: MemoryView<Int32>?
   /// `[T, E]`: the logits with their bias, from which the backward pass and the statistics are computed; nil if not
   /// recorded.
   package let logits: MemoryView<Float>?

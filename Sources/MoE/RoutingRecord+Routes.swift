@@ -13,7 +13,8 @@ extension RoutingRecord {
     tokenCount = made.tokenCount
     expertCount = made.expertCount
     expertsPerToken = made.expertsPerToken
-    capacity = choices.capacity
+    // A limit that no batch reaches is none.
+    capacity = choices.capacity.flatMap { $0 == CapacityRule.unlimitedRows ? nil : $0 }
     self.loadBalance = loadBalance
     var routed = tokenCount
     if let mask { for isRouted in mask where !isRouted { routed -= 1 } }

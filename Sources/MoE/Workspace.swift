@@ -2,6 +2,8 @@
 package struct RouterScratch {
   package var expertIDs = Scratch()
   package var weights = Scratch()
+  package var gates = Scratch()
+  package var slots = Scratch()
   package var logits = Scratch()
   package var margins = Scratch()
   package var logSumExp = Scratch()
@@ -78,6 +80,10 @@ package struct CallScratch {
   package var kernel = Scratch()
   /// The token mask as the router's kernel reads it.
   package var mask = Scratch()
+  /// The experts that a plan or a table chose.
+  package var assignment = Scratch()
+  /// The random keys of choices that claim rows in random order.
+  package var keys = Scratch()
   /// The router's copy of the tokens, used if its input is jittered.
   package var jitteredTokens = Scratch()
 }

@@ -62,8 +62,14 @@ public struct MoEConfiguration: Sendable, Equatable {
       of: [expertCount, hiddenSize, feedForwardSize], atMost: 1 << 56,
       "\(expertCount) experts of the sizes \(hiddenSize) and \(feedForwardSize) have too many parameters")
     try routing.validate(expertCount: expertCount, expertsPerToken: expertsPerToken)
-    if case .sparseMixer = routing.scoring, routing.groups != nil {
-      throw .invalidConfiguration("SparseMixer chooses one expert after another and has no groups")
+    if routing.assignment == .hash {
+      throw .invalidConfiguration("a layer sees no token ids, so they cannot choose its experts")
+    }
+    if routing.noise.logits == .learned {
+      throw .unsupported("noise on the logits whose size is learned, in a layer")
+    }
+    if case .soft = routing.assignment {
+      throw .unsupported("a layer whose experts compute weighted means of all tokens (Soft MoE)")
     }
     if case .clampedSwiGLU(let alpha, let limit) = activation, !(limit > 0 && alpha.isFinite) {
       throw .invalidConfiguration("a clamped SwiGLU with alpha \(alpha) and limit \(limit) has no meaning")

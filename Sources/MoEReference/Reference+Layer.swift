@@ -13,10 +13,18 @@ extension Reference {
     public var capacity: Int?
 
     /// `[T, K]`: the weights as applied; 0 for a dropped choice and for a masked token.
-    public var appliedWeights: [[Double]] {
-      zip(routing.weights, permutation.slots).map { weights, slots in
-        zip(weights, slots).map { weight, slot in slot < 0 ? 0 : weight }
-      }
+    public var appliedWeights: [[Double]]
+
+    /// Makes the output of a given routing and permutation.
+    public init(
+      output: [[Double]], routing: Routing, permutation: Permutation, capacity: Int?,
+      appliedWeights: [[Double]]
+    ) {
+      self.output = output
+      self.routing = routing
+      self.permutation = permutation
+      self.capacity = capacity
+      self.appliedWeights = appliedWeights
     }
   }
 
@@ -54,17 +62,26 @@ extension Reference {
     precision: Precision = .exact
   ) throws -> LayerOutput {
     let policy = configuration.routing
-    let scopeLength = policy.capacity?.scope == .sequence ? x.sequenceLength : x.tokenCount
+    let scopeLength =
+      switch policy.capacity?.scope {
+      case nil, .batch: x.tokenCount
+      case .sequence: x.sequenceLength
+      case .group(let size): min(size, max(x.tokenCount, 1))
+      }
     let capacity = policy.capacity?.rule.capacity(
       tokenCount: scopeLength, expertCount: configuration.expertCount,
       expertsPerToken: configuration.expertsPerToken)
     let permutation = permutation(
-      expertIDs: routing.expertIDs, weights: routing.weights, expertCount: configuration.expertCount,
-      capacity: capacity, priority: policy.capacity?.priority ?? .tokenThenChoice, scopeLength: scopeLength)
+      expertIDs: routing.expertIDs, keys: claimKeys(routing, policy: policy),
+      expertCount: configuration.expertCount, capacity: capacity,
+      priority: policy.capacity?.priority ?? .tokenThenChoice,
+      claimsUntaken: policy.choice.second.isDecidedLater, scopeLength: scopeLength)
     let output = try layer(
       x, weights: weights, configuration: configuration, routing: routing, permutation: permutation,
       precision: precision)
-    return LayerOutput(output: output, routing: routing, permutation: permutation, capacity: capacity)
+    return LayerOutput(
+      output: output, routing: routing, permutation: permutation, capacity: capacity,
+      appliedWeights: appliedWeights(routing.weights, slots: permutation.slots, policy: policy))
   }
 
   /// Computes the layer's output `[T, D]` for a given routing and permutation, which decide all choices and drops.
@@ -73,11 +90,12 @@ extension Reference {
     permutation: Permutation, precision: Precision = .exact
   ) throws -> [[Double]] {
     let policy = configuration.routing
+    let applied = appliedWeights(routing.weights, slots: permutation.slots, policy: policy)
     let outputs = experts(
-      x.tokens, permutation: permutation, routingWeights: routing.weights, experts: weights.experts,
+      x.tokens, permutation: permutation, routingWeights: applied, experts: weights.experts,
       activation: configuration.activation, placement: policy.weightPlacement, precision: precision)
     var output = combine(
-      outputs, permutation: permutation, weights: routing.weights, hiddenSize: configuration.hiddenSize,
+      outputs, permutation: permutation, weights: applied, hiddenSize: configuration.hiddenSize,
       placement: policy.weightPlacement)
     if let branch = configuration.denseBranch {
       let dense = try weights.denseBranch()

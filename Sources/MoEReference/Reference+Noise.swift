@@ -19,6 +19,18 @@ extension Reference {
     return Double(2 * (bits >> 41) + 1) * 0x1p-24
   }
 
+  /// Returns −ln(−ln u), a draw of the Gumbel distribution.
+  static func gumbel(_ noise: RouterNoise, token: Int, place: Int) -> Double {
+    -log(-log(uniform(noise, token: token, place: place)))
+  }
+
+  /// Returns a standard normal draw for one of E experts: Box and Muller's cosine, of the uniform numbers of the choices
+  /// 0 and 1.
+  static func normal(_ noise: RouterNoise, token: Int, expert: Int, of expertCount: Int) -> Double {
+    (-2 * log(uniform(noise, token: token, place: expert))).squareRoot()
+      * cos(2 * .pi * uniform(noise, token: token, place: expertCount + 1 + expert))
+  }
+
   /// Returns the values `[E]` by which SparseMixer samples one choice in training: logit plus Gumbel noise for the
   /// experts that compete for the choice, −∞ for the others. The expert with the largest value is sampled.
   ///
@@ -50,17 +62,25 @@ extension Reference {
   }
 
   /// Returns the factors `[D]` of the elements of the router's copy of a token.
-  static func inputFactors(_ noise: RouterNoise, token: Int, count: Int) -> [Double] {
+  static func inputFactors(
+    _ rule: RoutingPolicy.Noise, _ noise: RouterNoise, token: Int, count: Int
+  ) -> [Double] {
     (0..<count).map { column in
-      1 + Double(noise.inputJitter) * (2 * uniform(noise, token: token, place: -1 - column) - 1)
+      let dropout = Double(rule.inputDropout)
+      if dropout > 0, uniform(noise, token: token, place: -1 - count - column) < dropout { return 0 }
+      let jitter = Double(rule.inputJitter) * (2 * uniform(noise, token: token, place: -1 - column) - 1)
+      return (1 + jitter) / (1 - dropout)
     }
   }
 
-  /// Returns the logits `[T, E]` of a training pass, computed from the jittered copy of x.
-  public static func logits(_ x: Matrix, _ router: RouterWeights, noise: RouterNoise?) -> [[Double]] {
-    guard let noise, noise.inputJitter > 0 else { return logits(x, router) }
+  /// Returns the logits `[T, E]` of a training pass, computed from the noisy copy of x. Noise on the logits themselves
+  /// is not in them.
+  public static func logits(
+    _ x: Matrix, _ router: RouterWeights, _ rule: RoutingPolicy.Noise, noise: RouterNoise?
+  ) -> [[Double]] {
+    guard let noise else { return logits(x, router) }
     return rows(x).enumerated().map { token, row in
-      let factors = inputFactors(noise, token: token, count: row.count)
+      let factors = inputFactors(rule, noise, token: token, count: row.count)
       return linear(zip(row, factors).map { $0 * $1 }, router.weight, bias: router.bias)
     }
   }

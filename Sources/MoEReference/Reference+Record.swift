@@ -25,7 +25,7 @@ extension Reference {
     let routing = routing(
       choosing: expertIDs, logits: logits, policy: policy, selectionBias: selectionBias, noise: noise)
     let permutation = permutation(
-      expertIDs: kept, weights: routing.weights, expertCount: record.expertCount, capacity: nil,
+      expertIDs: kept, keys: routing.weights, expertCount: record.expertCount, capacity: nil,
       priority: .tokenThenChoice, scopeLength: max(record.tokenCount, 1))
     return (routing, permutation)
   }

@@ -1,14 +1,24 @@
 public import MoECore
 
+#if canImport(Darwin)
+  import Darwin
+#else
+  import Glibc
+#endif
+
 extension Reference {
   /// The experts of each token and their weights, before any choice is dropped.
   public struct Routing: Sendable, Equatable {
     /// E, the number of experts.
     public var expertCount: Int
-    /// `[T, K]`: each token's experts by selection score descending, then index ascending; −1 for a masked token.
+    /// `[T, K]`: each token's experts by selection score descending, then index ascending; −1 for a masked token, and
+    /// −2 − e for a second expert e that the rule of the second choice does not take.
     public var expertIDs: [[Int]]
-    /// `[T, K]`: the normalised and scaled weights; 0 for a masked token.
+    /// `[T, K]`: the normalised and scaled weights; 0 for a masked token and for an expert that is not taken. Under a
+    /// policy that normalises after dropping, they are neither normalised nor scaled yet.
     public var weights: [[Double]]
+    /// `[T, K]`: the scores of the chosen experts before they are normalised; 0 for a masked token.
+    public var gates: [[Double]]
     /// `[T, E]`: the probabilities that the losses use; 0 for a masked token. For sigmoid scoring they are the sigmoid
     /// scores divided by their sum plus 1e−20; for any other scoring, the softmax over all experts.
     public var scores: [[Double]]
@@ -44,8 +54,8 @@ extension Reference {
   ///   - expertsPerToken: K, the number of experts per token.
   ///   - expertCount: E, the width of the logits; needed only if `logits` has no rows.
   ///   - mask: the mask `[T]`, false for a masked token, which takes no part and whose logits are not read.
-  ///   - noise: the noise of a training pass, in which SparseMixer samples. The selection scores are then the noisy
-  ///     logits of a token's last choice.
+  ///   - noise: the random numbers of a training pass; nil at evaluation. The selection scores are the noisy logits of a
+  ///     token's last choice, if that is drawn.
   /// - Throws: `MoEError.notFinite(what:token:)` if a logit is NaN or +∞, or if all logits of a token are −∞. A single
   ///   −∞ is valid and means probability 0. `MoEError.invalidConfiguration(_:)` if SparseMixer has a selection bias.
   public static func route(
@@ -58,29 +68,77 @@ extension Reference {
     }
     let bias = selectionBias.map { $0.map(Double.init) } ?? Array(repeating: 0, count: expertCount)
     var routing = Routing(emptyFor: expertCount)
-    for (token, row) in logits.enumerated() {
+    for (token, given) in logits.enumerated() {
       guard mask?[token] ?? true else {
         routing.appendMaskedToken(expertsPerToken: expertsPerToken)
         continue
       }
-      guard row.allSatisfy({ $0 < .infinity }), row.contains(where: { $0 > -.infinity }) else {
+      guard given.allSatisfy({ $0 < .infinity }), given.contains(where: { $0 > -.infinity }) else {
         throw .notFinite(what: "the router logit", token: token)
       }
-      var selection = selectionScores(row, policy: policy, bias: bias)
-      var chosen = topK(selection, count: expertsPerToken)
-      if let noise, case .sparseMixer(let jitter) = policy.scoring {
-        chosen = []
-        for _ in 0..<expertsPerToken {
-          selection = sparseMixerNoisyLogits(
-            row, after: chosen, jitter: Double(jitter), noise: noise, token: token)
-          let free = row.indices.filter { !chosen.contains($0) }
-          chosen.append(free.first { expert in free.allSatisfy { selection[$0] <= selection[expert] } }!)
-        }
+      let row = seenLogits(given, policy: policy, noise: noise, token: token)
+      let scores = selectionScores(row, policy: policy, bias: bias)
+      var selection = scores
+      var chosen: [Int] = []
+      for choice in 0..<expertsPerToken {
+        selection =
+          drawnLogits(row, scores, after: chosen, policy: policy, noise: noise, token: token) ?? scores
+        let free = row.indices.filter { !chosen.contains($0) }
+        chosen.append(free.first { expert in free.allSatisfy { selection[$0] <= selection[expert] } }!)
+        assert(chosen.count == choice + 1)
       }
       append(
         row, token: token, chosen: chosen, selection: selection, policy: policy, noise: noise, to: &routing)
     }
     return routing
+  }
+
+  /// Returns the logits as scores and losses see them: scaled, and in training with their noise.
+  public static func seenLogits(
+    _ logits: [Double], policy: RoutingPolicy, noise: RouterNoise?, token: Int
+  ) -> [Double] {
+    logits.indices.map { expert in
+      let logit = logits[expert] * Double(policy.logitScale)
+      guard let noise else { return logit }
+      switch policy.noise.logits {
+      case .none, .learned: return logit
+      case .normal(let deviation):
+        return logit + Double(deviation) / Double(logits.count)
+          * normal(noise, token: token, expert: expert, of: logits.count)
+      case .uniform(let spread):
+        let u = uniform(noise, token: token, place: expert)
+        return logit + 1 + Double(spread) * (2 * u - 1)
+      }
+    }
+  }
+
+  /// Returns the values `[E]` by which the next choice is drawn, −∞ for experts that cannot be drawn; nil if the choice is
+  /// not random.
+  private static func drawnLogits(
+    _ logits: [Double], _ scores: [Double], after chosen: [Int], policy: RoutingPolicy, noise: RouterNoise?,
+    token: Int
+  ) -> [Double]? {
+    if case .sparseMixer(let jitter) = policy.scoring {
+      return noise.map {
+        sparseMixerNoisyLogits(logits, after: chosen, jitter: Double(jitter), noise: $0, token: token)
+      }
+    }
+    let temperature: Float
+    switch (chosen.count, policy.choice.first, policy.choice.second) {
+    case (0, .sampled, _) where noise != nil: temperature = 1
+    case (0, .sampledWithTemperature(let given), _) where noise != nil: temperature = given
+    case (1, _, .sampled): temperature = 1
+    default: return nil
+    }
+    let isOpen = logits.indices.map { !chosen.contains($0) && scores[$0] > -.infinity }
+    if !isOpen.contains(true) { return nil }
+    return logits.indices.map { expert in
+      let place = chosen.count * (logits.count + 1) + expert
+      return isOpen[expert]
+        ? logits[expert] / Double(temperature)
+          + gumbel(noise ?? RouterNoise(seed: 0), token: token, place: place)
+        : -.infinity
+    }
   }
 
   /// Returns the routing for given experts, with weights from `logits`.
@@ -103,12 +161,16 @@ extension Reference {
     let bias = selectionBias.map { $0.map(Double.init) } ?? Array(repeating: 0, count: expertCount)
     var routing = Routing(emptyFor: expertCount)
     for (token, (row, chosen)) in zip(logits, expertIDs).enumerated() {
-      if chosen.contains(-1) {
+      // Where experts choose, a token may have fewer experts than K.
+      let own = Array(chosen.prefix { $0 != -1 })
+      if own.isEmpty {
         routing.appendMaskedToken(expertsPerToken: chosen.count)
       } else {
-        let selection = selectionScores(row, policy: policy, bias: bias)
+        let seen = seenLogits(row, policy: policy, noise: noise, token: token)
+        let selection = selectionScores(seen, policy: policy, bias: bias)
         append(
-          row, token: token, chosen: chosen, selection: selection, policy: policy, noise: noise, to: &routing)
+          seen, token: token, chosen: own, selection: selection, policy: policy, noise: noise, to: &routing)
+        routing.padLastToken(to: chosen.count)
       }
     }
     return routing
@@ -118,9 +180,37 @@ extension Reference {
     _ logits: [Double], token: Int, chosen: [Int], selection: [Double], policy: RoutingPolicy,
     noise: RouterNoise?, to routing: inout Routing
   ) {
+    var ids = chosen
+    let experts = chosen.map(expert(of:))
+    var weights = weights(logits, token: token, chosen: experts, policy: policy, noise: noise)
+    if chosen == experts, chosen.count > 1,
+      !takesSecond(weights[1], of: logits.count, policy: policy, noise: noise, token: token)
+    {
+      ids[1] = -2 - chosen[1]
+    }
+    for choice in ids.indices where ids[choice] < 0 { weights[choice] = 0 }
+    routing.gates.append(
+      rawWeights(logits, token: token, chosen: experts, scoring: policy.scoring, noise: noise))
     routing.append(
-      chosen: chosen, weights: weights(logits, token: token, chosen: chosen, policy: policy, noise: noise),
-      scores: lossProbabilities(logits, policy: policy), selection: selection, logSumExp: logSumExp(logits))
+      chosen: ids, weights: weights, scores: lossProbabilities(logits, policy: policy), selection: selection,
+      logSumExp: logSumExp(logits))
+  }
+
+  /// Returns the expert of a choice, also of one that is not taken.
+  static func expert(of id: Int) -> Int { id < 0 ? -2 - id : id }
+
+  /// Returns whether the rule of the second choice takes an expert of this weight.
+  private static func takesSecond(
+    _ weight: Double, of expertCount: Int, policy: RoutingPolicy, noise: RouterNoise?, token: Int
+  ) -> Bool {
+    switch policy.choice.second {
+    case .best, .sampled: return true
+    case .above(let threshold): return weight > Double(threshold)
+    case .random(let threshold), .randomAfterDropping(let threshold):
+      let place = 1 * (expertCount + 1) + expertCount
+      let draw = uniform(noise ?? RouterNoise(seed: 0), token: token, place: place)
+      return draw < weight / max(Double(threshold), 1e-9)
+    }
   }
 
   /// Returns the indices of the `count` largest values: value descending, then index ascending.
@@ -137,6 +227,7 @@ extension Reference {
       switch policy.scoring {
       case .softmax: softmax(logits)
       case .sigmoid: logits.map(sigmoid)
+      case .squareRootSoftplus: logits.map(squareRootSoftplus)
       case .softmaxOverSelected, .sigmoidOfSelected, .sparseMixer: logits
       }
     let biased = zip(scores, bias).map { $0 + $1 }
@@ -152,6 +243,7 @@ extension Reference {
       return switch limit.score {
       case .maximum: descending[0]
       case .topTwoSum: descending[0] + descending[1]
+      case .sum(let count): descending.prefix(count).reduce(0, +)
       }
     }
     let best = topK(groupScores, count: limit.selected)
@@ -164,6 +256,7 @@ extension Reference {
     _ logits: [Double], token: Int, chosen: [Int], policy: RoutingPolicy, noise: RouterNoise?
   ) -> [Double] {
     let raw = rawWeights(logits, token: token, chosen: chosen, scoring: policy.scoring, noise: noise)
+    if policy.normalizationTime == .afterDropping { return raw }
     return normalized(raw, by: policy.normalization).map { $0 * Double(policy.scale) }
   }
 
@@ -176,6 +269,8 @@ extension Reference {
       return chosen.map { softmax(logits)[$0] }
     case .sigmoid, .sigmoidOfSelected:
       return chosen.map { sigmoid(logits[$0]) }
+    case .squareRootSoftplus:
+      return chosen.map { squareRootSoftplus(logits[$0]) }
     case .softmaxOverSelected:
       return softmax(chosen.map { logits[$0] })
     case .sparseMixer(let jitter):
@@ -203,8 +298,24 @@ extension Reference {
     case .none: 1.0
     case .sum(plus: let plus): sum + Double(plus)
     case .sumAtLeast(let floor): max(sum, Double(floor))
+    case .norm(let power): pow(weights.reduce(0) { $0 + pow($1, Double(power)) }, 1 / Double(power))
     }
   }
+
+  /// Returns the weights `[T, K]` as applied: 0 for a choice without a slot. Under a policy that normalises after
+  /// dropping, those of the other choices are normalised and scaled.
+  public static func appliedWeights(
+    _ weights: [[Double]], slots: [[Int]], policy: RoutingPolicy
+  ) -> [[Double]] {
+    zip(weights, slots).map { weights, slots in
+      let kept = zip(weights, slots).map { $1 < 0 ? 0 : $0 }
+      if policy.normalizationTime == .beforeDropping { return kept }
+      return normalized(kept, by: policy.normalization).map { $0 * Double(policy.scale) }
+    }
+  }
+
+  /// Returns √(ln(1 + eˣ)).
+  static func squareRootSoftplus(_ x: Double) -> Double { (max(x, 0) + log1p(exp(-abs(x)))).squareRoot() }
 
   /// Returns SparseMixer's weights (Liu et al. 2023; `sparsemixer` of Phi-3.5-MoE on the hub). The weight of each
   /// choice is the chosen expert's share in the softmax over the survivors.
@@ -235,9 +346,9 @@ extension Reference {
   private static func lossProbabilities(_ logits: [Double], policy: RoutingPolicy) -> [Double] {
     switch policy.scoring {
     case .softmax, .softmaxOverSelected, .sparseMixer: return softmax(logits)
-    case .sigmoid, .sigmoidOfSelected: break
+    case .sigmoid, .sigmoidOfSelected, .squareRootSoftplus: break
     }
-    let scores = logits.map(sigmoid)
+    let scores = logits.map(policy.scoring == .squareRootSoftplus ? squareRootSoftplus : sigmoid)
     let sum = scores.reduce(0, +)
     return scores.map { $0 / (sum + 1e-20) }
   }
@@ -247,7 +358,7 @@ extension Reference.Routing {
   /// Makes a routing without tokens.
   fileprivate init(emptyFor expertCount: Int) {
     self.expertCount = expertCount
-    (expertIDs, weights, scores, selectionScores) = ([], [], [], [])
+    (expertIDs, weights, gates, scores, selectionScores) = ([], [], [], [], [])
     (margins, logSumExp) = ([], [])
     counts = Array(repeating: 0, count: expertCount)
     firstChoiceCounts = counts
@@ -265,15 +376,25 @@ extension Reference.Routing {
     selectionScores.append(selection)
     margins.append(Self.margin(selection, chosen: chosen))
     logSumExp.append(tokenLogSumExp)
-    for expert in chosen { counts[expert] += 1 }
+    for expert in chosen where expert >= 0 { counts[expert] += 1 }
     firstChoiceCounts[chosen[0]] += 1
     for expert in 0..<expertCount { probabilitySums[expert] += tokenScores[expert] }
     routedTokenCount += 1
   }
 
+  /// Fills up the last token's choices with −1 and weights of 0.
+  fileprivate mutating func padLastToken(to count: Int) {
+    let token = expertIDs.count - 1
+    let missing = count - expertIDs[token].count
+    expertIDs[token] += Array(repeating: -1, count: missing)
+    weights[token] += Array(repeating: 0, count: missing)
+    gates[token] += Array(repeating: 0, count: missing)
+  }
+
   fileprivate mutating func appendMaskedToken(expertsPerToken: Int) {
     expertIDs.append(Array(repeating: -1, count: expertsPerToken))
     weights.append(Array(repeating: 0, count: expertsPerToken))
+    gates.append(Array(repeating: 0, count: expertsPerToken))
     scores.append(Array(repeating: 0, count: expertCount))
     selectionScores.append(Array(repeating: 0, count: expertCount))
     margins.append(.infinity)
@@ -282,8 +403,9 @@ extension Reference.Routing {
 
   /// Returns the margin of one token. Two experts with the score −∞ are tied, so their margin is 0, not NaN.
   private static func margin(_ selection: [Double], chosen: [Int]) -> Double {
-    let others = selection.indices.filter { !chosen.contains($0) }
-    guard let last = chosen.last, let best = others.map({ selection[$0] }).max() else { return .infinity }
+    let experts = chosen.map(Reference.expert(of:))
+    let others = selection.indices.filter { !experts.contains($0) }
+    guard let last = experts.last, let best = others.map({ selection[$0] }).max() else { return .infinity }
     return selection[last] == best ? 0 : selection[last] - best
   }
 }

@@ -1,6 +1,6 @@
 import Foundation
+import MoECore
 import Testing
-
 import moe_documents
 
 /// Documents say what is there.
@@ -34,6 +34,14 @@ struct DocumentsTests {
     #expect(!tree.contains("Gone/"))
     #expect(
       tree.split(separator: "\n").contains { $0.hasPrefix("Examples/") && $0.hasSuffix(FolderTree.missing) })
+  }
+
+  @Test("The page of routing rules has every rule with its summary and source, and no other")
+  func routingRules() throws {
+    let page = try repository.text("Sources/MoE/MoE.docc/RoutingRules.md")
+    let rows = RoutingPreset.all.map { "| `\($0.name)` | \($0.summary) | \($0.source) |" }
+    let found = page.split(separator: "\n").filter { $0.hasPrefix("| `") }.map(String.init)
+    #expect(found == rows, "expected:\n\(rows.joined(separator: "\n"))")
   }
 
   @Test("Every link to a file of the repository has its file")

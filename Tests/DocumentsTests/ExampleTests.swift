@@ -1,6 +1,5 @@
 import Foundation
 import Testing
-
 import moe_documents
 
 /// The Swift blocks of README and DocC compile against the public API.

@@ -63,9 +63,14 @@ import Testing
   }
 
   /// Each order of priority in both scopes, with a capacity that drops, on cuts that divide sequences.
-  @Test(arguments: [RoutingPolicy.Capacity.Priority.choiceThenToken, .tokenThenChoice, .weight])
+  @Test(arguments: [
+    RoutingPolicy.Capacity.Priority.choiceThenToken, .tokenThenChoice, .weight, .gate, .random,
+    .batchPrioritized, .nextChoice,
+  ])
   func capacitiesDropTheSameChoices(_ priority: RoutingPolicy.Capacity.Priority) throws {
-    for (seed, scope) in [(401, RoutingPolicy.Capacity.Scope.batch), (403, .sequence), (405, .sequence)] {
+    for (seed, scope) in [
+      (401, RoutingPolicy.Capacity.Scope.batch), (403, .sequence), (405, .sequence), (407, .group(7)),
+    ] {
       var layerCase = LayerCase(seed: UInt64(seed))
       (layerCase.batchSize, layerCase.sequenceLength) = (3, 17)
       (layerCase.expertCount, layerCase.expertsPerToken) = (6, 2)
@@ -88,6 +93,7 @@ import Testing
       var layerCase = layerCase
       layerCase.temperament = .allToOne
       layerCase.expertsPerToken = 1
+      layerCase.policy.choice.second = .best
       layerCase.policy.groups = nil
       if layerCase.seed % 2 == 0 { layerCase.expertCount = 1 }
       let pass = try SpreadPass(layerCase, ranks: ranks)

@@ -9,14 +9,16 @@ import Testing
     let cases = LayerCase.ofProbe
     let policies = cases.map(\.policy)
     func kinds<Value>(_ value: (RoutingPolicy) -> Value?) -> Set<String> {
-      Set(policies.compactMap { value($0).map { "\($0)".prefix { $0 != "(" }.description } })
+      Set(policies.compactMap { value($0).map { Mirror(reflecting: $0).children.first?.label ?? "\($0)" } })
     }
-    #expect(kinds(\.scoring).count == 5)
-    #expect(kinds(\.normalization).count == 3)
+    #expect(kinds(\.scoring).count == 6)
+    #expect(kinds(\.normalization).count == 4)
     #expect(kinds(\.weightPlacement).count == 2)
     #expect(kinds { $0.capacity?.rule }.count == 7)
-    #expect(kinds { $0.capacity?.priority }.count == 3)
-    #expect(kinds { $0.capacity?.scope }.count == 2)
+    #expect(kinds { $0.capacity?.priority }.count == 7)
+    #expect(kinds { $0.capacity?.scope }.count == 3)
+    #expect(kinds(\.choice.second).count >= 3 && kinds(\.choice.first).count >= 2)
+    #expect(kinds(\.normalizationTime).count == 2)
     #expect(kinds { $0.groups?.score }.count == 2)
     #expect(Set(cases.map(\.temperament)).count == Temperament.allCases.count)
     #expect(cases.contains { $0.expertCount == 1 } && cases.contains { $0.expertCount < 4 })

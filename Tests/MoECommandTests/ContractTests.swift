@@ -123,7 +123,7 @@ import Testing
     (apply + ["--dtype", "int7"], "'int7' is invalid for '--dtype"),
     (["route", "x"], "--policy is missing; moe route --list shows the names"),
     (["route", "--policy", "switch"], "a file with logits is missing"),
-    (route + ["swich"], "--policy is “swich”, expected one of switch, gshard-top2"),
+    (route + ["swich"], "--policy is “swich”, expected one of switch, "),
     (route + ["switch", "--capacity-factor", "-1"], "capacity-factor"),
     (route + ["switch", "--capacity-factor", "0"], "--capacity-factor is “0”, expected a positive number"),
     (route + ["switch", "--capacity-factor", "1e3"], "--capacity-factor is “1e3”"),

@@ -189,16 +189,22 @@ import Testing
   @Test func listNamesThePolicies() throws {
     let list = try moe("route", "--list")
     expectSuccess(list)
-    let names = list.output.split(separator: "\n").dropFirst(2).map { $0.prefix { $0 != " " } }
+    let names = Set(list.output.split(separator: "\n").dropFirst(2).map { String($0.prefix { $0 != " " }) })
+    #expect(names.count == list.output.split(separator: "\n").count - 2, "a name stands twice")
     #expect(
-      names == [
-        "switch", "gshard-top2", "softmax-topk", "topk-softmax", "deepseek-v3", "sparsemixer", "llama4",
-      ])
+      names.isSuperset(
+        of: GoldenRouteTests.names + [
+          "softmax-topk", "topk-softmax", "deepseek-v3", "sparsemixer", "llama4", "cosine", "noisy-topk",
+        ]))
+    // Every checkpoint family has its rule under its model_type.
+    #expect(
+      names.isSuperset(of: Set(Checkpoint.supportedModelTypes).subtracting(["llama4", "gpt_oss_mxfp4"])))
   }
 
-  @Test(arguments: [
-    "switch", "gshard-top2", "softmax-topk", "topk-softmax", "deepseek-v3", "sparsemixer", "llama4",
-  ])
+  @Test(
+    arguments: GoldenRouteTests.names + [
+      "softmax-topk", "topk-softmax", "deepseek-v3", "sparsemixer", "llama4",
+    ])
   func threadsDoNotChangeABit(_ policy: String) throws {
     try withTemporaryFolder { folder in
       let input = folder.appending(path: "x")

@@ -11,7 +11,7 @@ import Testing
     capacity: Int?, _ priority: RoutingPolicy.Capacity.Priority, scopeLength: Int = 4
   ) -> Reference.Permutation {
     Reference.permutation(
-      expertIDs: expertIDs, weights: weights, expertCount: 3, capacity: capacity, priority: priority,
+      expertIDs: expertIDs, keys: weights, expertCount: 3, capacity: capacity, priority: priority,
       scopeLength: scopeLength)
   }
 
@@ -39,7 +39,7 @@ import Testing
 
   @Test func equalWeightsKeepEarlierTokens() {
     let result = Reference.permutation(
-      expertIDs: [[0], [0], [0]], weights: [[0.5], [0.5], [0.5]], expertCount: 1, capacity: 2,
+      expertIDs: [[0], [0], [0]], keys: [[0.5], [0.5], [0.5]], expertCount: 1, capacity: 2,
       priority: .weight, scopeLength: 3)
     #expect(result.slots == [[0], [1], [-1]])
   }
@@ -60,7 +60,7 @@ import Testing
 
   @Test func maskedChoicesClaimNothing() {
     let result = Reference.permutation(
-      expertIDs: [[-1, -1], [1, 0]], weights: [[0, 0], [0.5, 0.5]], expertCount: 2, capacity: 1,
+      expertIDs: [[-1, -1], [1, 0]], keys: [[0, 0], [0.5, 0.5]], expertCount: 2, capacity: 1,
       scopeLength: 2)
     #expect(result.slots == [[-1, -1], [0, 0]])
     #expect(result.rowToken == [1, 1])

@@ -51,7 +51,7 @@ import Testing
     let ids = [[0, 2], [2, 1], [0, 1], [2, 0], [-1, -1]]
     let (w, x, outputGradient) = (test.table(5, 2), test.table(5, 3), test.table(5, 3))
     let permutation = Reference.permutation(
-      expertIDs: ids, weights: w, expertCount: 4, capacity: 2, scopeLength: 5)
+      expertIDs: ids, keys: w, expertCount: 4, capacity: 2, scopeLength: 5)
     let rowCount = permutation.rowToken.count
     #expect(rowCount == 6)
     let (y, rowGradient) = (test.table(rowCount, 3), test.table(rowCount, 3))
@@ -106,7 +106,8 @@ import Testing
     }
     let loss = Reference.RouterLoss(
       value: 0, probabilityGradient: [[1, 2, 3, 4]], logSumExpGradient: [1])
-    let ofLoss = Reference.lossBackward(loss, logits: logits, expertIDs: [[1]], scoring: scoring)[0]
+    let ofLoss = Reference.lossBackward(
+      loss, logits: logits, expertIDs: [[1]], policy: RoutingPolicy(scoring: scoring))[0]
     #expect(ofLoss.allSatisfy(\.isFinite) && ofLoss[0] == 0 && ofLoss[2] == 0, "\(ofLoss)")
   }
 
@@ -121,7 +122,8 @@ import Testing
       #expect(abs(gradient.reduce(0, +)) < 1e-15)
       let loss = Reference.RouterLoss(
         value: 0, probabilityGradient: [[1, 2, 3, 4]], logSumExpGradient: [5])
-      let ofLoss = Reference.lossBackward(loss, logits: logits, expertIDs: [[2, 0]], scoring: scoring)[0]
+      let ofLoss = Reference.lossBackward(
+        loss, logits: logits, expertIDs: [[2, 0]], policy: RoutingPolicy(scoring: scoring))[0]
       #expect(abs(ofLoss.reduce(0, +) - 5) < 1e-14)
     }
   }

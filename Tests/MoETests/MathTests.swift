@@ -65,6 +65,7 @@ import Testing
   func sigmoidIsWithinItsBound(_ isa: InstructionSet) {
     let values = Self.arguments
     var rule = moe_router_rule()
+    rule.logit_scale = 1
     rule.scoring = MOE_SIGMOID
     for (x, found) in zip(values, scores(values, width: 1, &rule, isa)) {
       let expected = 1 / (1 + exp(-Double(x)))
@@ -80,6 +81,7 @@ import Testing
   func exponentialIsWithinItsBound(_ isa: InstructionSet) {
     let values = Self.arguments.filter { $0 <= 0 && $0 > -1e4 }
     var rule = moe_router_rule()
+    rule.logit_scale = 1
     rule.scoring = MOE_SOFTMAX
     let found = scores(values.flatMap { [0, $0] }, width: 2, &rule, isa)
     for (index, x) in values.enumerated() {

@@ -15,6 +15,7 @@ import Testing
       layerCase.policy.capacity?.scope = .sequence
       if layerCase.seed % 5 == 0 {
         layerCase.policy.scoring = .sparseMixer(jitter: 0.25)
+        layerCase.policy.choice = .best
         layerCase.policy.groups = nil
         layerCase.hasSelectionBias = false
       }
@@ -75,7 +76,7 @@ private struct Pass {
     input = try part(problem.input)
     self.outputGradient = try part(outputGradient)
     mask = problem.mask.map { Array($0[tokens]) }
-    noise = RouterNoise(seed: 1, firstToken: tokens.lowerBound, inputJitter: 0.0625)
+    noise = RouterNoise(seed: 1, firstToken: tokens.lowerBound)
   }
 
   func forward(

@@ -75,7 +75,7 @@ import Testing
       var input = unsafe moe_router_input(
         T: 5, E: Int64(expertCount), K: 1, logits: nil, x: x.base, D: Int64(width),
         panels: panels.raw.assumingMemoryBound(to: Float.self), bias: bias.base, selection_bias: bias.base,
-        mask: nil)
+        given_ids: nil, mask: nil)
       #expect(unsafe moe_router(isa.threads(1), &rule, &input, &out, scratch.raw) == -1)
       unsafe (input.logits, input.bias) = unsafe (UnsafePointer(logits.base), nil)
       #expect(unsafe moe_router(isa.threads(1), &rule, &input, &out, scratch.raw) == -1)

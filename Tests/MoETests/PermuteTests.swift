@@ -25,7 +25,9 @@ struct PermuteCase: Shrinkable, CustomStringConvertible {
     expertsPerToken = Int.random(in: 1...min(expertCount, 6), using: &generator)
     capacity = generator.pick([nil, 0, 1, 2, 5, 17, 1000])
     scope = generator.pick([tokenCount, tokenCount + 3, 1, 2, 5, 16])
-    priority = generator.pick([.choiceThenToken, .tokenThenChoice, .weight])
+    priority = generator.pick([
+      .choiceThenToken, .tokenThenChoice, .weight, .batchPrioritized, .nextChoice,
+    ])
     isMasked = generator.next() % 3 == 0
     isSkewed = generator.next() % 3 == 0
     if scope == 0 { scope = 1 }
@@ -90,7 +92,7 @@ struct PermuteCase: Shrinkable, CustomStringConvertible {
     let (t, k, e) = (permuteCase.tokenCount, permuteCase.expertsPerToken, permuteCase.expertCount)
     // Without a capacity no choices compete, and rows are in token order for any priority.
     let expected = Reference.permutation(
-      expertIDs: ids, weights: weights.map { $0.map(Double.init) }, expertCount: e,
+      expertIDs: ids, keys: weights.map { $0.map(Double.init) }, expertCount: e,
       capacity: permuteCase.capacity,
       priority: permuteCase.capacity == nil ? .tokenThenChoice : permuteCase.priority,
       scopeLength: permuteCase.capacity == nil ? max(t, 1) : permuteCase.scope)
@@ -135,7 +137,8 @@ struct PermuteCase: Shrinkable, CustomStringConvertible {
     unsafe out.choice_row = choiceRow.base
     let count = unsafe moe_permute(
       InstructionSet.scalar.threads(1), ids.base, weights.base, 3, 1, 2,
-      moe_capacity_rule(capacity: -1, priority: MOE_TOKEN_THEN_CHOICE, scope: 3), &out, scratch.raw)
+      moe_capacity_rule(capacity: -1, priority: MOE_TOKEN_THEN_CHOICE, scope: 3, keys: nil), &out, scratch.raw
+    )
     #expect(count == 3)
     #expect(offsets.elements == [0, 1, 3])
     #expect(rowToken.elements == [1, 0, 2])
@@ -146,14 +149,18 @@ struct PermuteCase: Shrinkable, CustomStringConvertible {
 
 extension RoutingPolicy.Capacity.Priority {
   /// Every priority once.
-  static let all: [Self] = [.choiceThenToken, .tokenThenChoice, .weight]
+  static let all: [Self] = [
+    .choiceThenToken, .tokenThenChoice, .weight, .batchPrioritized, .nextChoice,
+  ]
 
   /// The C value.
   var name: moe_priority {
     switch self {
     case .tokenThenChoice: MOE_TOKEN_THEN_CHOICE
     case .choiceThenToken: MOE_CHOICE_THEN_TOKEN
-    case .weight: MOE_BY_WEIGHT
+    case .weight, .gate, .random: MOE_BY_KEY
+    case .batchPrioritized: MOE_BATCH_PRIORITIZED
+    case .nextChoice: MOE_NEXT_CHOICE
     }
   }
 }
@@ -169,12 +176,14 @@ private struct Permuted {
   let dropped: Fenced<Int64>
   let count: Int
   private let input: Fenced<Int32>
+  private let keys: Fenced<Float>
   private let scratch: Fenced<UInt8>
 
   init(_ permuteCase: PermuteCase, ids: [[Int]], weights: [[Float]], execution: moe_execution) {
     let (t, k, e) = (permuteCase.tokenCount, permuteCase.expertsPerToken, permuteCase.expertCount)
     input = Fenced(ids.flatMap { $0.map(Int32.init) })
     self.weights = Fenced(weights.flatMap { $0 })
+    keys = Fenced(weights.flatMap { $0 })
     (offsets, dropped) = (Fenced(count: e + 1), Fenced(count: e))
     (rowToken, rowWeight) = (Fenced(count: t * k), Fenced(count: t * k))
     (choiceRow, slots) = (Fenced(count: t * k), Fenced(count: t * k))
@@ -187,11 +196,12 @@ private struct Permuted {
         execution, input.base, self.weights.base, Int64(t), Int64(k), Int64(e),
         moe_capacity_rule(
           capacity: Int64(permuteCase.capacity ?? -1), priority: permuteCase.priority.name,
-          scope: Int64(permuteCase.scope)), &out, scratch.raw))
+          scope: Int64(permuteCase.scope), keys: keys.base), &out, scratch.raw))
   }
 
   var fencesIntact: Bool {
-    input.fencesIntact && weights.fencesIntact && offsets.fencesIntact && rowToken.fencesIntact
+    input.fencesIntact && keys.fencesIntact && weights.fencesIntact && offsets.fencesIntact
+      && rowToken.fencesIntact
       && rowWeight.fencesIntact && choiceRow.fencesIntact && slots.fencesIntact && dropped.fencesIntact
       && scratch.fencesIntact
   }

@@ -65,7 +65,7 @@ struct RecordedPass: ~Copyable {
     let positions = try statistics(.position(length: length))
     let twice = try batch + batch
     let balance =
-      record.loadBalance == .firstChoice
+      record.loadBalance.choices == .first
       ? Oracle.switchTransformer(p, firstChoiceCounts: firsts, coefficient: 0.25, mask: mask)
       : Oracle.megatron(p, counts: counts, expertsPerToken: k, coefficient: 0.25, mask: mask)
     let z = Oracle.routerZ(routing.logSumExp, expertCount: e, coefficient: 0.5, mask: mask)

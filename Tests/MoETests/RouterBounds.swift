@@ -13,7 +13,8 @@ import TestSupport
 /// - e^(l − max l) has the error of its argument, 2δ and the rounding of a difference, r·u, and 3u of its own.
 ///   The sum has E − 1 additions. So softmax is within a factor e^±η, η = 2δ + (2r + E + 12)·u, to first order
 ///   in u, and what is subnormal is within 2⁻¹⁴⁸.
-/// - σ moves by at most a factor e^±δ, and by 6u: see ``ActivationBound/sigmoid(_:)``.
+/// - σ moves by at most a factor e^±δ, and by 6u: see ``ActivationBound/sigmoid(_:)``. √ln(1 + e^l) moves by at most a
+///   factor e^±δ/2, and by half the 6u of the logarithm and the rounding of the root.
 struct RouterBounds {
   let logits: [Double]
   let logitError: Double
@@ -25,8 +26,14 @@ struct RouterBounds {
   private let hasSelectionBias: Bool
 
   init(logits: [Double], logitError: Double, policy: RoutingPolicy, selectionBias: [Float]?) {
-    (self.logits, self.logitError, self.policy) = (logits, logitError, policy)
-    if policy.weighsBySigmoid {
+    self.policy = policy
+    // The product with the factor of the logits is exact: it is a power of two.
+    self.logits = logits.map { $0 * Double(policy.logitScale) }
+    self.logitError = logitError * Double(policy.logitScale)
+    let logits = logits.map { $0 * Double(policy.logitScale) }
+    if policy.scoring == .squareRootSoftplus {
+      scores = logits.map { (max($0, 0) + log1p(exp(-abs($0)))).squareRoot() }
+    } else if policy.weighsSeparately {
       scores = logits.map { 1 / (1 + exp(-$0)) }
     } else {
       let largest = logits.max()!
@@ -52,11 +59,11 @@ struct RouterBounds {
   /// A factor's distance from 1, of scores and of weights before normalisation.
   var relative: Double {
     // Beyond e^40 the bound says nothing.
-    expm1(min(policy.weighsBySigmoid ? logitError + 8 * u : softmaxExponent, 40))
+    expm1(min(policy.weighsSeparately ? logitError + 8 * u : softmaxExponent, 40))
   }
 
   /// The largest loss by underflow of a score, or of a weight before normalisation.
-  var underflow: Double { policy.weighsBySigmoid ? 0x1p-127 : 0x1p-148 }
+  var underflow: Double { policy.weighsSeparately ? 0x1p-127 : 0x1p-148 }
 
   /// The largest error of a compared score: the error of the score and the rounding of the biased score.
   var selectionError: Double {
@@ -72,7 +79,7 @@ struct RouterBounds {
     let size = logits.count / groups.count
     let values = (0..<groups.count).map { group -> Double in
       let descending = selection[group * size..<(group + 1) * size].sorted(by: >)
-      return groups.score == .maximum ? descending[0] : descending[0] + descending[1]
+      return descending.prefix(groups.score.addends).reduce(0, +)
     }.sorted(by: >)
     let largest = values.reduce(0) { $1.isFinite ? max($0, abs($1)) : $0 }
     let gap = values[groups.selected - 1] - values[groups.selected]
@@ -102,7 +109,8 @@ struct RouterBounds {
     let scale = abs(Double(policy.scale))
     let sum: Double =
       switch policy.scoring {
-      case .softmax, .sigmoid, .sigmoidOfSelected: chosen.reduce(0) { [scores] in $0 + scores[$1] }
+      case .softmax, .sigmoid, .sigmoidOfSelected, .squareRootSoftplus:
+        chosen.reduce(0) { [scores] in $0 + scores[$1] }
       case .softmaxOverSelected: 1
       case .sparseMixer: 1 / expertCount
       }
@@ -111,8 +119,10 @@ struct RouterBounds {
       case .none: 1.0
       case .sum(plus: let plus): sum + Double(plus)
       case .sumAtLeast(let floor): max(sum, Double(floor))
+      // A norm is at least 1/K of the sum.
+      case .norm: sum / count
       }
-    let factor = (1 + relative) * (1 + relative) * (1 + Tolerance.gamma(2 * chosen.count + 6)) - 1
+    let factor = (1 + relative) * (1 + relative) * (1 + Tolerance.gamma(2 * chosen.count + 14)) - 1
     return factor * abs(weight) + scale * (count + 1) * underflow / divisor + 0x1p-149
   }
 
@@ -125,9 +135,13 @@ struct RouterBounds {
 }
 
 extension RoutingPolicy {
-  /// Whether weights and scores are sigmoids; otherwise they are softmaxes.
-  var weighsBySigmoid: Bool { scoring == .sigmoid || scoring == .sigmoidOfSelected }
+  /// Whether weights and scores depend on the expert's own logit alone; otherwise they are softmaxes.
+  var weighsSeparately: Bool {
+    scoring == .sigmoid || scoring == .sigmoidOfSelected || scoring == .squareRootSoftplus
+  }
 
   /// Whether logits are compared; otherwise scores are.
-  var comparesLogits: Bool { scoring != .sigmoid && scoring != .softmax }
+  var comparesLogits: Bool {
+    scoring != .sigmoid && scoring != .softmax && scoring != .squareRootSoftplus
+  }
 }

@@ -39,7 +39,8 @@ struct RouterCall {
     let (counts, firsts) = (Fenced<Int64>(count: expertCount), Fenced<Int64>(count: expertCount))
     let shares = Fenced<Int64>(count: expertCount)
     var out = unsafe moe_router_output(
-      expert_ids: ids.base, weights: applied.base, margins: near.base, logsumexp: sums.base, logits: nil,
+      expert_ids: ids.base, weights: applied.base, gates: nil, margins: near.base, logsumexp: sums.base,
+      logits: nil,
       scores: scores.base, counts: counts.base, first_counts: firsts.base, probability_sums: shares.base)
     var rule = policy.rule
     let maskBytes = mask.map { Fenced($0.map { UInt8($0 ? 1 : 0) }) }
@@ -95,7 +96,9 @@ extension RoutingPolicy {
   /// The policy in the kernel's C type.
   var rule: moe_router_rule {
     var rule = moe_router_rule()
+    rule.logit_scale = logitScale
     switch scoring {
+    case .squareRootSoftplus: rule.scoring = MOE_SQRT_SOFTPLUS
     case .softmax: rule.scoring = MOE_SOFTMAX
     case .sigmoid: rule.scoring = MOE_SIGMOID
     case .softmaxOverSelected: rule.scoring = MOE_SOFTMAX_OVER_SELECTED
@@ -108,11 +111,13 @@ extension RoutingPolicy {
       (rule.normalization, rule.normalization_term) = (MOE_NORMALIZE_SUM_PLUS, term)
     case .sumAtLeast(let floor):
       (rule.normalization, rule.normalization_term) = (MOE_NORMALIZE_SUM_AT_LEAST, floor)
+    case .norm(let power):
+      (rule.normalization, rule.normalization_term) = (MOE_NORMALIZE_NORM, power)
     }
     rule.scale = scale
     if let groups {
       (rule.groups, rule.groups_selected) = (Int32(groups.count), Int32(groups.selected))
-      rule.group_score = groups.score == .maximum ? MOE_GROUP_MAXIMUM : MOE_GROUP_TOP_TWO_SUM
+      rule.group_addends = Int32(groups.score.addends)
       rule.group_mask = groups.mask == .zero ? 0 : -.infinity
     }
     return rule

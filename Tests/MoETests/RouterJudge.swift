@@ -79,7 +79,7 @@ struct RouterJudge {
       Tolerance.agree(
         logSumExp, expected.logSumExp[token], within: bound.logSumExpError(expected.logSumExp[token])),
       "log-sum-exp \(logSumExp) of token \(token), expected \(expected.logSumExp[token])")
-    let exact = bound.policy.weighsBySigmoid ? bound.scores : expected.scores[token]
+    let exact = bound.policy.weighsSeparately ? bound.scores : expected.scores[token]
     for expert in 0..<expertCount {
       let score = Double(call.scores[token * expertCount + expert])
       let error = bound.relative * exact[expert] + bound.underflow
@@ -104,7 +104,7 @@ struct RouterJudge {
       for token in bounds.indices where mask?[token] ?? true {
         let row = call.scores[token * expertCount..<(token + 1) * expertCount]
         let score = Double(row[row.startIndex + expert])
-        if bounds[token].policy.weighsBySigmoid {
+        if bounds[token].policy.weighsSeparately {
           let share = score / (row.reduce(0) { $0 + Double($1) } + 1e-20)
           sum += share
           error += Tolerance.gamma(expertCount + 3) * share

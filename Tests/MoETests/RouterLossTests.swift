@@ -42,6 +42,7 @@ import Testing
       var layerCase = layerCase
       layerCase.isMasked = true
       layerCase.policy.capacity = nil
+      layerCase.policy.choice = .best
       let problem = try layerCase.problem()
       let layer = try MoELayer(problem.configuration, weights: problem.weights)
       let (_, masked) = try layer(problem.input, mask: problem.mask)

@@ -88,7 +88,7 @@ import Testing
     for expertCount in [1, 6] {
       let configuration = try MoEConfiguration(
         hiddenSize: 20, feedForwardSize: 12, expertCount: expertCount, expertsPerToken: 1,
-        routing: expertCount == 1 ? .topKSoftmax : .switchTransformer(),
+        routing: Self.jittered(expertCount == 1 ? .topKSoftmax : .switchTransformer()),
         denseBranch: .shared(feedForwardSize: 5))
       let layer = try MoELayer(configuration, weights: MoEWeights.random(for: configuration, seed: 1))
       let input = Activations.random([40, 20], seed: 2)
@@ -98,7 +98,7 @@ import Testing
       try layer.forward(input, recording: &recording, into: &plain, workspace: &workspace)
       let before = recording.record
       try layer.forward(
-        input, noise: RouterNoise(seed: 3, inputJitter: 0.5), recording: &recording, into: &jittered,
+        input, noise: RouterNoise(seed: 3), recording: &recording, into: &jittered,
         workspace: &workspace)
       #expect((plain.tokens == jittered.tokens) == (expertCount == 1))
       #expect((before.logSumExp == recording.record.logSumExp) == false)
@@ -110,9 +110,16 @@ import Testing
 
   @Test(arguments: [-0.5, 1.5, Float.nan, .infinity])
   func impossibleJitterIsRefused(_ jitter: Float) throws {
-    let noise = RouterNoise(seed: 1, inputJitter: jitter)
+    var policy = Self.policy
+    policy.noise.inputJitter = jitter
     #expect(throws: MoEError.self) {
-      try Self.policy.route(logits: Matrix(rows: 1, columns: 2), expertsPerToken: 1, noise: noise)
+      try policy.route(logits: Matrix(rows: 1, columns: 2), expertsPerToken: 1)
     }
+  }
+
+  private static func jittered(_ policy: RoutingPolicy) -> RoutingPolicy {
+    var policy = policy
+    policy.noise.inputJitter = 0.5
+    return policy
   }
 }

@@ -30,7 +30,7 @@ import Testing
         tokens: tokens.base, counts: tables[0].base, first_counts: tables[1].base,
         probability_sums: tables[2].base)
       var routes = unsafe moe_routes(
-        T: Int64(t), E: Int64(e), K: Int64(k), logits: read.base, expert_ids: ids.base)
+        T: Int64(t), E: Int64(e), K: Int64(k), logits: read.base, expert_ids: ids.base, choice_row: nil)
       unsafe moe_router_statistics_of(
         execution, &rule, &routes, moe_token_grouping(run_length: Int64(runLength), groups: Int64(groups)),
         &out, scratch.raw)
@@ -67,14 +67,16 @@ import Testing
     for threads in threadCounts {
       let execution = InstructionSet.scalar.threads(threads)
       let out = Fenced<Float>(count: t * d)
-      unsafe moe_router_jitter(execution, x.base, Int64(t), Int64(d), 3, 10, epsilon, false, out.base)
+      unsafe moe_router_jitter(
+        execution, x.base, Int64(t), Int64(d), Self.noise(firstToken: 10, jitter: epsilon), false, out.base)
       #expect(out.fencesIntact && x.fencesIntact && out.unwrittenCount == 0)
       if first.isEmpty { first = out.elements }
       #expect(bits(out.elements) == bits(first))
       // The last 20 tokens as a separate batch, added to the existing sums.
       let part = Fenced([Float](repeating: 0, count: 20 * d))
       unsafe moe_router_jitter(
-        execution, x.base + 30 * d, 20, Int64(d), 3, 40, epsilon, true, part.base)
+        execution, x.base + 30 * d, 20, Int64(d), Self.noise(firstToken: 40, jitter: epsilon), true, part.base
+      )
       #expect(part.elements == Array(first[(30 * d)...]) && part.fencesIntact)
     }
     let draws = zip(first, x.elements).map { (Double($0) / Double($1) - 1) / Double(epsilon) }
@@ -84,5 +86,25 @@ import Testing
     #expect(abs(draws.reduce(0, +) / count) < 5 * (1 / (3 * count)).squareRoot())
     #expect(abs(draws.reduce(0) { $0 + $1 * $1 } / count - 1.0 / 3) < 5 * (4 / (45 * count)).squareRoot())
     #expect(Set(draws).count > draws.count * 9 / 10)
+  }
+
+  private static func noise(firstToken: UInt64, jitter: Float = 0, dropout: Float = 0) -> moe_input_noise {
+    moe_input_noise(seed: 3, first_token: firstToken, jitter: jitter, dropout: dropout)
+  }
+
+  /// About the given share of the elements is zeroed, others in other tokens and columns, and the mean stays.
+  @Test func dropoutZeroesItsShare() {
+    let (t, d) = (64, 50)
+    let x = Fenced([Float](repeating: 1, count: t * d))
+    let out = Fenced<Float>(count: t * d)
+    unsafe moe_router_jitter(
+      InstructionSet.scalar.threads(2), x.base, Int64(t), Int64(d), Self.noise(firstToken: 0, dropout: 0.25),
+      false, out.base)
+    let zeros = out.elements.count { $0 == 0 }
+    // The deviation of a count of n = 3200 draws of probability ¼ is √(3n/16) = 24.5.
+    #expect(abs(Double(zeros) - 800) < 5 * 24.5)
+    #expect(out.elements.allSatisfy { $0 == 0 || $0 == 1 / Float(0.75) })
+    #expect(
+      Set((0..<t).map { token in out.elements[token * d..<(token + 1) * d].map { $0 == 0 } }).count == t)
   }
 }

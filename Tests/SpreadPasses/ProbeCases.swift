@@ -11,6 +11,7 @@ extension LayerCase {
       layerCase.temperament = .allToOne
       layerCase.expertsPerToken = 1
       layerCase.policy.groups = nil
+      layerCase.policy.choice.second = .best
       if seed % 2 == 0 { layerCase.expertCount = 1 }
       return layerCase
     }
@@ -22,6 +23,7 @@ extension LayerCase {
     guard seed % 5 == 0 else { return self }
     var layerCase = self
     layerCase.policy.scoring = .sparseMixer(jitter: 0.25)
+    layerCase.policy.choice = .best
     layerCase.policy.groups = nil
     layerCase.hasSelectionBias = false
     return layerCase

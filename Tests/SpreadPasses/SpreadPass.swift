@@ -66,7 +66,7 @@ public struct SpreadPass: Sendable {
   ) throws {
     problem = try layerCase.problem()
     outputGradient = Activations.random(problem.input.shape, seed: layerCase.seed &+ 9)
-    noise = RouterNoise(seed: 1, inputJitter: layerCase.seed % 4 == 0 ? 0.0625 : 0)
+    noise = RouterNoise(seed: 1)
     extent = layerCase.seed % 3 == 0 ? .recompute : .full
     if layerCase.seed % 7 == 3 {
       placement = try .random(

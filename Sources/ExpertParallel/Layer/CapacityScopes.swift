@@ -51,6 +51,12 @@ struct CapacityScopes {
   /// Returns the capacity per expert in the scopes of a rank's tokens; nil if nothing is dropped.
   func capacity(ofRank rank: Int) -> Int? { capacities.map { $0[size == nil ? rank : 0] } }
 
+  /// Returns the tokens of a scope.
+  func tokens(ofScope scope: Int) -> Range<Int> {
+    guard let size else { return batch.tokens(ofRank: scope) }
+    return scope * size..<min((scope + 1) * size, batch.tokenCount)
+  }
+
   /// Returns the scopes of a rank's tokens.
   func scopes(ofRank rank: Int) -> Range<Int> {
     guard let size else { return rank..<rank + 1 }

@@ -145,7 +145,8 @@ extension ExpertParallelLayer {
       rows, choices, routes, branch: branch, into: inputGradient, execution: execution)
     // 8.
     let routers = try localLayer.routersBackward(
-      tokens, routes, gates, weightGradients: weightGradients, gateGradients: combined.gateGradients,
+      tokens, routes, choices, gates, weightGradients: weightGradients,
+      gateGradients: combined.gateGradients,
       losses: losses, into: inputGradient, execution: execution, workspace: &workspace.local)
     // 9.
     try addSharedGradients(

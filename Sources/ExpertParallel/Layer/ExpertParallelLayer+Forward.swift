@@ -76,7 +76,6 @@ extension ExpertParallelLayer {
   ) throws {
     let execution = try execution ?? communicator.share(of: .automatic())
     try localLayer.validate(input, mask: mask, output: output)
-    try noise?.validate()
     let routed = recording.routed
     if case .routed(let routes, _) = routed, routes.choices.tokenCount != input.tokenCount {
       throw MoEError.invalidConfiguration(
@@ -119,7 +118,6 @@ extension ExpertParallelLayer {
   ) throws {
     let execution = try execution ?? communicator.share(of: .automatic())
     try localLayer.validate(input, mask: mask, output: input)
-    try noise?.validate()
     recording.forget()
     workspace.exchange(with: &recording)
     defer { workspace.exchange(with: &recording) }
@@ -152,7 +150,8 @@ extension ExpertParallelLayer {
     }
     // 2.
     let scopes = CapacityScopes(configuration, batch, extent: capacityExtent)
-    let order = try order(routes.choices, in: scopes, during: activity)
+    let order = try order(
+      routes.choices, in: scopes, during: activity, execution: execution, workspace: &workspace)
     // 3.
     let plan = try plan(order, routes.choices, slices: batch.sliceCount, during: activity)
     let pass = DispatchedPass(

@@ -21,7 +21,11 @@ extension ExpertParallelLayer {
     let routes: Routes
     do {
       routes = try localLayer.route(
-        tokens.values, mask: tokens.mask, noise: noise, isRecorded: isRecorded, execution: execution,
+        tokens.values, mask: tokens.mask, noise: noise,
+        CapacityInForce(
+          configuration.routing, expertCount: configuration.expertCount,
+          expertsPerToken: configuration.expertsPerToken, tokenCount: tokens.count,
+          sequenceLength: tokens.sequenceLength), isRecorded: isRecorded, execution: execution,
         workspace: &workspace.local)
     } catch {
       guard case .notFinite(_, let token) = error else { throw error }
@@ -62,16 +66,27 @@ extension ExpertParallelLayer {
 
   /// Gives each choice of this rank its place among the rows of its expert over all ranks, or drops it. A collective.
   ///
-  /// The weights of the dropped choices become 0.
+  /// The weights of the dropped choices become 0. Under a policy that normalises after dropping, the others are
+  /// normalised.
   func order(
-    _ choices: RouterChoices, in scopes: CapacityScopes, during activity: String
-  ) throws(CommunicationError) -> GlobalOrder {
+    _ choices: RouterChoices, in scopes: CapacityScopes, during activity: String, execution: Execution,
+    workspace: inout ExpertParallelWorkspace
+  ) throws -> GlobalOrder {
+    let policy = configuration.routing
+    let keys = try Kernels.keys(
+      of: choices, isLimited: scopes.drops, policy: policy, execution: execution,
+      scratch: &workspace.local.call.keys)
     let order = unsafe try GlobalOrder(
-      expertIDs: choices.expertIDs.buffer, weights: choices.weights.buffer, scopes: scopes,
-      priority: configuration.routing.capacity?.priority ?? .tokenThenChoice,
-      expertCount: configuration.expertCount, expertsPerToken: configuration.expertsPerToken,
-      over: communicator, during: activity)
+      expertIDs: choices.expertIDs.buffer, keys: keys?.buffer, scopes: scopes,
+      priority: policy.capacity?.priority ?? .tokenThenChoice,
+      claimsUntaken: policy.choice.second.isDecidedLater, expertCount: configuration.expertCount,
+      expertsPerToken: configuration.expertsPerToken, over: communicator, during: activity)
     for (choice, expert) in order.experts.enumerated() where expert < 0 { choices.weights[choice] = 0 }
+    if policy.normalizationTime == .afterDropping {
+      Kernels.normalizeKept(
+        choices, rows: try MemoryView(copying: order.slots), rowWeight: nil, policy: policy,
+        execution: execution)
+    }
     return order
   }
 

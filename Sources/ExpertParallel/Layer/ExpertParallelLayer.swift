@@ -82,6 +82,10 @@ public struct ExpertParallelLayer {
     execution: Execution? = nil
   ) throws {
     let (rank, size) = (communicator.rank, communicator.size)
+    if size > 1, configuration.routing.assignment != .tokenChoice {
+      throw MoEError.unsupported(
+        "over \(size) ranks tokens choose their experts; the policy has: \(configuration.routing.assignment)")
+    }
     let placement =
       placement ?? ExpertPlacement(expertCount: configuration.expertCount, rankCount: size)
     guard placement.rankCount == size, placement.expertCount == configuration.expertCount else {

@@ -7,7 +7,7 @@ internal import MoECore
 /// A choice's place is a sum of counts. Rows of an expert come scope by scope (the batch, or its sequences), within a
 /// scope by priority, and with equal priority in the order of tokens, that is rank by rank. So every rank counts its
 /// own choices by scope, priority and expert, all ranks gather the counts, and each adds up the counts that come before
-/// its own. If the larger weight has priority, no such sum exists. Then the ranks gather experts and weights
+/// its own. If a key has priority, such as the larger weight, no such sum exists. Then the ranks gather experts and keys
 /// themselves, 8 bytes per choice.
 struct GlobalOrder {
   /// `[R][E]`: the number of rows that each rank's tokens have for each expert.
@@ -25,17 +25,18 @@ struct GlobalOrder {
   ///
   /// - Parameters:
   ///   - expertIDs: `[t, K]`: the expert of each choice; −1 for a masked token.
-  ///   - weights: `[t, K]`: the weight of each choice.
+  ///   - keys: `[t, K]`: the keys by which choices claim rows; nil if their order is that of tokens and choices.
   ///   - scopes: the tokens that compete, and the capacities.
   ///   - priority: the order in which choices claim rows.
+  ///   - claimsUntaken: whether choices that are not taken claim rows too, which they leave again.
   ///   - expertCount: E.
   ///   - expertsPerToken: K.
   ///   - communicator: the ranks.
   ///   - activity: what the caller is doing, which errors name.
   init(
-    expertIDs: UnsafeBufferPointer<Int32>, weights: UnsafeBufferPointer<Float>, scopes: CapacityScopes,
-    priority: RoutingPolicy.Capacity.Priority, expertCount: Int, expertsPerToken: Int,
-    over communicator: any Communicator, during activity: String
+    expertIDs: UnsafeBufferPointer<Int32>, keys: UnsafeBufferPointer<Float>?, scopes: CapacityScopes,
+    priority: RoutingPolicy.Capacity.Priority, claimsUntaken: Bool = false, expertCount: Int,
+    expertsPerToken: Int, over communicator: any Communicator, during activity: String
   ) throws(CommunicationError) {
     // Without a capacity the rows are in the order of the tokens, for any priority.
     let priority = scopes.drops ? priority : .tokenThenChoice
@@ -46,12 +47,20 @@ struct GlobalOrder {
     }
     let table = tables[communicator.rank]
 
+    let claims = expertIDs.indices.map {
+      unsafe RowClaim(expert: expertIDs[$0], key: keys?[$0] ?? 0)
+    }
+    if priority == .batchPrioritized || priority == .nextChoice || claimsUntaken && scopes.drops {
+      let all = try communicator.allGather(claims, counts: tables.map(\.choices.count), during: activity)
+      self = GlobalOrder(
+        all, scopes: scopes, priority: priority, claimsUntaken: claimsUntaken, tables: tables,
+        rank: communicator.rank)
+      return
+    }
+
     // 1. Count the choices of all ranks.
     var counts: [[Int32]]
-    if priority == .weight {
-      let claims = expertIDs.indices.map {
-        unsafe RowClaim(expert: expertIDs[$0], weight: weights[$0])
-      }
+    if unsafe scopes.drops && keys != nil {
       (experts, counts) = try Self.heaviest(
         claims, in: scopes, tables: tables, over: communicator, during: activity)
     } else {
@@ -94,7 +103,7 @@ struct GlobalOrder {
     }
   }
 
-  /// Drops this rank's choices whose scope has enough larger weights to fill the capacity. A collective.
+  /// Drops this rank's choices whose scope has enough larger keys to fill the capacity. A collective.
   ///
   /// - Returns: the experts of this rank's choices, −1 for dropped ones, and the counts of the choices of all ranks
   ///   that were not dropped.
@@ -117,8 +126,8 @@ struct GlobalOrder {
     return (Array(experts[table.choices]), tables.map { $0.count(experts[$0.choices]).counts })
   }
 
-  /// Returns the experts of all claims, −1 for each claim whose scope has enough larger weights to fill the capacity.
-  /// Among equal weights the earlier choice stays.
+  /// Returns the experts of all claims, −1 for each claim whose scope has enough larger keys to fill the capacity.
+  /// Among equal keys the earlier choice stays.
   ///
   /// - Parameters:
   ///   - claims: the claims of consecutive choices.
@@ -136,7 +145,7 @@ struct GlobalOrder {
       }
       for list in choices where list.count > capacity {
         let ordered = list.sorted {
-          claims[$0].weight != claims[$1].weight ? claims[$0].weight > claims[$1].weight : $0 < $1
+          claims[$0].key != claims[$1].key ? claims[$0].key > claims[$1].key : $0 < $1
         }
         for choice in ordered[capacity...] { experts[choice] = -1 }
       }
@@ -181,11 +190,77 @@ struct GlobalOrder {
   }
 }
 
-/// A choice that claims a row of its expert by its weight.
+extension GlobalOrder {
+  /// Gives the choices of all ranks their places one after another, for an order that depends on keys of whole tokens or
+  /// on the rows that are left.
+  private init(
+    _ claims: [RowClaim], scopes: CapacityScopes, priority: RoutingPolicy.Capacity.Priority,
+    claimsUntaken: Bool, tables: [CountTable], rank: Int
+  ) {
+    let (expertCount, chosen) = (tables[rank].expertCount, tables[rank].expertsPerToken)
+    var (slots, places) = (
+      [Int32](repeating: -1, count: claims.count), [Int](repeating: -1, count: claims.count)
+    )
+    rowsByRank = Array(repeating: Array(repeating: 0, count: expertCount), count: tables.count)
+    dropped = Array(repeating: 0, count: expertCount)
+    var earlierRows = [Int](repeating: 0, count: expertCount)
+    let owner = tables.enumerated().flatMap { rank, table in table.choices.map { _ in rank } }
+    for scope in 0..<scopes.count {
+      let tokens = scopes.tokens(ofScope: scope)
+      let capacity = scopes.capacity(scope)
+      // The claims on each expert, and the rows that it gives.
+      var claimed = [Int](repeating: 0, count: expertCount)
+      var taken = claimed
+      var placed = Set<Int>()
+      for index in Self.turns(of: tokens, claims, priority: priority, expertsPerToken: chosen) {
+        let id = Int(claims[index].expert)
+        let isTaken = id >= 0
+        if id == -1 || !isTaken && !claimsUntaken { continue }
+        if priority == .nextChoice && placed.contains(index / chosen) { continue }
+        let expert = isTaken ? id : -2 - id
+        claimed[expert] += 1
+        if !isTaken { continue }
+        guard claimed[expert] <= capacity else {
+          if owner[index] == rank { dropped[expert] += 1 }
+          continue
+        }
+        slots[index] = Int32(taken[expert])
+        places[index] = earlierRows[expert] + taken[expert]
+        rowsByRank[owner[index]][expert] += 1
+        taken[expert] += 1
+        placed.insert(index / chosen)
+      }
+      for expert in 0..<expertCount { earlierRows[expert] += taken[expert] }
+    }
+    let own = tables[rank].choices
+    self.slots = Array(slots[own])
+    self.places = Array(places[own])
+    experts = own.map { slots[$0] < 0 ? -1 : claims[$0].expert }
+  }
+
+  /// Returns the choices of a scope's tokens in the order in which they claim rows.
+  private static func turns(
+    of tokens: Range<Int>, _ claims: [RowClaim], priority: RoutingPolicy.Capacity.Priority,
+    expertsPerToken chosen: Int
+  ) -> [Int] {
+    if priority == .tokenThenChoice { return Array(tokens.lowerBound * chosen..<tokens.upperBound * chosen) }
+    var order = Array(tokens)
+    if priority == .batchPrioritized {
+      order.sort {
+        let (a, b) = (claims[$0 * chosen].key, claims[$1 * chosen].key)
+        return a != b ? a > b : $0 < $1
+      }
+    }
+    return (0..<chosen).flatMap { choice in order.map { $0 * chosen + choice } }
+  }
+}
+
+/// A choice that claims a row of its expert.
 private struct RowClaim: BitwiseCopyable {
   /// The expert; −1 for a masked token.
   var expert: Int32
-  var weight: Float
+  /// The key by which the choice claims the row; 0 if the order has no keys.
+  var key: Float
 }
 
 /// The layout of one rank's counts of choices: `[scopes of its tokens, priorities, E]`.

@@ -75,6 +75,20 @@ extension RouterStatistics {
     try megatronSequence(coefficient: coefficient)
   }
 
+  /// Returns coefficient·E·Σ f·P with f each expert's share of the choices that are kept, and P the sum of its
+  /// probabilities over all tokens divided by the number of choices that are kept, a constant (the Switch gate of
+  /// FastMoE).
+  ///
+  /// - Parameters:
+  ///   - kept: `[E]`: the number of choices of each expert that are kept.
+  ///   - coefficient: the factor of the loss.
+  public func fastMoESwitch(kept: [Int64], coefficient: Double = 1) -> RouterLoss {
+    let survivors = Double(max(kept.reduce(0, +), 1))
+    return ofBatch.linear { _, expert in
+      coefficient * Double(expertCount) * Double(kept[expert]) / survivors / survivors
+    }
+  }
+
   /// Returns coefficient·mean((ln Σ exp(logit))²), which keeps logits small (ST-MoE §3.3, eq. 5; c = 0.001).
   public func zLoss(coefficient: Double = 0.001) -> RouterLoss {
     let tokens = Double(max(routedTokenCount, 1))

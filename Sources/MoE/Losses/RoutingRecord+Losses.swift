@@ -18,9 +18,14 @@ extension RoutingRecord {
   /// probability (Switch Transformer §2.2, eq. 4). If the policy says so, f counts all k choices, as in DeepSpeed and
   /// Megatron-Core.
   public func loadBalance(coefficient: Float) -> RouterLoss {
-    loadBalance == .firstChoice
-      ? statistics.switchTransformer(coefficient: Double(coefficient))
-      : statistics.megatron(coefficient: Double(coefficient))
+    let (statistics, coefficient) = (statistics, Double(coefficient))
+    switch loadBalance.choices {
+    case .none: return statistics.linear { _, _ in 0 }
+    case .first: return statistics.switchTransformer(coefficient: coefficient)
+    case .all, .best: return statistics.megatron(coefficient: coefficient)
+    case .every, .everyBest: return statistics.megatron(coefficient: coefficient * Double(expertsPerToken))
+    case .kept: return statistics.fastMoESwitch(kept: keptCounts, coefficient: coefficient)
+    }
   }
 
   /// Returns coefficient·mean((ln Σ exp(logit))²) (ST-MoE §3.3, eq. 5).

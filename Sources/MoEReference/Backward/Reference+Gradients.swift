@@ -44,8 +44,9 @@ extension Reference {
   ) throws -> LayerGradients {
     let (policy, activation) = (configuration.routing, configuration.activation)
     let (tokens, router) = (rows(x.tokens), weights.routerWeights)
+    let applied = appliedWeights(routing.weights, slots: permutation.slots, policy: policy)
     let inputs = gather(
-      tokens, permutation: permutation, weights: routing.weights, placement: policy.weightPlacement)
+      tokens, permutation: permutation, weights: applied, placement: policy.weightPlacement)
     let outputs = inputs.enumerated().map { row, z in
       feedForward(z, weights.experts[permutation.expert(ofRow: row)], activation: activation)
     }
@@ -58,7 +59,7 @@ extension Reference {
     var expertsGradient = outputGradient
     if let branch = configuration.denseBranch {
       let sums = combine(
-        outputs, permutation: permutation, weights: routing.weights, hiddenSize: configuration.hiddenSize,
+        outputs, permutation: permutation, weights: applied, hiddenSize: configuration.hiddenSize,
         placement: policy.weightPlacement)
       expertsGradient = try gradients.addDenseBranch(
         branch, weights: weights, activation: activation, tokens: tokens, expertsSums: sums,
@@ -67,7 +68,7 @@ extension Reference {
 
     // 2. From the sum over choices to the experts' output rows and the routing weights.
     let combined = combineBackward(
-      outputs, permutation: permutation, weights: routing.weights, placement: policy.weightPlacement,
+      outputs, permutation: permutation, weights: applied, placement: policy.weightPlacement,
       outputGradient: expertsGradient)
 
     // 3. Through the experts.
@@ -78,25 +79,25 @@ extension Reference {
 
     // 4. From the experts' input rows to the tokens.
     let gathered = gatherBackward(
-      tokens, permutation: permutation, weights: routing.weights, placement: policy.weightPlacement,
+      tokens, permutation: permutation, weights: applied, placement: policy.weightPlacement,
       rowGradient: ofExperts.inputs)
     gradients.x = sum(gradients.x, gathered.x)
 
     // 5. From the routing weights and the losses to the logits.
-    let logits = logits(x.tokens, router, noise: noise)
+    let logits = logits(x.tokens, router, policy.noise, noise: noise)
     var logitsGradient = routerBackward(
-      logits: logits, expertIDs: routing.expertIDs, policy: policy,
+      logits: logits, expertIDs: routing.expertIDs, slots: permutation.slots, policy: policy,
       weightGradient: sum(combined.weights, gathered.weights), noise: noise)
     if let loss {
       let ofLoss = lossBackward(
-        loss, logits: logits, expertIDs: routing.expertIDs, scoring: policy.scoring)
+        loss, logits: logits, expertIDs: routing.expertIDs, policy: policy, noise: noise)
       logitsGradient = sum(logitsGradient, ofLoss)
     }
 
     // 6. From the logits to the tokens and the router.
-    for (token, row) in tokens.enumerated() where !routing.expertIDs[token].contains(-1) {
+    for (token, row) in tokens.enumerated() where routing.expertIDs[token].first != -1 {
       let factors =
-        noise.map { inputFactors($0, token: token, count: row.count) } ?? row.map { _ in 1 }
+        noise.map { inputFactors(policy.noise, $0, token: token, count: row.count) } ?? row.map { _ in 1 }
       let ofLogits = linearBackward(
         zip(row, factors).map { $0 * $1 }, router.weight, outputGradient: logitsGradient[token])
       gradients.x[token] = sum(gradients.x[token], zip(ofLogits.input, factors).map { $0 * $1 })

@@ -1,5 +1,11 @@
 public import MoECore
 
+#if canImport(Darwin)
+  import Darwin
+#else
+  import Glibc
+#endif
+
 extension Reference {
   /// Computes dL/dlogits `[T, E]` from dL/dw `[T, K]`: the backward pass of the scale, the normalisation and the
   /// scoring.
@@ -11,22 +17,31 @@ extension Reference {
   /// - Parameters:
   ///   - logits: the logits `[T, E]`.
   ///   - expertIDs: the chosen experts `[T, K]`; −1 for a masked token.
+  ///   - slots: `[T, K]`: −1 for a dropped choice; needed only for a policy that normalises after dropping.
   ///   - policy: the routing policy.
   ///   - weightGradient: the gradient dL/dw `[T, K]`.
   ///   - noise: the noise of the pass, if it is a training pass with noise. SparseMixer then uses its estimator: it
   ///     multiplies the gradient of a choice's score by the Jacobian of the survivors' softmax, as if the score had not
   ///     been multiplied by its factor.
   public static func routerBackward(
-    logits: [[Double]], expertIDs: [[Int]], policy: RoutingPolicy, weightGradient: [[Double]],
-    noise: RouterNoise? = nil
+    logits: [[Double]], expertIDs: [[Int]], slots: [[Int]]? = nil, policy: RoutingPolicy,
+    weightGradient: [[Double]], noise: RouterNoise? = nil
   ) -> [[Double]] {
     logits.indices.map { token in
-      let (row, chosen) = (logits[token], expertIDs[token])
-      if chosen.contains(-1) { return row.map { _ in 0 } }
-      let raw = rawWeights(row, token: token, chosen: chosen, scoring: policy.scoring, noise: noise)
-      let normalized = weightGradient[token].map { $0 * Double(policy.scale) }
-      let rawGradient = normalizationBackward(raw, by: policy.normalization, gradient: normalized)
+      let chosen = expertIDs[token].prefix { $0 != -1 }.map(expert(of:))
+      if chosen.isEmpty { return logits[token].map { _ in 0 } }
+      let row = seenLogits(logits[token], policy: policy, noise: noise, token: token)
+      var raw = rawWeights(row, token: token, chosen: chosen, scoring: policy.scoring, noise: noise)
+      let normalized = weightGradient[token].prefix(chosen.count).map { $0 * Double(policy.scale) }
+      // After dropping, only the choices that are kept are in the sum.
+      let isInSum = chosen.indices.map {
+        policy.normalizationTime == .beforeDropping || (slots?[token][$0] ?? 0) >= 0
+      }
+      for choice in chosen.indices where !isInSum[choice] { raw[choice] = 0 }
+      var rawGradient = normalizationBackward(raw, by: policy.normalization, gradient: normalized)
+      for choice in chosen.indices where !isInSum[choice] { rawGradient[choice] = 0 }
       return scoringBackward(row, chosen: chosen, scoring: policy.scoring, gradient: rawGradient)
+        .map { $0 * Double(policy.logitScale) }
     }
   }
 
@@ -39,10 +54,15 @@ extension Reference {
   ) -> [Double] {
     let divisor = divisor(of: raw, normalization)
     if divisor == 0 { return gradient }
+    if case .norm(let power) = normalization {
+      // With the norm N: dL/drⱼ = (dL/dvⱼ − (rⱼ/N)^(p−1)·Σₖ dL/dvₖ·vₖ)/N.
+      let shared = dot(gradient, raw) / divisor
+      return zip(gradient, raw).map { ($0 - pow($1 / divisor, Double(power) - 1) * shared) / divisor }
+    }
     let slope =
       switch normalization {
       case .none: 0.0
-      case .sum: 1.0
+      case .sum, .norm: 1.0
       case .sumAtLeast(let floor): raw.reduce(0, +) > Double(floor) ? 1.0 : 0.0
       }
     let shared = slope * dot(gradient, raw) / divisor
@@ -64,6 +84,9 @@ extension Reference {
       return softmaxBackward(softmax(logits), gradient: scattered(gradient, to: chosen))
     case .sigmoid, .sigmoidOfSelected:
       return scattered(zip(gradient, chosen).map { $0 * sigmoidDerivative(logits[$1]) }, to: chosen)
+    case .squareRootSoftplus:
+      return scattered(
+        zip(gradient, chosen).map { $0 * squareRootSoftplusDerivative(logits[$1]) }, to: chosen)
     case .softmaxOverSelected:
       let shares = softmax(chosen.map { logits[$0] })
       return scattered(softmaxBackward(shares, gradient: gradient), to: chosen)
@@ -83,6 +106,12 @@ extension Reference {
   static func softmaxBackward(_ p: [Double], gradient: [Double]) -> [Double] {
     let mean = dot(gradient, p)
     return zip(p, gradient).map { $0 * ($1 - mean) }
+  }
+
+  /// Returns σ(x)/(2·√(ln(1 + eˣ))), the derivative of √(ln(1 + eˣ)); 0 where the root is 0.
+  static func squareRootSoftplusDerivative(_ x: Double) -> Double {
+    let root = squareRootSoftplus(x)
+    return root == 0 ? 0 : sigmoid(x) / (2 * root)
   }
 
   /// Returns σ′(x) = σ(x)·σ(−x).

@@ -60,7 +60,7 @@ extension Reference {
       groups(tokenCount: expertIDs.count, tokensPerGroup: tokensPerGroup).map { group in
         var counts = Array(repeating: 0, count: expertCount)
         for token in group {
-          let chosen = assignments == .firstChoice ? expertIDs[token].prefix(1) : expertIDs[token][...]
+          let chosen = assignments.choices == .first ? expertIDs[token].prefix(1) : expertIDs[token][...]
           for expert in chosen where expert >= 0 { counts[expert] += 1 }
         }
         return counts

@@ -35,10 +35,10 @@ public enum OpenBLAS {
       let initialize = unsafe dlsym(nil, "gotoblas_dynamic_init")
     else { return }
     typealias Function = @convention(c) () -> Void
-    setenv(name, core, 1)
+    _ = unsafe setenv(name, core, 1)
     unsafe unsafeBitCast(quit, to: Function.self)()
     unsafe unsafeBitCast(initialize, to: Function.self)()
-    unsetenv(name)
+    _ = unsafe unsetenv(name)
   }
 
   /// A matrix of a product: rows of `stride` floats.

@@ -42,10 +42,8 @@ final class FeedForward {
   /// - Parameter noise: the noise of the step, which is equal for all blocks.
   func noise(of noise: RouterNoise) -> RouterNoise? {
     guard block.inputJitter > 0 else { return nil }
-    var own = noise
-    own.seed = noise.seed &+ UInt64(index) &* 0xD1B5_4A32_D192_ED03
-    own.inputJitter = block.inputJitter
-    return own
+    return RouterNoise(
+      seed: noise.seed &+ UInt64(index) &* 0xD1B5_4A32_D192_ED03, firstToken: noise.firstToken)
   }
 
   /// Returns the tokens over which the losses of the block average: one sequence for DeepSeek-V3, the batch

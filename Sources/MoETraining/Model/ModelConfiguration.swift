@@ -188,10 +188,11 @@ public struct FeedForwardBlock: Codable, Sendable, Equatable {
     for size in [feedForwardSize, denseBranch ?? 32] where size % 32 != 0 || size < 32 {
       throw .invalidConfiguration("a feed-forward size is \(size), expected a multiple of 32")
     }
+    var policy = policy(isTraining: isTraining)
+    policy.noise.inputJitter = inputJitter
     return try MoEConfiguration(
       hiddenSize: hiddenSize, feedForwardSize: feedForwardSize, expertCount: expertCount,
-      expertsPerToken: expertsPerToken, activation: activation.function,
-      routing: policy(isTraining: isTraining),
+      expertsPerToken: expertsPerToken, activation: activation.function, routing: policy,
       denseBranch: denseBranch.map {
         routing == .deepSpeedTop1 ? .residual(feedForwardSize: $0) : .shared(feedForwardSize: $0)
       })

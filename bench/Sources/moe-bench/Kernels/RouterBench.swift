@@ -97,6 +97,7 @@ private final class RouterProblem {
 
   func route(_ execution: moe_execution, _ scratch: Buffer<UInt8>) {
     var rule = moe_router_rule()
+    rule.logit_scale = 1
     rule.scoring = MOE_SOFTMAX
     rule.normalization = expertsPerToken > 1 ? MOE_NORMALIZE_SUM_PLUS : MOE_NORMALIZE_NONE
     rule.scale = 1

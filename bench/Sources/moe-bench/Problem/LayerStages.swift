@@ -100,6 +100,7 @@ final class LayerStages {
 
   func route() {
     var rule = moe_router_rule()
+    rule.logit_scale = 1
     rule.scoring = MOE_SOFTMAX
     rule.normalization = MOE_NORMALIZE_SUM_PLUS
     rule.scale = 1
@@ -129,7 +130,7 @@ final class LayerStages {
     written.dropped = dropped.base
     _ = moe_permute(
       execution, expertIDs.base, expertWeights.base, tokens, choicesPerToken, experts,
-      moe_capacity_rule(capacity: -1, priority: MOE_TOKEN_THEN_CHOICE, scope: tokens), &written,
+      moe_capacity_rule(capacity: -1, priority: MOE_TOKEN_THEN_CHOICE, scope: tokens, keys: nil), &written,
       scratch.base)
   }
 

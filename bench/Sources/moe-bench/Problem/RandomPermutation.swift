@@ -58,7 +58,8 @@ final class RandomPermutation {
     _ = moe_permute(
       execution, expertIDs.base, expertWeights.base, Int64(tokenCount), Int64(expertsPerToken),
       Int64(expertCount),
-      moe_capacity_rule(capacity: -1, priority: MOE_TOKEN_THEN_CHOICE, scope: Int64(tokenCount)), &written,
+      moe_capacity_rule(capacity: -1, priority: MOE_TOKEN_THEN_CHOICE, scope: Int64(tokenCount), keys: nil),
+      &written,
       scratch.base)
   }
 

@@ -8,7 +8,8 @@ public struct RoutingRecord: Sendable, Equatable {
   public package(set) var expertCount = 0
   /// K, the number of experts per token.
   public package(set) var expertsPerToken = 0
-  /// `[T, K]`: each token's experts, best first; −1 for a masked token.
+  /// `[T, K]`: each token's experts, best first; −1 for a masked token, and −2 − e for a second expert e that the rule of
+  /// the second choice does not take.
   public package(set) var expertIDs: [Int32] = []
   /// `[T, K]`: the weights as applied; 0 for a dropped choice and for a masked token.
   public package(set) var expertWeights: [Float] = []
@@ -60,6 +61,9 @@ public struct RoutingRecord: Sendable, Equatable {
     return both
   }
 
+  /// `[E]`: the number of choices of each expert that are computed.
+  public var keptCounts: [Int64] { zip(counts, droppedCounts).map { $0 - $1 } }
+
   /// The number of dropped choices of all experts together.
   public var droppedCount: Int { Int(droppedCounts.reduce(0, +)) }
 
@@ -68,15 +72,26 @@ public struct RoutingRecord: Sendable, Equatable {
     routedTokenCount == 0 ? 0 : Double(probabilitySums[expert]) * 0x1p-30 / Double(routedTokenCount)
   }
 
-  /// E·Σ f·P, with f the share of choices that each expert gets before dropping. It is 1 if the load is balanced, and
-  /// E if one expert gets all choices. The caller multiplies it by its coefficient (α = 0.01 in Switch
-  /// Transformer §2.2).
+  /// E·Σ f·P over the batch, with f the share of choices that ``loadBalance`` counts: 1 if the load is balanced and f is a
+  /// share of choices, E if one expert gets all of them. The caller multiplies it by its coefficient (α = 0.01 in Switch
+  /// Transformer §2.2). Padding is left out.
   public var loadBalanceLoss: Float {
-    guard routedTokenCount > 0 else { return 0 }
-    let assigned = loadBalance == .firstChoice ? firstChoiceCounts : counts
-    let total = Double(routedTokenCount * (loadBalance == .firstChoice ? 1 : expertsPerToken))
+    guard routedTokenCount > 0, loadBalance.choices != .none else { return 0 }
+    let assigned: [Int64]
+    var divisor = Double(routedTokenCount)
+    switch loadBalance.choices {
+    case .none, .first: assigned = firstChoiceCounts
+    case .all, .best, .every, .everyBest: assigned = counts
+    case .kept:
+      assigned = keptCounts
+      divisor = Double(max(assigned.reduce(0, +), 1))
+    }
+    let isMean = loadBalance.choices == .all || loadBalance.choices == .best
+    let total = isMean ? divisor * Double(expertsPerToken) : divisor
     var sum = 0.0
-    for expert in 0..<expertCount { sum += Double(assigned[expert]) / total * meanProbability(expert) }
+    for expert in 0..<expertCount {
+      sum += Double(assigned[expert]) / total * (Double(probabilitySums[expert]) * 0x1p-30 / divisor)
+    }
     return Float(sum * Double(expertCount))
   }
 
