@@ -22,7 +22,7 @@ TEXT := $(foreach l,de es it pl cs ru,$l=$(FORTUNES)/$l) $(foreach f,$(ENGLISH),
 TRAIN := --text $(TEXT) --hidden 128 --ffn 512 --context 128 --batch 32 --steps 560 --learning-rate 0.003
 RUNS := runs
 
-.PHONY: setup demo test mpi-test downstream portable bench fuzz sanitize tsan format lint docs results tree clean
+.PHONY: setup demo test mpi-test downstream portable bench fuzz sanitize tsan format lint docs results tree rules clean
 ASAN := -c release --sanitize=address -Xcc -fsanitize=undefined -Xcc -fno-sanitize-recover=undefined --scratch-path .build-asan
 TSAN := -c release --sanitize=thread --scratch-path .build-tsan
 MPI := -c release --traits MPI --scratch-path .build-mpi
@@ -119,8 +119,9 @@ docs: setup
 	  --enable-experimental-combined-documentation --warnings-as-errors --disable-indexing \
 	  --transform-for-static-hosting --hosting-base-path swift-moe --output-path $(SITE)
 
-# bench/RESULTS.md from bench/results, and the folder tree of CONTRIBUTING; `make test` checks both.
-results tree:
+# bench/RESULTS.md from bench/results, the folder tree of CONTRIBUTING, and the page of published rules from
+# Tests/Documents/rules.json; `make test` checks all three.
+results tree rules:
 	swift run -c release moe-documents $@
 
 clean:

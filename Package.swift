@@ -144,7 +144,8 @@ let package = Package(
         "ExpertParallel", "CommunicatorProperties", "SpreadPasses", "LayerCases", "MoE", "MoECore",
       ],
       path: "Tests/CommunicatorProbe", swiftSettings: swiftSettings),
-    .executableTarget(name: "moe-documents", path: "Tests/Documents", swiftSettings: swiftSettings),
+    .executableTarget(
+      name: "moe-documents", path: "Tests/Documents", exclude: ["rules.json"], swiftSettings: swiftSettings),
     // The examples that these tests compile import the library's modules.
     .testTarget(
       name: "DocumentsTests",

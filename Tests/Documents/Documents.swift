@@ -4,6 +4,7 @@ import Foundation
 ///
 ///     swift run moe-documents results    # bench/RESULTS.md from bench/results/*.json
 ///     swift run moe-documents tree       # the folder tree of CONTRIBUTING.md from the folders and their descriptions
+///     swift run moe-documents rules      # the page of published rules from Tests/Documents/rules.json
 @main
 enum Documents {
   static func main() {
@@ -14,7 +15,8 @@ enum Documents {
         let page = try Repository.current.text(FolderTree.page)
         try write(
           try FolderTree(repository: .current).replacingTree(in: page), to: FolderTree.page)
-      default: throw DocumentError("usage: moe-documents results | tree, in the repository's folder")
+      case ["rules"]: try write(try RulesPage(repository: .current).markdown, to: RulesPage.path)
+      default: throw DocumentError("usage: moe-documents results | tree | rules, in the repository's folder")
       }
     } catch {
       FileHandle.standardError.write(Data("moe-documents: \(error)\n".utf8))

@@ -36,6 +36,38 @@ struct DocumentsTests {
       tree.split(separator: "\n").contains { $0.hasPrefix("Examples/") && $0.hasSuffix(FolderTree.missing) })
   }
 
+  @Test("The page of published rules is rendered from its data")
+  func publishedRules() throws {
+    #expect(
+      try RulesPage(repository: repository).markdown == repository.text(RulesPage.path), "run `make rules`")
+  }
+
+  @Test("Every published rule that is here has a test that exists, and every other one a reason")
+  func answersOfPublishedRules() throws {
+    let folder = repository.root.appending(path: "Tests")
+    let files = try FileManager.default.subpathsOfDirectory(atPath: folder.path).filter {
+      $0.hasSuffix(".swift")
+    }
+    var tests: Set<Substring> = []
+    for file in files {
+      let text = try repository.text("Tests/\(file)")
+      // The attribute of a function stands between the word before its name and that of the function before.
+      let parts = text.split(separator: "func ", omittingEmptySubsequences: false)
+      for (before, function) in zip(parts, parts.dropFirst()) where before.contains("@Test") {
+        tests.insert(function.prefix { $0.isLetter || $0.isNumber || $0 == "_" })
+      }
+    }
+    for rule in try RulesPage(repository: repository).sections.flatMap(\.rows) {
+      switch rule.ours {
+      case .yes:
+        let test = try #require(rule.test, "“\(rule.rule)” names no test")
+        let exists = tests.contains(test[...])
+        #expect(exists, "“\(rule.rule)” names the test \(test), which does not exist")
+      case .no: #expect(rule.reason?.isEmpty == false, "“\(rule.rule)” has no reason")
+      }
+    }
+  }
+
   @Test("The page of routing rules has every rule with its summary and source, and no other")
   func routingRules() throws {
     let page = try repository.text("Sources/MoE/MoE.docc/RoutingRules.md")
