@@ -30,8 +30,8 @@ extension RouterStatistics {
   /// Returns coefficient·var(I)/(mean(I)² + 10⁻¹⁰), with I the sum of each expert's probabilities and var the unbiased
   /// variance (Shazeer et al. 2017 §4, eq. 7, with Tutel's divisor).
   ///
-  /// Tutel also adds a load loss with the same coefficient ½. It is omitted here because it needs the noise of a noisy
-  /// top-k gate, which no policy has. The square of the coefficient of variation is smooth at balance, but the
+  /// Tutel also adds a load loss with the same coefficient ½, which needs the noisy logits; it is not computed here. The
+  /// square of the coefficient of variation is smooth at balance, but the
   /// coefficient itself has no derivative there. With one expert the loss is 0.
   public func importance(coefficient: Double = 0.5) -> RouterLoss {
     let batch = ofBatch
